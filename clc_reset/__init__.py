@@ -1,0 +1,3 @@
+"""Hard-reset CenturyLink Cloud servers, and tell the truth about what happened."""
+
+__version__ = "0.1.0"

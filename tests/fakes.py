@@ -1,0 +1,152 @@
+"""What tests put in the place of other people's parts."""
+
+import base64
+import json
+import os
+import re
+import socket
+import socketserver
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from keyring.backend import KeyringBackend
+from keyring.errors import PasswordDeleteError
+
+CLC = str(Path(sys.executable).with_name("clc"))
+NEVER = b""
+"""An answer that is the end of the connection."""
+HANG = None
+"""An answer that doesn't come, while the connection stays open."""
+
+
+class MemoryKeyring(KeyringBackend):
+    """Keeps what it is given, in memory."""
+
+    priority = 1
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.kept: dict[tuple[str, str], str] = {}
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return self.kept.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.kept[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        if self.kept.pop((service, username), None) is None:
+            raise PasswordDeleteError
+
+
+def jwt(*, days_left: float = 10, **claims: object) -> str:
+    """A token with a signature of nonsense, as old as fourteen days less what is left."""
+    expires = time.time() + days_left * 86400
+    payload = {
+        "unique_name": "someone",
+        "role": "ServerAdmin",
+        "urn:tier3:account-alias": "ABCD",
+        "urn:tier3:location-alias": "WA1",
+        "exp": int(expires),
+        "nbf": int(expires - 14 * 86400),
+        **claims,
+    }
+    return f"e30.{base64url(json.dumps(payload).encode())}.c2lnbmF0dXJl"
+
+
+def base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def http(status: int, body: object = None, headers: str = "") -> bytes:
+    """An HTTP/1.1 answer as it goes over the wire; a body of bytes goes as it is."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode() if body else b""
+    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(content)}\r\n{headers}\r\n"
+    return head.encode() + content
+
+
+class Loopback(socketserver.ThreadingTCPServer):
+    """A real server on loopback that answers by a script and counts what reached it.
+
+    The last answer of the script is repeated.
+    """
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, script: Sequence[bytes | None], tls: ssl.SSLContext | None = None) -> None:
+        self.script = list(script)
+        self.tls = tls
+        self.requests: list[bytes] = []
+        self.done = threading.Event()
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def posts(self) -> int:
+        return sum(request.startswith(b"POST ") for request in self.requests)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass  # a client that doesn't trust the certificate, for one
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: Loopback
+
+    def handle(self) -> None:
+        if self.server.tls is None:
+            self._converse(self.request)
+        else:
+            with self.server.tls.wrap_socket(self.request, server_side=True) as connection:
+                self._converse(connection)
+
+    def _converse(self, connection: socket.socket) -> None:
+        with connection.makefile("rb") as file:
+            head = b"".join(iter(file.readline, b"\r\n"))
+            length = re.search(rb"(?im)^content-length: *([0-9]+)", head)
+            self.server.requests.append(head + b"\r\n" + file.read(int(length[1]) if length else 0))
+        script = self.server.script
+        answer = script.pop(0) if len(script) > 1 else script[0]
+        if answer is HANG:
+            self.server.done.wait(60)
+        else:
+            connection.sendall(answer)
+
+
+@contextmanager
+def loopback(*script: bytes | None, tls: ssl.SSLContext | None = None) -> Iterator[Loopback]:
+    """Serve a script on loopback."""
+    with Loopback(script, tls) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield server
+        server.done.set()
+        server.shutdown()
+
+
+def run_clc(
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    stdin: str | bytes = b"",
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in a pipe."""
+    result = subprocess.run(
+        [CLC, *arguments],
+        env={**os.environ, **(env or {})},
+        input=stdin.encode() if isinstance(stdin, str) else stdin,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    return subprocess.CompletedProcess(
+        result.args, result.returncode, result.stdout.decode(), result.stderr.decode()
+    )
