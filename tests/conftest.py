@@ -1,0 +1,92 @@
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import httpx
+import hypothesis
+import keyring
+import pytest
+import respx
+from keyring.backend import KeyringBackend
+
+from clc_reset.sandbox.behaviour import Behaviour
+from clc_reset.sandbox.cloud import Cloud, Request
+from tests.fakes import MemoryKeyring
+
+ORIGIN = "https://api.ctl.io"
+
+# a busy machine is no failure
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tests see no credential, proxy, keyring or taste of whoever runs them."""
+    for name in list(os.environ):
+        if name.startswith(("CLC_", "SSL_CERT_", "PYTHON_KEYRING_")) or name in {
+            "COLUMNS",
+            "FORCE_COLOR",
+            "NO_COLOR",
+        }:
+            monkeypatch.delenv(name)
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+
+
+@pytest.fixture
+def memory_keyring() -> Iterator[MemoryKeyring]:
+    """A keyring that keeps what it is given, in memory."""
+    before = keyring.get_keyring()
+    backend = MemoryKeyring()
+    keyring.set_keyring(backend)
+    yield backend
+    keyring.set_keyring(before)
+
+
+@pytest.fixture
+def use_keyring() -> Iterator[Callable[[KeyringBackend], None]]:
+    """Put a backend in the keyring's place."""
+    before = keyring.get_keyring()
+    yield keyring.set_keyring
+    keyring.set_keyring(before)
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    """The sandbox's cloud, well-behaved, in the present."""
+    return Cloud(Behaviour(), time.time, Random(1))
+
+
+@pytest.fixture
+def api_ctl_io() -> Iterator[respx.Router]:
+    """The platform's own address, where nothing answers but what a test puts there."""
+    with respx.mock(base_url=ORIGIN, assert_all_called=False) as router:
+        yield router
+
+
+@pytest.fixture
+def served(cloud: Cloud, api_ctl_io: respx.Router) -> Cloud:
+    """The cloud, at the platform's own address."""
+    api_ctl_io.route().mock(side_effect=through(cloud))
+    return cloud
+
+
+def through(cloud: Cloud) -> Callable[[httpx.Request], httpx.Response]:
+    """Hand httpx's requests to a cloud."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        answer = cloud.handle(
+            Request(request.method, request.url.raw_path.decode(), headers, request.content)
+        )
+        if answer is None:
+            message = "Server disconnected without sending a response."
+            raise httpx.RemoteProtocolError(message, request=request)
+        return httpx.Response(answer.status, headers=answer.headers, content=answer.body)
+
+    return answer

@@ -1,0 +1,337 @@
+import base64
+import json
+from collections import Counter
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clc_reset.sandbox.behaviour import Behaviour
+from clc_reset.sandbox.cloud import Answer, Cloud, Request
+
+A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
+
+
+class Visitor:
+    """A client that is logged in, and a clock to turn."""
+
+    def __init__(self, **behaviour: Any) -> None:
+        self.now = 1_000_000_000.0
+        self.cloud = Cloud(Behaviour(**behaviour), lambda: self.now, Random(1))
+        self.token = self.cloud.token()
+
+    def ask(self, method: str, target: str, content: object = None) -> Answer | None:
+        body = b"" if content is None else json.dumps(content).encode()
+        headers = {"authorization": f"Bearer {self.token}"}
+        return self.cloud.handle(Request(method, target, headers, body))
+
+    def get(self, target: str) -> Any:
+        answer = self.ask("GET", target)
+        assert answer
+        assert answer.status == 200
+        return json.loads(answer.body)
+
+    def reset(self, *servers: str) -> list[dict[str, Any]]:
+        answer = self.ask("POST", "/v2/operations/ALIAS/servers/reset", list(servers))
+        assert answer
+        assert answer.status == 200
+        entities: list[dict[str, Any]] = json.loads(answer.body)
+        return entities
+
+    def status_after(self, seconds: float, href: str) -> str:
+        self.now += seconds
+        status: str = self.get(href)["status"]
+        return status
+
+
+def log_in(cloud: Cloud, username: object = "demo", password: object = "demo") -> Answer:
+    body = json.dumps({"username": username, "password": password}).encode()
+    answer = cloud.handle(Request("POST", "/v2/authentication/login", {}, body))
+    assert answer
+    return answer
+
+
+def test_a_login_has_the_recorded_fields_in_a_varying_order() -> None:
+    cloud = Visitor().cloud
+    answers = [json.loads(log_in(cloud).body) for _ in range(10)]
+    assert set(answers[0]) == {
+        "userName",
+        "accountAlias",
+        "locationAlias",
+        "roles",
+        "bearerToken",
+    }
+    assert len({tuple(answer) for answer in answers}) > 1
+
+
+def test_a_token_is_a_jwt_of_about_500_characters_that_lives_14_days() -> None:
+    token = Visitor().token
+    header, payload = (
+        json.loads(base64.urlsafe_b64decode(part + "==")) for part in token.split(".")[:2]
+    )
+    assert header["alg"] == "HS256"
+    assert payload["exp"] - payload["nbf"] == 14 * 24 * 3600
+    assert payload["urn:tier3:account-alias"] == "ALIAS"
+    assert 350 < len(token) < 600
+
+
+def test_a_wrong_password_is_a_400_in_the_documented_words() -> None:
+    answer = log_in(Visitor().cloud, password="wrong")
+    assert answer.status == 400
+    assert json.loads(answer.body) == {
+        "message": "We didn't recognize the username or password you entered. Please try again."
+    }
+
+
+def test_three_wrong_passwords_in_a_row_lock_the_user() -> None:
+    cloud = Visitor().cloud
+    assert [log_in(cloud, password="x").status for _ in range(2)] == [400, 400]
+    assert log_in(cloud).status == 200
+    assert [log_in(cloud, password="x").status for _ in range(3)] == [400, 400, 400]
+    assert log_in(cloud).status == 400
+    assert log_in(cloud).note == "demo is locked"
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"[" * 99_999])
+def test_a_login_that_is_no_object_is_invalid(body: bytes) -> None:
+    answer = Visitor().cloud.handle(Request("POST", "/v2/authentication/login", {}, body))
+    assert answer
+    assert answer.status == 400
+    assert "modelState" in json.loads(answer.body)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer x", "Bearer a.b.c", "Basic ZGVtbzpkZW1v", "Bearer ä.ö.ü", "{token}x"],
+)
+def test_a_request_without_a_valid_token_is_a_401(authorization: str) -> None:
+    visitor = Visitor()
+    headers = {"authorization": authorization.format(token=f"Bearer {visitor.token}")}
+    answer = visitor.cloud.handle(Request("GET", "/v2/datacenters/ALIAS", headers))
+    assert answer
+    assert (answer.status, answer.body) == (401, b"")
+
+
+def test_a_token_expires_after_14_days() -> None:
+    visitor = Visitor()
+    visitor.now += 14 * 24 * 3600 - 1
+    assert visitor.get("/v2/datacenters/ALIAS")
+    visitor.now += 1
+    answer = visitor.ask("GET", "/v2/datacenters/ALIAS")
+    assert answer
+    assert answer.status == 401
+
+
+def test_an_expired_token_can_be_asked_for() -> None:
+    visitor = Visitor(expired_token=True)
+    assert log_in(visitor.cloud).status == 200
+    answer = visitor.ask("GET", "/v2/datacenters/ALIAS")
+    assert answer
+    assert answer.status == 401
+
+
+def test_another_account_is_a_403() -> None:
+    answer = Visitor().ask("GET", "/v2/datacenters/OTHER")
+    assert answer
+    assert answer.status == 403
+
+
+def test_a_reset_answers_in_lower_case_and_another_order() -> None:
+    for _ in range(20):
+        entities = Visitor().reset(A, B, C)
+        assert sorted(each["server"] for each in entities) == sorted(
+            each.lower() for each in (A, B, C)
+        )
+        assert [each["server"].upper() for each in entities] != [A, B, C]
+        assert all(each["isQueued"] is True for each in entities)
+
+
+def test_a_batch_shares_one_status_id_a_data_centre() -> None:
+    visitor = Visitor()
+    links = {each["server"]: each["links"] for each in visitor.reset(A, B, C)}
+    assert links[A.lower()] == links[B.lower()]
+    assert links[A.lower()] == [
+        {"rel": "status", "href": "/v2/operations/alias/status/wa1-12345", "id": "wa1-12345"}
+    ]
+    assert links[C.lower()][0]["id"] == "va1-12346"
+    assert visitor.reset(A)[0]["links"][0]["id"] == "wa1-12347"
+
+
+def test_duplicates_are_dropped_and_any_case_is_accepted() -> None:
+    visitor = Visitor()
+    assert len(visitor.reset(A, A.lower(), B)) == 2
+    assert visitor.cloud.servers[A].resets == 1
+
+
+def test_a_reset_cycles_the_power_each_time() -> None:
+    visitor = Visitor()
+    visitor.reset(A)
+    visitor.reset(A)
+    assert visitor.cloud.servers[A].resets == 2
+
+
+@pytest.mark.parametrize("server", ["WA1ALIASXX99", "WA1ALIASOLD01", "VA1ALIASJOB03"])
+def test_an_unknown_archived_or_stopped_server_is_refused_in_the_documented_words(
+    server: str,
+) -> None:
+    assert Visitor().reset(server) == [
+        {
+            "server": server.lower(),
+            "isQueued": False,
+            "errorMessage": "The operation cannot be queued because the server cannot be found "
+            "or it is not in a valid state.",
+        }
+    ]
+
+
+def test_a_server_can_be_refused_on_request() -> None:
+    visitor = Visitor(refuse=frozenset({A}))
+    assert visitor.reset(A)[0]["isQueued"] is False
+    assert visitor.cloud.servers[A].resets == 0
+
+
+@pytest.mark.parametrize("content", [None, {}, {"serverIds": [A]}, [1], "x", []])
+def test_a_body_that_is_no_array_of_ids_is_a_400(content: object) -> None:
+    answer = Visitor().ask("POST", "/v2/operations/ALIAS/servers/reset", content)
+    assert answer
+    assert answer.status == 400
+    assert "serverIds" in json.loads(answer.body)["modelState"]
+
+
+def test_a_lost_answer_is_a_reset_all_the_same() -> None:
+    visitor = Visitor(lose_answer=True)
+    assert visitor.ask("POST", "/v2/operations/ALIAS/servers/reset", [A]) is None
+    assert visitor.cloud.servers[A].resets == 1
+
+
+def test_an_operation_goes_through_the_recorded_statuses() -> None:
+    visitor = Visitor(duration=10)
+    href = visitor.reset(A)[0]["links"][0]["href"]
+    seen = [visitor.status_after(step, href) for step in (0, *[1] * 10, 99)]
+    assert seen == [
+        *["notStarted"] * 4,
+        *["executing"] * 3,
+        *["resumed"] * 2,
+        "executing",
+        "succeeded",
+        "succeeded",
+    ]
+
+
+def test_an_operation_fails_on_request_for_all_who_share_it() -> None:
+    visitor = Visitor(duration=10, fail=frozenset({B}))
+    hrefs = {each["server"]: each["links"][0]["href"] for each in visitor.reset(A, B, C)}
+    assert visitor.status_after(10, hrefs[A.lower()]) == "failed"
+    assert visitor.status_after(0, hrefs[C.lower()]) == "succeeded"
+
+
+def test_an_operation_without_duration_is_done_at_once() -> None:
+    visitor = Visitor(duration=0)
+    assert visitor.status_after(0, visitor.reset(A)[0]["links"][0]["href"]) == "succeeded"
+
+
+def test_a_share_of_the_polls_gets_a_503_on_request() -> None:
+    visitor = Visitor(flaky=0.3)
+    href = visitor.reset(A)[0]["links"][0]["href"]
+    answers = [visitor.ask("GET", href) for _ in range(1000)]
+    assert 250 < Counter(each.status for each in answers if each)[503] < 350
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/v2/nothing",
+        "/v2/operations/ALIAS/status/wa1-1",
+        "/v2/groups/ALIAS/0123",
+        "/v2/servers/ALIAS/WA1ALIASXX99",
+        "/v2/datacenters/ALIAS/uc1",
+    ],
+)
+def test_what_is_not_there_is_a_404_without_body_or_content_type(target: str) -> None:
+    answer = Visitor().ask("GET", target)
+    assert answer
+    assert (answer.status, answer.body, answer.headers) == (404, b"", {"Content-Length": "0"})
+
+
+def test_a_wrong_method_is_a_405() -> None:
+    answer = Visitor().ask("GET", "/v2/operations/ALIAS/servers/reset")
+    assert answer
+    assert answer.status == 405
+
+
+def roots(visitor: Visitor) -> dict[str, str]:
+    return {
+        each["id"]: link["id"]
+        for each in visitor.get("/v2/datacenters/alias?groupLinks=true")
+        for link in each["links"]
+        if link["rel"] == "group"
+    }
+
+
+def servers_below(group: Mapping[str, Any]) -> list[str]:
+    own = [link["id"] for link in group["links"] if link["rel"] == "server"]
+    return own + [each for below in group["groups"] for each in servers_below(below)]
+
+
+def test_each_data_centre_names_its_root_group_when_asked() -> None:
+    visitor = Visitor()
+    assert set(roots(visitor)) == {"wa1", "va1"}
+    without = visitor.get("/v2/datacenters/ALIAS")
+    assert all(link["rel"] != "group" for each in without for link in each["links"])
+    assert visitor.get("/v2/datacenters/ALIAS/WA1")["id"] == "wa1"
+
+
+def test_a_group_holds_its_subgroups_to_the_bottom_and_its_servers_in_upper_case() -> None:
+    visitor = Visitor()
+    group = visitor.get(f"/v2/groups/ALIAS/{roots(visitor)['wa1']}")
+    assert group["type"] == "default"
+    assert {each["type"] for each in group["groups"]} == {"default", "archive", "templates"}
+    assert {A, B} <= set(servers_below(group))
+    assert group["locationId"] == "WA1"
+
+
+def test_the_count_of_a_group_leaves_archived_servers_out() -> None:
+    visitor = Visitor()
+    group = visitor.get(f"/v2/groups/ALIAS/{roots(visitor)['wa1']}")
+    assert group["serversCount"] == len(servers_below(group)) - 1
+
+
+def test_a_server_has_its_id_in_lower_case_and_its_name_in_upper_case() -> None:
+    server = Visitor().get(f"/v2/servers/ALIAS/{A}")
+    assert (server["id"], server["name"], server["status"]) == (A.lower(), A, "active")
+    assert server["details"]["powerState"] == "started"
+
+
+def test_an_archived_server_has_no_details() -> None:
+    server = Visitor().get("/v2/servers/ALIAS/WA1ALIASOLD01")
+    assert server["status"] == "archived"
+    assert "details" not in server
+
+
+@pytest.mark.parametrize("size", [1, 5, 11, 12, 300])
+def test_the_inventory_has_the_size_asked_for(size: int) -> None:
+    visitor = Visitor(servers=size)
+    below = [
+        server
+        for root in roots(visitor).values()
+        for server in servers_below(visitor.get(f"/v2/groups/ALIAS/{root}"))
+    ]
+    assert len(below) == len(set(below)) == len(visitor.cloud.servers) == size
+
+
+def test_ten_thousand_servers_are_reset_in_one_batch() -> None:
+    visitor = Visitor(servers=10_000)
+    ids = list(visitor.cloud.servers)
+    assert len(visitor.reset(*ids)) == 10_000
+
+
+@given(st.text(), st.text(), st.binary(), st.text())
+def test_any_request_gets_an_answer(method: str, target: str, body: bytes, header: str) -> None:
+    cloud = Cloud(Behaviour(), lambda: 1.0, Random(1))
+    answer = cloud.handle(Request(method, f"/v2/{target}", {"authorization": header}, body))
+    assert answer
+    assert 400 <= answer.status < 500
