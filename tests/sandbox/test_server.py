@@ -1,0 +1,224 @@
+import gzip
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from random import Random
+from typing import Self
+
+import pytest
+
+from clc_reset.sandbox.behaviour import Behaviour
+from clc_reset.sandbox.cloud import Cloud
+from clc_reset.sandbox.server import Server, wait_for_the_end_of
+
+
+class Sandbox:
+    """A served cloud, and the lines of its log."""
+
+    def __init__(self, behaviour: Behaviour, latency: float = 0.0) -> None:
+        self.log: list[str] = []
+        self.cloud = Cloud(behaviour, time.time, Random(1))
+        self.server = Server(self.cloud, port=0, latency=latency, log=self.log.append)
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        self.connection = HTTPConnection(self.server.url.removeprefix("http://"), timeout=10)
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        self.connection.close()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> "Heard":
+        headers = {"Authorization": f"Bearer {self.cloud.token()}", **headers}
+        self.connection.request(method, path, body, headers)
+        response = self.connection.getresponse()
+        return Heard(response.status, dict(response.getheaders()), response.read())
+
+    def raw(self, request: bytes) -> bytes:
+        port = self.server.server_address[1]
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(request)
+            return connection.makefile("rb").read()
+
+
+class Heard:
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(Behaviour(servers=50)) as running:
+        yield running
+
+
+def test_it_listens_on_loopback_only(sandbox: Sandbox) -> None:
+    assert sandbox.server.server_address[0] == "127.0.0.1"
+
+
+def test_it_tells_its_servers(sandbox: Sandbox) -> None:
+    assert len(sandbox.server.servers) == 50
+
+
+def test_it_hands_requests_to_the_cloud_and_logs_each(sandbox: Sandbox) -> None:
+    heard = sandbox.ask("POST", "/v2/operations/ALIAS/servers/reset", '["WA1ALIASWB01"]')
+    assert json.loads(heard.body)[0]["isQueued"] is True
+    assert heard.headers["Content-Type"].startswith("application/json")
+    (line,) = sandbox.log
+    assert line.startswith("POST /v2/operations/ALIAS/servers/reset 200 ")
+    assert line.endswith(" ms 1 of 1 queued")
+
+
+def test_one_connection_serves_many_requests(sandbox: Sandbox) -> None:
+    for _ in range(3):
+        assert sandbox.ask("GET", "/v2/datacenters/ALIAS").status == 200
+    assert len(sandbox.log) == 3
+
+
+def test_a_long_answer_is_compressed_for_who_accepts_that(sandbox: Sandbox) -> None:
+    root = next(iter(sandbox.cloud.groups))
+    path = f"/v2/groups/ALIAS/{root}"
+    plain = sandbox.ask("GET", path)
+    small = sandbox.ask("GET", path, **{"Accept-Encoding": "gzip"})
+    assert small.headers["Content-Encoding"] == "gzip"
+    assert len(small.body) < len(plain.body)
+    assert gzip.decompress(small.body) == plain.body
+
+
+def test_an_empty_404_has_no_content_type(sandbox: Sandbox) -> None:
+    heard = sandbox.ask("GET", "/v2/nothing")
+    assert heard.status == 404
+    assert "Content-Type" not in heard.headers
+    assert sandbox.log[0].startswith("GET /v2/nothing 404 ")
+
+
+def test_a_lost_answer_is_a_closed_connection() -> None:
+    with Sandbox(Behaviour(lose_answer=True)) as sandbox:
+        token = sandbox.cloud.token()
+        body = b'["WA1ALIASWB01"]'
+        heard = sandbox.raw(
+            b"POST /v2/operations/ALIAS/servers/reset HTTP/1.1\r\n"
+            b"Authorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s"
+            % (token.encode(), len(body), body)
+        )
+        assert heard == b""
+        assert sandbox.cloud.servers["WA1ALIASWB01"].resets == 1
+        assert "the answer is lost" in sandbox.log[0]
+
+
+def test_latency_is_added_to_each_answer() -> None:
+    with Sandbox(Behaviour(), latency=0.1) as sandbox:
+        began = time.monotonic()
+        sandbox.ask("GET", "/v2/nothing")
+        assert time.monotonic() - began >= 0.1
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"Transfer-Encoding: chunked", b"411"),
+        (b"Content-Length: -1", b"411"),
+        (b"Content-Length: x", b"411"),
+        (b"Content-Length: 99999999999", b"413"),
+    ],
+)
+def test_a_body_of_unknown_or_absurd_length_is_refused(
+    sandbox: Sandbox, head: bytes, status: bytes
+) -> None:
+    heard = sandbox.raw(b"POST /v2/authentication/login HTTP/1.1\r\n" + head + b"\r\n\r\n")
+    assert heard.split()[1] == status
+
+
+def test_what_is_no_http_is_answered_and_logged(sandbox: Sandbox) -> None:
+    assert b"400" in sandbox.raw(b"\x16\x03\x01\r\n\r\n")
+    assert sandbox.log
+
+
+def test_a_client_that_goes_away_is_one_line_in_the_log(sandbox: Sandbox) -> None:
+    port = sandbox.server.server_address[1]
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    connection.sendall(b"POST /v2/authentication/login HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
+    connection.close()  # a reset of the connection, not an end
+    deadline = time.monotonic() + 10
+    while not sandbox.log and time.monotonic() < deadline:
+        threading.Event().wait(0.005)
+    assert "connection lost: ConnectionResetError" in sandbox.log[0]
+
+
+@pytest.mark.parametrize("reason", [OSError, None])
+def test_where_the_kernel_does_not_tell_the_process_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, reason: type[OSError] | None
+) -> None:
+    def refused(_process: int) -> int:
+        assert reason
+        raise reason
+
+    signals: list[int] = []
+
+    def kill(process: int, signum: int) -> None:
+        signals.append(signum)
+        if len(signals) == 2:
+            raise PermissionError  # somebody else's, but there
+        if len(signals) == 3:
+            raise ProcessLookupError(process)
+
+    if reason:
+        monkeypatch.setattr(os, "pidfd_open", refused, raising=False)
+    else:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)  # not on Linux
+    monkeypatch.setattr(os, "kill", kill)
+    wait_for_the_end_of(7)
+    assert signals == [0, 0, 0]
+
+
+BESIDE = """
+import os, sys, time
+from random import Random
+from clc_reset.sandbox.behaviour import Behaviour
+from clc_reset.sandbox.cloud import Cloud
+from clc_reset.sandbox.server import Server, serve_beside
+server = Server(Cloud(Behaviour(), time.time, Random()), port=0, latency=0, log=print)
+quiet, path, *command = sys.argv[1:]
+try:
+    serve_beside(server, path, command, {**os.environ, "URL": server.url}, quiet=quiet == "quiet")
+except OSError as error:
+    sys.exit(error.strerror)
+"""
+ASK = "import os, urllib.request as r; r.urlopen(os.environ['URL'] + '/v2/nothing')"
+
+
+def beside(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", BESIDE, *arguments], capture_output=True, check=False, text=True
+    )
+
+
+@pytest.mark.parametrize("quiet", ["quiet", "aloud"])
+def test_a_command_is_served_until_it_ends(quiet: str) -> None:
+    result = beside(quiet, sys.executable, "python", "-c", ASK)
+    assert result.returncode == 1
+    assert "HTTP Error 404" in result.stderr
+
+
+def test_a_script_without_a_first_line_is_run_by_the_shell(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text('echo "$1"; exit 3')
+    script.chmod(0o755)
+    result = beside("quiet", str(script), "script", "word")
+    assert (result.returncode, result.stdout) == (3, "word\n")
+
+
+def test_what_can_not_be_run_is_an_error(tmp_path: Path) -> None:
+    assert beside("quiet", str(tmp_path), "x").stderr == "Permission denied\n"
