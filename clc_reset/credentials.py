@@ -1,0 +1,131 @@
+"""One credential a base URL in the OS keyring. The only door to keyring.
+
+Backends are other people's code over D-Bus, COM or a subprocess: they raise anything, store
+nothing, or block for minutes. So each call runs in a thread of its own with a time limit, and
+whatever it raises becomes a KeyringError. There is no plain-text fallback.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import TypeVar
+
+import keyring
+from keyring.backends import fail, null
+from keyring.errors import NoKeyringError
+
+from clc_reset.errors import WITHOUT_A_KEYRING, KeyringError
+from clc_reset.models import Credential
+
+SERVICE = "clc-reset"
+"""The keyring's service name; the user name in it is the base URL."""
+
+_NO_BACKEND = "no usable keyring backend was found"
+_PLAIN_TEXT = "keyrings.alt.file.PlaintextKeyring"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    error: BaseException
+
+
+class Keyring:
+    """The OS keyring, given `patience` seconds for each call.
+
+    Every method raises KeyringError where the keyring can't be used.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+
+    def check(self) -> None:
+        """Refuse a backend that is known to keep nothing, or to keep it in plain text."""
+        names = self._in_time(_backend_names)
+        if names[0] in {f"{fail.__name__}.Keyring", f"{null.__name__}.Keyring"}:
+            raise _unusable(_NO_BACKEND)
+        if _PLAIN_TEXT in names:
+            raise _unusable(f"{_PLAIN_TEXT} would keep the token in plain text")
+
+    def load(self, origin: str) -> Credential | None:
+        """The credential kept for an origin, or None."""
+        kept = self._in_time(lambda: keyring.get_password(SERVICE, origin))
+        if not kept:
+            return None
+        try:
+            entry = json.loads(kept)
+            texts = [entry["token"], entry["user"] or "", entry["account"] or "", *entry["roles"]]
+            token, user, account, *roles = ("".join(each) for each in texts)
+            return Credential.from_token(
+                token, "keyring", user=user or None, account=account or None, roles=tuple(roles)
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            raise KeyringError(
+                f"The keyring's entry for {origin} can't be read.", hint="Run: clc login"
+            ) from error
+
+    def store(self, origin: str, credential: Credential) -> str:
+        """Keep a credential, read it back, and return the name of the backend that has it."""
+        self.check()
+        entry = json.dumps(
+            {
+                "token": credential.token,
+                "user": credential.user,
+                "account": credential.account,
+                "roles": credential.roles,
+            }
+        )
+        self._in_time(lambda: keyring.set_password(SERVICE, origin, entry), secret=credential.token)
+        name, *_ = self._in_time(_backend_names)
+        if self._in_time(lambda: keyring.get_password(SERVICE, origin)) != entry:
+            raise _unusable(f"{name} did not keep what was stored in it")
+        return name
+
+    def forget(self, origin: str) -> bool:
+        """Delete an origin's credential; False where there was none."""
+        if self._in_time(lambda: keyring.get_password(SERVICE, origin)) is None:
+            return False
+        self._in_time(lambda: keyring.delete_password(SERVICE, origin))
+        return True
+
+    def _in_time(self, call: Callable[[], _T], secret: str = "") -> _T:
+        """Call a backend in a daemon thread: one that hangs can't keep this process alive."""
+        outcomes: SimpleQueue[_T | _Raised] = SimpleQueue()
+
+        def work() -> None:
+            try:
+                with redirect_stdout(sys.stderr):  # a backend may be chatty
+                    outcomes.put(call())
+            except BaseException as error:  # noqa: BLE001 - backends raise anything, SystemExit too
+                outcomes.put(_Raised(error))
+
+        Thread(target=work, daemon=True).start()
+        try:
+            outcome = outcomes.get(timeout=self._patience)
+        except Empty:
+            reason = f"it did not answer within {self._patience:g} s; it may wait to be unlocked"
+            raise _unusable(reason) from None
+        if isinstance(outcome, _Raised) and isinstance(outcome.error, NoKeyringError):
+            raise _unusable(_NO_BACKEND) from outcome.error  # its own advice is a plain-text file
+        if isinstance(outcome, _Raised):
+            words = str(outcome.error).strip().partition("\n")[0]
+            words = f"{type(outcome.error).__name__}: {words}".removesuffix(": ")
+            words = words.replace(secret, "[secret]") if secret else words
+            raise _unusable(words.rstrip(".")) from outcome.error
+        return outcome
+
+
+def _backend_names() -> list[str]:
+    """The backend in use; after it those that it asks in turn, where it is a chain."""
+    backend = keyring.get_keyring()
+    kinds = map(type, (backend, *getattr(backend, "backends", ())))
+    return [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
+
+
+def _unusable(reason: str) -> KeyringError:
+    return KeyringError(f"The keyring can't be used: {reason}.", hint=WITHOUT_A_KEYRING)
