@@ -1,0 +1,19 @@
+"""The console script `clc`, and `python -m clc_reset`."""
+
+import signal
+
+
+def main() -> None:
+    """Run the command line and exit.
+
+    Until it is loaded a Ctrl-C simply ends the process: there is nothing to tell yet.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from clc_reset.cli.main import run  # noqa: PLC0415 - loading takes most of a short run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The options that several commands share, and the types of their values."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from clc_reset.cli.app import App
+from clc_reset.output import FORMS
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+LONGEST_DURATION = 365 * 86400.0
+"""In seconds: more is a slip of the finger."""
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Duration(click.ParamType[float]):
+    """`90`, `90s`, `200ms`, `10m` or `1h`, in seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read the text; a default in seconds is passed on."""
+        if isinstance(value, float):
+            return value
+        found = _DURATION.fullmatch(f"{value}".strip())
+        seconds = float(found[1]) * _SECONDS[found[2]] if found else math.inf
+        if seconds > LONGEST_DURATION:
+            self.fail(f"{value!r} is not a duration such as 90, 90s, 200ms, 10m or 1h.", param, ctx)
+        return seconds
+
+
+def account(command: _Command) -> _Command:
+    """Add `-a/--account`."""
+    return click.option(
+        "-a",
+        "--account",
+        metavar="ALIAS",
+        envvar=["CLC_ACCOUNT", "CLC_ALIAS"],
+        show_envvar=True,
+        help="The account alias to act in; by default the login's own.",
+    )(command)
+
+
+def wait(command: _Command) -> _Command:
+    """Add `--wait`, `--timeout` and `-q/--quiet`, which sets the app's."""
+
+    def keep(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001
+        ctx.ensure_object(App).quiet = value
+
+    for option in (
+        click.option(
+            "-q",
+            "--quiet",
+            is_flag=True,
+            callback=keep,
+            expose_value=False,
+            help="Show no progress while waiting.",
+        ),
+        click.option(
+            "--timeout",
+            type=Duration(),
+            default="30m",
+            metavar="TIME",
+            show_default=True,
+            help="How long to wait, as in 90, 90s, 10m or 1h.",
+        ),
+        click.option("--wait", is_flag=True, help="Wait until every operation is done."),
+    ):
+        command = option(command)
+    return command
+
+
+def output(command: _Command) -> _Command:
+    """Add `-o/--output`, which sets the form of the app's output."""
+
+    def keep(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+        ctx.ensure_object(App).form = value
+
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(FORMS),
+        callback=keep,
+        expose_value=False,
+        is_eager=True,
+        help="The form of the result; by default a table on a terminal, tsv elsewhere.",
+    )(command)
+
+
+def verbose(command: _Command) -> _Command:
+    """Add `-v/--verbose`, which lets the app log each request."""
+
+    def keep(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001
+        ctx.ensure_object(App).verbose = value
+
+    return click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        callback=keep,
+        expose_value=False,
+        help="Log each request to standard error: method, URL, status, milliseconds.",
+    )(command)

@@ -1,0 +1,92 @@
+"""`clc reset`: one batch, sent once, and the truth about each server."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from clc_reset.cli import exit_codes, following, identity, options, reading
+from clc_reset.cli.app import App, is_terminal
+from clc_reset.cli.ending import tell, unknown_outcome
+from clc_reset.cli.ids import server_ids
+from clc_reset.errors import INTERRUPTED, OUTCOME_UNKNOWN
+from clc_reset.models import Operation, ResetAnswer, ServerResult, ServerState
+from clc_reset.wording import count, enumerate_names
+
+
+@click.command("reset")
+@click.argument("servers", nargs=-1, metavar="SERVER...")
+@options.account
+@options.wait
+@click.option("-n", "--dry-run", is_flag=True, help="Print what would be reset; send nothing.")
+@options.output
+@options.verbose
+@click.pass_obj
+def command(  # noqa: PLR0913 - click passes one an option
+    app: App,
+    servers: tuple[str, ...],
+    account: str | None,
+    timeout: float,
+    *,
+    wait: bool,
+    dry_run: bool,
+) -> int:
+    """Power servers off and on again, as with the reset button.
+
+    SERVER is an id such as WA1ALIASWB01, in any case; - reads ids from standard input, separated
+    by blanks, where # starts a comment. All go into one request, which is sent once.
+    """
+    ids, duplicates = server_ids(servers, lambda: reading.standard_input(reading.LARGEST_LIST))
+    if duplicates:
+        app.output.note(f"{count(duplicates, 'duplicate')} ignored")
+    if dry_run:
+        return _show_dry_run(app, ids, identity.known_account(app, account))
+    found = identity.credential(app)
+    alias = identity.account(account, found)
+    with app.api.authorize(found.token) as api:
+        app.account, app.usual_account, app.sent = alias, identity.usual_account(found), ids
+        answer = api.reset_servers(alias, ids)
+        app.known = answer.results
+        _warn_of_the_unasked(app, answer)
+        if wait and not answer.problem:
+            followed = following.follow(app, api, answer.results, limit=timeout)
+            endings = [
+                *following.endings(followed, timeout, app.usual_account),
+                *unknown_outcome(followed.results),
+            ]
+            return tell(app, alias, followed.results, endings, following.exit_code(followed))
+        operations = following.operations_of(following.resolved(api, answer.results))
+    return _tell(app, alias, answer, operations)
+
+
+def _show_dry_run(app: App, ids: Sequence[str], alias: str | None) -> int:
+    where = f"in account {alias}" if alias else "in the login's own account"
+    message = f"Would be reset {where}."
+    app.output.results(
+        alias,
+        [ServerResult(each, ServerState.NOT_SENT, None, message) for each in ids],
+        {"dry_run": True},
+    )
+    app.output.note(f"Dry run: {count(len(ids), 'server')} {where}; nothing was sent.")
+    return exit_codes.OK
+
+
+def _warn_of_the_unasked(app: App, answer: ResetAnswer) -> None:
+    if answer.unasked:
+        app.output.note(
+            "Warning: the API also answered for servers that were not asked for: "
+            f"{enumerate_names(answer.unasked)}."
+        )
+
+
+def _tell(app: App, alias: str, answer: ResetAnswer, operations: Sequence[Operation]) -> int:
+    kind, code = OUTCOME_UNKNOWN, exit_codes.of_states(each.state for each in answer.results)
+    if answer.signum is not None:
+        kind, code = INTERRUPTED, exit_codes.of_signal(answer.signum)
+    why = f"A reset was sent, but {answer.problem}. " if answer.problem else ""
+    tell(app, alias, answer.results, unknown_outcome(answer.results, why, kind), code)
+    if operations and is_terminal(sys.stderr):
+        app.output.note(
+            f"{following.go_on(operations)}\n{following.resume_hint(operations, app.usual_account)}"
+        )
+    return code

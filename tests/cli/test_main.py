@@ -1,0 +1,395 @@
+import errno
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import click
+import pytest
+
+from clc_reset import __version__
+from clc_reset.cli import exit_codes
+from clc_reset.cli.main import command
+from clc_reset.errors import Interrupted
+from tests.cli.conftest import Run
+from tests.fakes import CLC, HANG, http, jwt, loopback
+
+A = "WA1ALIASWB01"
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """As cron has it, and then some."""
+    coverage = {k: v for k, v in os.environ.items() if k.startswith(("COVERAGE", "COV_"))}
+    return {"PATH": os.defpath, "CLC_TOKEN": jwt(), **coverage, **variables}
+
+
+def wait_until(so: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not so():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_the_version_is_the_packages(clc: Run) -> None:
+    result = clc("--version")
+    assert (result.exit_code, result.stdout) == (0, f"clc {__version__}\n")
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("name", ["", *command.commands])
+def test_every_command_has_help(
+    clc: Run, name: str, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    result = clc(*filter(None, [name, option]))
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"Usage: clc {name}".rstrip())
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_every_command_is_verbose_on_request() -> None:
+    for each in command.commands.values():
+        assert any("--verbose" in option.opts for option in each.params), each.name
+
+
+def test_the_help_lists_the_exit_codes(clc: Run) -> None:
+    shown = re.sub(r"\s+", " ", clc("--help").stdout)
+    for each in exit_codes.TABLE:
+        assert f" {each.code} {each.meaning} ({each.was_reset})" in shown
+
+
+def test_without_a_command_the_help_is_shown_and_the_exit_code_is_2(clc: Run) -> None:
+    result = clc()
+    assert result.exit_code == 2
+    assert "Usage: clc" in result.stderr
+
+
+def test_an_unknown_command_is_a_usage_error(clc: Run) -> None:
+    result = clc("restart")
+    assert result.exit_code == 2
+    assert "No such command" in result.stderr
+
+
+def test_a_surprise_is_one_message_without_a_traceback(
+    clc: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def surprise(*_args: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("clc_reset.cli.whoami.identity.credential", surprise)
+    result = clc("whoami")
+    assert result.exit_code == 5
+    assert result.stderr == "Error: ZeroDivisionError (a defect of clc).\n"
+
+
+def test_an_interruption_before_anything_was_sent_is_130(
+    clc: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clc_reset.cli.whoami.identity.credential", interrupt)
+    result = clc("whoami")
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+
+
+def test_an_abort_while_the_command_line_is_read_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(click.Group, "parse_args", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        command(["whoami"])
+    assert ended.value.code == 130
+
+
+def test_python_m_is_the_same_program() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "clc_reset", "--version"], capture_output=True, check=True
+    )
+    assert result.stdout.decode() == f"clc {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_while_the_answer_is_awaited_names_the_servers(signum: int, code: int) -> None:
+    with loopback(HANG) as server:
+        running = subprocess.Popen(
+            [CLC, "reset", A, "-o", "json"],
+            env=environment(CLC_BASE_URL=server.url),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(lambda: server.posts == 1)
+        sent = time.monotonic()
+        running.send_signal(signum)
+        out, err = running.communicate(timeout=20)
+    assert running.returncode == code
+    assert time.monotonic() - sent < 5
+    assert f'"server": "{A}", "state": "unknown"' in out
+    assert f'"exit_code": {code}' in out
+    assert f"unknown for 1 server: {A}." in err
+    assert "Traceback" not in err
+
+
+def test_a_signal_that_is_ignored_from_the_start_stays_ignored() -> None:
+    result = subprocess.run(
+        ["/bin/sh", "-c", f"trap '' INT; exec {CLC} --version"],
+        env=environment(),
+        capture_output=True,
+        check=True,
+    )
+    assert result.stdout.decode() == f"clc {__version__}\n"
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    with loopback(HANG, http(200)) as server:
+        running = subprocess.Popen(
+            ["/bin/sh", "-c", f"trap '' HUP; exec {CLC} reset {A}"],
+            env=environment(CLC_BASE_URL=server.url),
+            stderr=subprocess.PIPE,
+        )
+        wait_until(lambda: server.posts == 1)
+        running.send_signal(signal.SIGHUP)
+        running.send_signal(signal.SIGTERM)
+        _, err = running.communicate(timeout=20)
+    assert running.returncode == 143
+    assert A.encode() in err
+
+
+def test_a_second_signal_ends_the_process_at_once() -> None:
+    """Standard output is a full pipe that nobody reads: the first signal can't be obeyed."""
+    ids = " ".join(f"WA1ALIASN{n:05d}" for n in range(5000))
+    with loopback(HANG) as server:
+        running = subprocess.Popen(
+            [CLC, "reset", "-"],
+            env=environment(CLC_BASE_URL=server.url),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert running.stdin
+        running.stdin.write(ids.encode())
+        running.stdin.close()
+        wait_until(lambda: server.posts == 1)
+        running.send_signal(signal.SIGINT)
+        assert running.stdout
+        running.stdout.read(10)  # it tells what it knows, and blocks
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == -signal.SIGINT
+        running.stdout.close()
+
+
+def test_a_closed_pipe_is_141_quietly() -> None:
+    ids = " ".join(f"WA1ALIASN{n:05d}" for n in range(5000))
+    result = subprocess.run(
+        [
+            "/bin/bash",
+            "-c",
+            f"{CLC} reset -n -a ALIAS - <<<'{ids}' | head -1; echo ${{PIPESTATUS[0]}}",
+        ],
+        env=environment(),
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert result.stdout.splitlines()[-1] == "141"
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--help", "--version", "reset -h", "completion bash", f"reset {A} -n -o table"]
+)
+def test_a_pipe_that_nobody_reads_is_141(arguments: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [CLC, *arguments.split()],
+        env=environment(),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (result.returncode, result.stderr.rpartition(b"Dry run")[0]) == (141, b"")
+
+
+def test_an_unknown_outcome_goes_before_a_closed_pipe() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with loopback(http(503)) as server:
+        result = subprocess.run(
+            [CLC, "reset", A],
+            env=environment(CLC_BASE_URL=server.url),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    os.close(writer)
+    assert result.returncode == 6
+    assert f"unknown for 1 server: {A}." in result.stderr.decode()
+
+
+def test_a_usage_error_that_can_not_be_told_is_2_all_the_same() -> None:
+    result = subprocess.run(
+        ["/bin/sh", "-c", f"{CLC} reset --nope 2>/dev/full"], env=environment(), check=False
+    )
+    assert result.returncode == 2
+
+
+@pytest.mark.parametrize("broken", [{}, {"COMP_WORDS": "clc r", "COMP_CWORD": "x"}])
+def test_a_tab_press_in_a_broken_environment_says_nothing(broken: dict[str, str]) -> None:
+    result = subprocess.run(
+        [CLC],
+        env=environment(_CLC_COMPLETE="bash_complete", **broken),
+        capture_output=True,
+        check=False,
+    )
+    assert (result.stdout, result.stderr) == (b"", b"")
+
+
+def test_a_defect_in_telling_of_errors_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def surprise(*_args: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("clc_reset.cli.main.App.output", property(surprise))
+    with pytest.raises(ZeroDivisionError):
+        command(["reset"])
+
+
+def test_a_signal_while_an_error_is_told_still_ends_with_its_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_args: object) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr("clc_reset.cli.main.App.output", property(interrupt))
+    with pytest.raises(SystemExit) as ended:
+        command(["reset"])
+    assert ended.value.code == 143
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [("reset A -n -a B", 5), ("--help", 5), ("whoami", 5)]
+)
+def test_a_full_disk_is_one_message(arguments: str, code: int) -> None:
+    result = subprocess.run(
+        ["/bin/sh", "-c", f"{CLC} {arguments} >/dev/full"],
+        env=environment(),
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert result.returncode == code
+    assert "No space left on device" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Exception ignored" not in result.stderr
+
+
+def test_a_result_lost_to_a_full_disk_after_a_reset_is_6_and_told_on_standard_error() -> None:
+    with loopback(http(200, {"server": A, "isQueued": True})) as server:
+        result = subprocess.run(
+            ["/bin/sh", "-c", f"{CLC} reset {A} >/dev/full"],
+            env=environment(CLC_BASE_URL=server.url),
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+    assert result.returncode == 6
+    assert f"{A}  queued" in result.stderr
+    assert "No space left on device" in result.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_change_nothing_of_the_exit_code(closed: str) -> None:
+    with loopback(http(200, {"server": A, "isQueued": True})) as server:
+        result = subprocess.run(
+            ["/bin/sh", "-c", f"{CLC} reset {A} {A} {closed}"],
+            env=environment(CLC_BASE_URL=server.url),
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        assert server.posts == 1
+    assert result.returncode == 0
+    assert "Traceback" not in result.stderr
+    if closed == ">&-":
+        assert f"{A}  queued" in result.stderr
+
+
+def test_a_closed_standard_input_can_not_be_read() -> None:
+    result = subprocess.run(
+        ["/bin/sh", "-c", f"{CLC} reset - <&-"],
+        env=environment(),
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert "Standard input is closed." in result.stderr
+
+
+def test_under_cron_there_is_a_message_and_exit_code_4() -> None:
+    variables = environment(HOME="/nonexistent")
+    del variables["CLC_TOKEN"]
+    result = subprocess.run(
+        [CLC, "reset", A], env=variables, capture_output=True, check=False, text=True
+    )
+    assert result.returncode == 4
+    assert result.stdout == ""
+    assert "CLC_TOKEN_FILE" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def on_a_terminal(*arguments: str, **variables: str) -> tuple[int, str]:
+    """Run the command with a pseudo-terminal for its streams; its exit code and its screen."""
+    process, screen = pty.fork()
+    if process == 0:
+        os.execve(  # noqa: S606 - no shell is wanted
+            CLC, [CLC, *arguments], {"TERM": "xterm", "COLUMNS": "80", **variables}
+        )
+    shown = b""
+    try:
+        while chunk := os.read(screen, 65536):
+            shown += chunk
+    except OSError as error:
+        if error.errno != errno.EIO:  # the end of a terminal
+            raise
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), shown.decode()
+
+
+def test_on_a_terminal_the_result_is_a_table_with_the_way_to_follow_it() -> None:
+    link = {"rel": "status", "href": "/v2/operations/abcd/status/wa1-1", "id": "wa1-1"}
+    with loopback(http(200, {"server": A, "isQueued": True, "links": [link]})) as server:
+        code, shown = on_a_terminal("reset", A, **environment(CLC_BASE_URL=server.url))
+    assert code == 0
+    assert "╭" in shown
+    assert "\x1b[32mqueued" in shown
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines())) <= 80
+    assert shown.endswith("Resume with: clc status --wait wa1-1\r\n")
+
+
+def test_nothing_of_a_usage_error_loads_a_large_library() -> None:
+    for arguments in (
+        ["--help"],
+        ["--version"],
+        ["reset"],
+        ["reset", "--x"],
+        ["completion", "zsh"],
+    ):
+        result = subprocess.run(
+            [CLC, *arguments],
+            env={"PATH": os.defpath, "PYTHONPROFILEIMPORTTIME": "1"},
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+        assert "click" in loaded
+        assert not loaded & {"httpx", "keyring", "rich", "ssl", "asyncio", "random"}
