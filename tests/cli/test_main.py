@@ -375,21 +375,31 @@ def test_on_a_terminal_the_result_is_a_table_with_the_way_to_follow_it() -> None
     assert shown.endswith("Resume with: clc status --wait wa1-1\r\n")
 
 
-def test_nothing_of_a_usage_error_loads_a_large_library() -> None:
-    for arguments in (
-        ["--help"],
-        ["--version"],
-        ["reset"],
-        ["reset", "--x"],
-        ["completion", "zsh"],
-    ):
-        result = subprocess.run(
-            [CLC, *arguments],
-            env={"PATH": os.defpath, "PYTHONPROFILEIMPORTTIME": "1"},
-            capture_output=True,
-            check=False,
-            text=True,
-        )
-        loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-        assert "click" in loaded
-        assert not loaded & {"httpx", "keyring", "rich", "ssl", "asyncio", "random"}
+def loaded_by(*arguments: str, **variables: str) -> set[str]:
+    """The modules that a command loads."""
+    result = subprocess.run(
+        [CLC, *arguments],
+        env={"PATH": os.defpath, "PYTHONPROFILEIMPORTTIME": "1", **variables},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "click" in loaded
+    return loaded
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--help", "--version", "reset", "reset --x", "completion zsh", "reset -h"]
+)
+def test_help_and_usage_errors_load_no_large_library(arguments: str) -> None:
+    large = {"httpx", "keyring", "rich", "ssl", "asyncio", "random", "clc_reset.waiting"}
+    assert not loaded_by(*arguments.split()) & large
+
+
+@pytest.mark.parametrize("form", ["tsv", "json"])
+def test_a_reset_with_a_token_loads_neither_keyring_nor_rich(form: str) -> None:
+    with loopback(http(200, {"server": A, "isQueued": True})) as server:
+        loaded = loaded_by("reset", A, "-o", form, CLC_TOKEN=jwt(), CLC_BASE_URL=server.url)
+    assert "httpx" in loaded
+    assert not loaded & {"keyring", "rich"}
