@@ -54,9 +54,10 @@ def follow(
 ) -> Followed:
     """Poll the operations of the results, until all are final or `limit` seconds have passed.
 
-    With `once` each is asked one time only.
+    Their links are paths of the API, as `resolved` makes them. With `once` each is asked one
+    time only.
     """
-    followed = [_followable(each) for each in resolved(api, results)]
+    followed = [_followable(each) for each in results]
     servers: dict[Operation, list[str]] = {each: [] for each in operations_of(followed)}
     for each in followed:
         if each.operation in servers and each.server:
@@ -83,14 +84,12 @@ def resolved(api: Api, results: Iterable[ServerResult]) -> list[ServerResult]:
     first: dict[tuple[str, str], Operation] = {}
 
     def one(operation: Operation) -> Operation:
-        path = api.path_of(operation) or ""
+        path = api.path_of(operation)
+        if path is None:
+            return replace(operation, href="")
         link = _LINK.fullmatch(path)
         key = (link["alias"].upper(), link["id"]) if link else ("", path)
-        return (
-            first.setdefault(key, Operation(operation.id, path))
-            if path
-            else Operation(operation.id, "")
-        )
+        return first.setdefault(key, replace(operation, href=path))
 
     return [
         replace(each, operation=one(each.operation)) if each.operation else each for each in results

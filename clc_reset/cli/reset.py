@@ -10,7 +10,7 @@ from clc_reset.cli.app import App, is_terminal
 from clc_reset.cli.ending import tell, unknown_outcome
 from clc_reset.cli.ids import server_ids
 from clc_reset.errors import INTERRUPTED, OUTCOME_UNKNOWN
-from clc_reset.models import Operation, ResetAnswer, ServerResult, ServerState
+from clc_reset.models import ResetAnswer, ServerResult, ServerState
 from clc_reset.wording import count, enumerate_names
 
 
@@ -46,17 +46,16 @@ def command(  # noqa: PLR0913 - click passes one an option
     with app.api.authorize(found.token) as api:
         app.account, app.usual_account, app.sent = alias, identity.usual_account(found), ids
         answer = api.reset_servers(alias, ids)
-        app.known = answer.results
+        app.known = following.resolved(api, answer.results)
         _warn_of_the_unasked(app, answer)
         if wait and not answer.problem:
-            followed = following.follow(app, api, answer.results, limit=timeout)
+            followed = following.follow(app, api, app.known, limit=timeout)
             endings = [
                 *following.endings(followed, timeout, app.usual_account),
                 *unknown_outcome(followed.results),
             ]
             return tell(app, alias, followed.results, endings, following.exit_code(followed))
-        operations = following.operations_of(following.resolved(api, answer.results))
-    return _tell(app, alias, answer, operations)
+    return _tell(app, alias, answer)
 
 
 def _show_dry_run(app: App, ids: Sequence[str], alias: str | None) -> int:
@@ -79,12 +78,13 @@ def _warn_of_the_unasked(app: App, answer: ResetAnswer) -> None:
         )
 
 
-def _tell(app: App, alias: str, answer: ResetAnswer, operations: Sequence[Operation]) -> int:
+def _tell(app: App, alias: str, answer: ResetAnswer) -> int:
     kind, code = OUTCOME_UNKNOWN, exit_codes.of_states(each.state for each in answer.results)
     if answer.signum is not None:
         kind, code = INTERRUPTED, exit_codes.of_signal(answer.signum)
     why = f"A reset was sent, but {answer.problem}. " if answer.problem else ""
     tell(app, alias, answer.results, unknown_outcome(answer.results, why, kind), code)
+    operations = following.operations_of(app.known)
     if operations and is_terminal(sys.stderr):
         app.output.note(
             f"{following.go_on(operations)}\n{following.resume_hint(operations, app.usual_account)}"

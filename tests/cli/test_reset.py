@@ -2,6 +2,7 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ from tests.fakes import MemoryKeyring, jwt
 
 A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
 
-QUEUED = {
+QUEUED: dict[str, Any] = {
     "server": A,
     "isQueued": True,
     "links": [{"rel": "status", "href": "/v2/operations/abcd/status/wa1-1", "id": "wa1-1"}],
@@ -247,6 +248,15 @@ def test_an_interruption_after_the_result_was_printed_prints_it_once(
     assert result.exit_code == 130
     assert result.stdout == f"{A}\tqueued\twa1-1\t\n"
     assert "Resume with: clc status --wait wa1-1" in result.stderr
+
+
+def test_a_link_that_came_back_whole_can_be_resumed_after_an_interruption(
+    clc: Run, api_ctl_io: respx.Router, with_token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = {**QUEUED["links"][0], "href": "https://api.ctl.io/v2/operations/abcd/status/wa1-1"}
+    api_ctl_io.post().respond(200, json=[{**QUEUED, "links": [link]}])
+    monkeypatch.setattr("clc_reset.cli.reset.exit_codes.of_states", _fails(KeyboardInterrupt()))
+    assert "Resume with: clc status --wait wa1-1\n" in clc("reset", A).stderr
 
 
 def test_an_interruption_at_the_moment_of_sending_names_the_servers(
