@@ -10,6 +10,7 @@ from clc_reset.errors import WITHOUT_A_KEYRING, AuthenticationError, UsageError
 from clc_reset.models import Credential, is_account_alias
 from clc_reset.wording import quote, show_span, show_time
 
+ACCOUNT_VARIABLES = ("CLC_ACCOUNT", "CLC_ALIAS")
 DRY_RUN_KEYRING_SECONDS = 1.0
 
 
@@ -37,7 +38,7 @@ def credential(app: App) -> Credential:
     if found.expires is not None and found.expires_soon(now):
         app.output.note(
             f"Warning: the token from {found.source} expires on {show_time(found.expires)}, "
-            f"in {show_span(found.expires - now)}. Run: clc login. {_instead(found)}"
+            f"in {show_span(found.expires - now)}. Run: clc login.{_instead(found)}"
         )
     return found
 
@@ -46,18 +47,17 @@ def refuse_expired(found: Credential, now: datetime) -> None:
     """Raise AuthenticationError where the token's own expiry has passed."""
     if found.expires is None or not found.has_expired(now):
         return
-    instead = f" {_instead(found)}" if _instead(found) else ""
     raise AuthenticationError(
         f"The token from {found.source} expired on {show_time(found.expires)}, run: clc login",
-        hint=f"It was not sent.{instead} If it should be good, check this machine's clock: "
+        hint=f"It was not sent.{_instead(found)} If it should be good, check this machine's clock: "
         f"{show_time(now)}.",
     )
 
 
 def _instead(found: Credential) -> str:
-    """What to do beside a login, where the keyring's token would not be used."""
+    """What to do beside a login where the keyring's token isn't used, with a blank in front."""
     if found.source in {"CLC_TOKEN", "CLC_TOKEN_FILE"}:
-        return f"Unset {found.source} then, which goes before the keyring, or renew its token."
+        return f" Unset {found.source} then, which goes before the keyring, or renew its token."
     return ""
 
 
@@ -77,7 +77,7 @@ def account(alias: str | None, found: Credential) -> str:
 
 def usual_account(found: Credential) -> str | None:
     """The account alias, in upper case, that a command without `-a` acts in."""
-    usual = os.environ.get("CLC_ACCOUNT") or os.environ.get("CLC_ALIAS") or found.account
+    usual = next(filter(None, map(os.environ.get, ACCOUNT_VARIABLES)), found.account)
     return usual.upper() if usual else None
 
 

@@ -3,11 +3,12 @@
 import math
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from clc_reset.cli.app import App
+from clc_reset.cli.identity import ACCOUNT_VARIABLES
 from clc_reset.output import FORMS
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -43,27 +44,25 @@ def account(command: _Command) -> _Command:
         "-a",
         "--account",
         metavar="ALIAS",
-        envvar=["CLC_ACCOUNT", "CLC_ALIAS"],
+        envvar=ACCOUNT_VARIABLES,
         show_envvar=True,
         help="The account alias to act in; by default the login's own.",
     )(command)
 
 
+def _app_option(attribute: str, *names: str, **details: Any) -> Callable[[_Command], _Command]:  # noqa: ANN401 - click's own
+    """An option whose value the app keeps, for whatever the command builds with it."""
+
+    def keep(ctx: click.Context, _param: click.Parameter, value: object) -> None:
+        setattr(ctx.ensure_object(App), attribute, value)
+
+    return click.option(*names, callback=keep, expose_value=False, **details)
+
+
 def wait(command: _Command) -> _Command:
     """Add `--wait`, `--timeout` and `-q/--quiet`, which sets the app's."""
-
-    def keep(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001
-        ctx.ensure_object(App).quiet = value
-
     for option in (
-        click.option(
-            "-q",
-            "--quiet",
-            is_flag=True,
-            callback=keep,
-            expose_value=False,
-            help="Show no progress while waiting.",
-        ),
+        _app_option("quiet", "-q", "--quiet", is_flag=True, help="Show no progress while waiting."),
         click.option(
             "--timeout",
             type=Duration(),
@@ -78,34 +77,18 @@ def wait(command: _Command) -> _Command:
     return command
 
 
-def output(command: _Command) -> _Command:
-    """Add `-o/--output`, which sets the form of the app's output."""
-
-    def keep(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
-        ctx.ensure_object(App).form = value
-
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Choice(FORMS),
-        callback=keep,
-        expose_value=False,
-        is_eager=True,
-        help="The form of the result; by default a table on a terminal, tsv elsewhere.",
-    )(command)
-
-
-def verbose(command: _Command) -> _Command:
-    """Add `-v/--verbose`, which lets the app log each request."""
-
-    def keep(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001
-        ctx.ensure_object(App).verbose = value
-
-    return click.option(
-        "-v",
-        "--verbose",
-        is_flag=True,
-        callback=keep,
-        expose_value=False,
-        help="Log each request to standard error: method, URL, status, milliseconds.",
-    )(command)
+output = _app_option(
+    "form",
+    "-o",
+    "--output",
+    type=click.Choice(FORMS),
+    is_eager=True,
+    help="The form of the result; by default a table on a terminal, tsv elsewhere.",
+)
+verbose = _app_option(
+    "verbose",
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Log each request to standard error: method, URL, status, milliseconds.",
+)
