@@ -228,12 +228,10 @@ class Cloud:
         if not asked:  # never recorded
             return _message(400, _INVALID_REQUEST, {"serverIds": ["It is empty."]})
         ids = list(dict.fromkeys(each.upper() for each in asked))
-        taken = [self.servers[each] for each in ids if self._can_be_reset(each)]
-        operations = self._queue(taken)
+        taken = {each: self.servers[each] for each in ids if self._can_be_reset(each)}
+        operations = self._queue(taken.values())
         entities = [
-            _queued(each, operations[each[:3].lower()])
-            if self._can_be_reset(each)
-            else _refused(each)
+            _queued(each, operations[each[:3].lower()]) if each in taken else _refused(each)
             for each in self._another_order(ids)
         ]
         if self.behaviour.lose_answer:
