@@ -20,6 +20,7 @@ from keyring.errors import NoKeyringError
 
 from clc_reset.errors import WITHOUT_A_KEYRING, KeyringError
 from clc_reset.models import Credential
+from clc_reset.wording import describe
 
 SERVICE = "clc-reset"
 """The keyring's service name; the user name in it is the base URL."""
@@ -113,8 +114,7 @@ class Keyring:
         if isinstance(outcome, _Raised) and isinstance(outcome.error, NoKeyringError):
             raise _unusable(_NO_BACKEND) from outcome.error  # its own advice is a plain-text file
         if isinstance(outcome, _Raised):
-            words = str(outcome.error).strip().partition("\n")[0]
-            words = f"{type(outcome.error).__name__}: {words}".removesuffix(": ")
+            words = describe(outcome.error).partition("\n")[0]
             words = words.replace(secret, "[secret]") if secret else words
             raise _unusable(words.rstrip(".")) from outcome.error
         return outcome

@@ -15,6 +15,7 @@ A reset whose outcome isn't known is not among them: it is a result, see `models
 Each says what happened, and in `hint` what to do next. `kind` is the word for it in `-o json`.
 """
 
+import signal
 from typing import ClassVar
 
 INTERRUPTED = "interrupted"
@@ -83,3 +84,8 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(signum)
         self.signum = signum
         self.message = message
+
+
+def signal_of(interrupt: KeyboardInterrupt) -> int:
+    """The number of the signal behind an interruption; Python's own knows only of SIGINT."""
+    return interrupt.signum if isinstance(interrupt, Interrupted) else signal.SIGINT

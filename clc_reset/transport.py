@@ -7,7 +7,6 @@ whether it is certain that the request never left this machine. Nothing is sent 
 import json
 import os
 import re
-import signal
 import ssl
 import sys
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 from clc_reset import __version__
-from clc_reset.errors import Interrupted, UnreachableError, UsageError
+from clc_reset.errors import UnreachableError, UsageError, signal_of
 from clc_reset.models import is_loopback, printable
 
 # httpx imports its own command line, and rich for it, wherever rich is installed
@@ -154,7 +153,7 @@ class Transport:
         self, origin: str, on_exchange: Callable[[Exchange], None], clock: Callable[[], float]
     ) -> None:
         self.origin = origin
-        self._token = ""
+        self._forms_of_token: list[str] = []
         self._on_exchange = on_exchange
         self._clock = clock
         self._targets: dict[str, str] = {}
@@ -182,7 +181,7 @@ class Transport:
 
     def authorize(self, token: str) -> None:
         """Carry a token from now on."""
-        self._token = token
+        self._forms_of_token = _forms(token)
         self._client.headers["Authorization"] = f"Bearer {token}"
 
     def close(self) -> None:
@@ -276,10 +275,8 @@ class Transport:
 
     def without_secrets(self, text: str, secret: str = "") -> str:
         """Text of the API's, which may be an echo of what was sent, also as JSON in a string."""
-        for each in (self._token, secret, secret.strip()):
-            if len(each) >= SHORTEST_SECRET:
-                for form in (each, json.dumps(each), json.dumps(each, ensure_ascii=False)):
-                    text = text.replace(form.strip('"'), _SECRET)
+        for form in (*self._forms_of_token, *_forms(secret)):
+            text = text.replace(form, _SECRET)
         return text
 
     def _body(self, response: httpx.Response, largest: int) -> bytes:
@@ -291,10 +288,20 @@ class Transport:
         return bytes(body)
 
 
+def _forms(secret: str) -> list[str]:
+    """How a secret may come back: as it is, without blanks at its ends, as JSON in a string."""
+    return [
+        form
+        for each in dict.fromkeys((secret, secret.strip()))
+        if len(each) >= SHORTEST_SECRET
+        for form in (each, json.dumps(each)[1:-1], json.dumps(each, ensure_ascii=False)[1:-1])
+    ]
+
+
 def interrupted(interrupt: KeyboardInterrupt, *, never_left: bool) -> NoAnswer:
     """What a signal leaves of a request."""
-    signum = interrupt.signum if isinstance(interrupt, Interrupted) else signal.SIGINT
-    return NoAnswer("the wait for its answer was interrupted", never_left, signum)
+    reason = "the wait for its answer was interrupted"
+    return NoAnswer(reason, never_left, signal_of(interrupt))
 
 
 def _why(error: Exception, seconds: float) -> str:

@@ -22,7 +22,6 @@ The schedule, and why it is as it is:
 import heapq
 import itertools
 import random
-import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -30,8 +29,9 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Protocol
 
-from clc_reset.errors import ClcError, Interrupted
+from clc_reset.errors import ClcError, signal_of
 from clc_reset.models import NoNews, Operation, OperationStatus
+from clc_reset.wording import describe
 
 AT_A_TIME = 16
 """Requests in flight at the most."""
@@ -154,7 +154,7 @@ class Threads:
             except ClcError as error:
                 news = error
             except Exception as error:  # noqa: BLE001 - a wait never dies of a single poll
-                news = NoNews(f"{type(error).__name__}: {error}")
+                news = NoNews(describe(error))
             self._told.put((number, news))
 
 
@@ -177,9 +177,7 @@ def wait(  # noqa: PLR0913 - two of them make time, for tests
     try:
         waiting.run()
     except KeyboardInterrupt as interrupt:
-        waiting.waited.signum = (
-            interrupt.signum if isinstance(interrupt, Interrupted) else signal.SIGINT
-        )
+        waiting.waited.signum = signal_of(interrupt)
     return waiting.waited
 
 

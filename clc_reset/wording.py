@@ -45,3 +45,8 @@ def enumerate_names(names: Sequence[str], most: int = LONGEST_ENUMERATION) -> st
 def quote(text: str) -> str:
     """A word of the user's, short enough for a message."""
     return repr(text if len(text) <= 40 else text[:40] + "…")  # noqa: PLR2004 - half a line
+
+
+def describe(error: BaseException) -> str:
+    """A surprise: its kind, and its text where it has one."""
+    return f"{type(error).__name__}: {str(error).strip()}".removesuffix(": ")

@@ -840,7 +840,7 @@ def test_a_token_is_not_searched_for_in_the_answers_structure() -> None:
         assert states(Session(server.url, token="server").reset(A)) == ["queued"]
 
 
-@pytest.mark.parametrize("password", ["hunterPW2 ", 'hunter"PW2', "hunterPWü2"])
+@pytest.mark.parametrize("password", ["hunterPW2 ", 'hunter"PW2', "hunterPWü2", '"hunter"'])
 def test_a_password_that_comes_back_in_any_form_is_not_shown(
     api_ctl_io: respx.Router, password: str
 ) -> None:
@@ -849,6 +849,14 @@ def test_a_password_that_comes_back_in_any_form_is_not_shown(
     with pytest.raises(AuthenticationError) as raised:
         Session(token="").api.log_in("demo", password)
     assert "hunter" not in str(raised.value)
+
+
+def test_a_password_of_quotation_marks_leaves_the_words_of_the_api_alone(
+    api_ctl_io: respx.Router,
+) -> None:
+    api_ctl_io.post().respond(400, json={"message": "Please try again."})
+    with pytest.raises(AuthenticationError, match="Please try again"):
+        Session(token="").api.log_in("demo", '""""')
 
 
 def test_a_login_without_an_answer_may_have_counted() -> None:

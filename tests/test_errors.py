@@ -41,3 +41,8 @@ def test_an_error_says_what_happened_and_what_to_do_next() -> None:
 def test_an_interruption_knows_its_signal_and_what_is_certain() -> None:
     interrupt = errors.Interrupted(15, "No server was reset.")
     assert (interrupt.signum, interrupt.message) == (15, "No server was reset.")
+
+
+def test_an_interruption_of_pythons_own_is_sigint() -> None:
+    assert errors.signal_of(errors.Interrupted(15)) == 15
+    assert errors.signal_of(KeyboardInterrupt()) == 2

@@ -2,7 +2,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from clc_reset.wording import count, enumerate_names, quote, show_seconds, show_span, show_time
+from clc_reset.wording import (
+    count,
+    describe,
+    enumerate_names,
+    quote,
+    show_seconds,
+    show_span,
+    show_time,
+)
 
 
 def test_a_time_is_in_utc_to_the_minute() -> None:
@@ -44,3 +52,8 @@ def test_an_enumeration_names_fifty_and_counts_the_rest() -> None:
 def test_a_quoted_word_is_short() -> None:
     assert quote("a b") == "'a b'"
     assert quote("x" * 99) == "'" + "x" * 40 + "…'"
+
+
+def test_a_surprise_is_described_by_its_kind_and_its_text() -> None:
+    assert describe(ValueError(" odd ")) == "ValueError: odd"
+    assert describe(ZeroDivisionError()) == "ZeroDivisionError"

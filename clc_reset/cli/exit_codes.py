@@ -1,6 +1,5 @@
 """The exit codes: their numbers, what they mean, which error ends in which. Known only here."""
 
-import signal
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from clc_reset.errors import (
     RefusedError,
     UnreachableError,
     UsageError,
+    signal_of,
 )
 from clc_reset.models import ServerState
 
@@ -80,7 +80,7 @@ def of_error(error: BaseException, *, sent: Collection[str]) -> int:
     the exit code without knowing: 6. Before it, nothing was reset: 5.
     """
     if isinstance(error, KeyboardInterrupt):
-        return of_signal(getattr(error, "signum", signal.SIGINT))
+        return of_signal(signal_of(error))
     for kind, code in _OF_ERRORS:
         if isinstance(error, kind):
             return code

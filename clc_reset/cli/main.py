@@ -28,7 +28,7 @@ from clc_reset.cli.app import App
 from clc_reset.errors import INTERNAL, INTERRUPTED, ClcError, Interrupted
 from clc_reset.models import ServerState
 from clc_reset.output import let_go_of, problem
-from clc_reset.wording import enumerate_names
+from clc_reset.wording import describe, enumerate_names
 
 _COMPLETE = "_CLC_COMPLETE"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -132,7 +132,7 @@ def _interruption(error: KeyboardInterrupt, app: App) -> str:
 
 
 def _surprise(error: Exception) -> str:
-    words = f"{type(error).__name__}: {error}".removesuffix(": ")
+    words = describe(error)
     return f"{words}." if isinstance(error, OSError) else f"{words} (a defect of clc)."
 
 
