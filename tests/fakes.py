@@ -3,7 +3,9 @@
 import base64
 import json
 import os
+import pty
 import re
+import select
 import socket
 import socketserver
 import ssl
@@ -11,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -150,3 +152,41 @@ def run_clc(
     return subprocess.CompletedProcess(
         result.args, result.returncode, result.stdout.decode(), result.stderr.decode()
     )
+
+
+class Terminal:
+    """The command on a pseudo-terminal, which can be typed on."""
+
+    def __init__(self, *arguments: str, **variables: str) -> None:
+        self.shown = b""
+        self.process, self.screen = pty.fork()
+        if self.process == 0:
+            variables = {"TERM": "xterm", "COLUMNS": "80", "LINES": "24", **variables}
+            os.execve(CLC, [CLC, *arguments], variables)  # noqa: S606 - no shell is wanted
+
+    def read_until(self, words: bytes) -> None:
+        wait_until(lambda: (self._read(), words in self.shown)[1])
+
+    def end(self) -> tuple[int, str]:
+        """The exit code and all that was shown."""
+        while self._read(60):
+            pass
+        return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1]), self.shown.decode()
+
+    def _read(self, seconds: float = 0.01) -> bool:
+        if not select.select([self.screen], [], [], seconds)[0]:
+            return False
+        try:
+            chunk = os.read(self.screen, 65536)
+        except OSError:  # the end of a terminal
+            return False
+        self.shown += chunk
+        return bool(chunk)
+
+
+def wait_until(so: Callable[[], object]) -> None:
+    """Look until something is so, for 20 seconds at the most."""
+    deadline = time.monotonic() + 20
+    while not so():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

@@ -9,8 +9,7 @@ import pytest
 from clc_reset.cli import exit_codes
 from clc_reset.cli.main import command
 from clc_reset.errors import INTERNAL, INTERRUPTED, OUTCOME_UNKNOWN, TIME_LIMIT, ClcError
-from tests.cli.test_main import on_a_terminal
-from tests.fakes import run_clc
+from tests.fakes import Terminal, run_clc
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SOURCES = Path(__file__).parents[1] / "clc_reset"
@@ -35,7 +34,7 @@ def test_the_help_is_the_programs(words: str) -> None:
 @pytest.mark.parametrize("words", [each for each in screens() if not each.endswith("-h")])
 def test_a_screen_is_what_a_terminal_shows_in_the_end(words: str) -> None:
     variables = {"PATH": os.environ["PATH"], "NO_COLOR": "1", "COLUMNS": "80"}
-    _, shown = on_a_terminal("sandbox", "--duration", "300ms", *words.split(), **variables)
+    _, shown = Terminal("sandbox", "--duration", "300ms", *words.split(), **variables).end()
     _, border, table = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).partition("╭")
     assert (border + table).replace("\r\n", "\n") == screens()[words]
 

@@ -1,12 +1,9 @@
-import errno
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 import click
 import pytest
@@ -16,7 +13,7 @@ from clc_reset.cli import exit_codes
 from clc_reset.cli.main import command
 from clc_reset.errors import Interrupted
 from tests.cli.conftest import Run
-from tests.fakes import CLC, HANG, http, jwt, loopback
+from tests.fakes import CLC, HANG, Terminal, http, jwt, loopback, wait_until
 
 A = "WA1ALIASWB01"
 
@@ -25,13 +22,6 @@ def environment(**variables: str) -> dict[str, str]:
     """As cron has it, and then some."""
     coverage = {k: v for k, v in os.environ.items() if k.startswith(("COVERAGE", "COV_"))}
     return {"PATH": os.defpath, "CLC_TOKEN": jwt(), **coverage, **variables}
-
-
-def wait_until(so: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not so():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_the_version_is_the_packages(clc: Run) -> None:
@@ -347,27 +337,10 @@ def test_under_cron_there_is_a_message_and_exit_code_4() -> None:
     assert "Traceback" not in result.stderr
 
 
-def on_a_terminal(*arguments: str, **variables: str) -> tuple[int, str]:
-    """Run the command with a pseudo-terminal for its streams; its exit code and its screen."""
-    process, screen = pty.fork()
-    if process == 0:
-        os.execve(  # noqa: S606 - no shell is wanted
-            CLC, [CLC, *arguments], {"TERM": "xterm", "COLUMNS": "80", **variables}
-        )
-    shown = b""
-    try:
-        while chunk := os.read(screen, 65536):
-            shown += chunk
-    except OSError as error:
-        if error.errno != errno.EIO:  # the end of a terminal
-            raise
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), shown.decode()
-
-
 def test_on_a_terminal_the_result_is_a_table_with_the_way_to_follow_it() -> None:
     link = {"rel": "status", "href": "/v2/operations/abcd/status/wa1-1", "id": "wa1-1"}
     with loopback(http(200, {"server": A, "isQueued": True, "links": [link]})) as server:
-        code, shown = on_a_terminal("reset", A, **environment(CLC_BASE_URL=server.url))
+        code, shown = Terminal("reset", A, **environment(CLC_BASE_URL=server.url)).end()
     assert code == 0
     assert "╭" in shown
     assert "\x1b[32mqueued" in shown

@@ -1,8 +1,6 @@
 import json
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import time
@@ -15,8 +13,8 @@ import respx
 from clc_reset.cli.following import go_on, resume_hint
 from clc_reset.models import Operation
 from tests.cli.conftest import Run
-from tests.cli.test_main import environment, wait_until
-from tests.fakes import CLC, HANG, http, jwt, loopback, run_clc
+from tests.cli.test_main import environment
+from tests.fakes import CLC, HANG, Terminal, http, jwt, loopback, run_clc, wait_until
 
 A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
 TWO = [A, B]
@@ -443,36 +441,6 @@ def test_a_request_in_flight_does_not_carry_the_wait_past_its_limit() -> None:
         )
         assert time.monotonic() - began < 4
     assert result.returncode == 7
-
-
-class Terminal:
-    """The command on a pseudo-terminal, which can be typed on."""
-
-    def __init__(self, *arguments: str, **variables: str) -> None:
-        self.shown = b""
-        self.process, self.screen = pty.fork()
-        if self.process == 0:
-            variables = {"TERM": "xterm", "COLUMNS": "80", "LINES": "24", **variables}
-            os.execve(CLC, [CLC, *arguments], variables)  # noqa: S606 - no shell is wanted
-
-    def read_until(self, words: bytes) -> None:
-        wait_until(lambda: (self._read(), words in self.shown)[1])
-
-    def end(self) -> tuple[int, str]:
-        """The exit code and all that was shown."""
-        while self._read(60):
-            pass
-        return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1]), self.shown.decode()
-
-    def _read(self, seconds: float = 0.01) -> bool:
-        if not select.select([self.screen], [], [], seconds)[0]:
-            return False
-        try:
-            chunk = os.read(self.screen, 65536)
-        except OSError:  # the end of a terminal
-            return False
-        self.shown += chunk
-        return bool(chunk)
 
 
 def test_on_a_terminal_progress_is_live_and_leaves_the_table_only() -> None:
