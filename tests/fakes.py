@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import trustme
 from keyring.backend import KeyringBackend
 from keyring.errors import PasswordDeleteError
 
@@ -73,6 +75,13 @@ def http(status: int, body: object = None, headers: str = "") -> bytes:
     return head.encode() + content
 
 
+def queued(server: str, operation: str, href: str = "") -> dict[str, Any]:
+    """The entity of a queued server, as recorded; by default in account ABCD."""
+    href = href or f"/v2/operations/abcd/status/{operation}"
+    links = [{"rel": "status", "href": href, "id": operation}]
+    return {"server": server.lower(), "isQueued": True, "links": links}
+
+
 class Loopback(socketserver.ThreadingTCPServer):
     """A real server on loopback that answers by a script and counts what reached it.
 
@@ -82,16 +91,21 @@ class Loopback(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, script: Sequence[bytes | None], tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, script: Sequence[bytes | None], tls: ssl.SSLContext | None, host: str
+    ) -> None:
         self.script = list(script)
         self.tls = tls
         self.requests: list[bytes] = []
         self.done = threading.Event()
-        super().__init__(("127.0.0.1", 0), _Handler)
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._host = f"[{host}]" if ":" in host else host
+        super().__init__((host, 0), _Handler)
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.server_address[1]}"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://{self._host}:{self.server_address[1]}"
 
     @property
     def posts(self) -> int:
@@ -125,14 +139,23 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def loopback(*script: bytes | None, tls: ssl.SSLContext | None = None) -> Iterator[Loopback]:
+def loopback(
+    *script: bytes | None, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> Iterator[Loopback]:
     """Serve a script on loopback."""
-    with Loopback(script, tls) as server:
+    with Loopback(script, tls, host) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield server
         server.done.set()
         server.shutdown()
+
+
+def tls_with(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    """What a server shows that has a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    return context
 
 
 def run_clc(

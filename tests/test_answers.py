@@ -1,21 +1,15 @@
 import json
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clc_reset.answers import decode, entities, operation_status, reason, reconcile, text
 from clc_reset.models import Operation, OperationStatus, ResetAnswer, ServerState
+from tests.fakes import queued
 
 A = "WA1ALIASWB01"
-QUEUED: dict[str, Any] = {
-    "server": "wa1aliaswb01",
-    "isQueued": True,
-    "links": [
-        {"rel": "status", "href": "/v2/operations/alias/status/wa1-12345", "id": "wa1-12345"}
-    ],
-}
 WA1 = Operation("wa1-12345", "/v2/operations/alias/status/wa1-12345")
+QUEUED = queued(A, WA1.id, WA1.href)
 
 
 def states(answer: ResetAnswer) -> list[str]:

@@ -2,7 +2,6 @@ import json
 import os
 import signal
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,18 +27,12 @@ from clc_reset.models import NoNews, Operation, OperationStatus, ResetAnswer
 from clc_reset.sandbox.cloud import Cloud
 from clc_reset.transport import Answer, Exchange, NoAnswer
 from tests.conftest import ORIGIN
-from tests.fakes import HANG, NEVER, Loopback, http, jwt, loopback
+from tests.fakes import HANG, NEVER, Loopback, http, jwt, loopback, queued, tls_with
 
 A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
-QUEUED = {
-    "server": "wa1aliaswb01",
-    "isQueued": True,
-    "links": [
-        {"rel": "status", "href": "/v2/operations/alias/status/wa1-12345", "id": "wa1-12345"}
-    ],
-}
 REFUSED = {"server": "wa1aliaswb02", "isQueued": False, "errorMessage": "Not in a valid state."}
 WA1 = Operation("wa1-12345", "/v2/operations/alias/status/wa1-12345")
+QUEUED = queued(A, WA1.id, WA1.href)
 
 
 class Session:
@@ -81,9 +74,7 @@ def states(answer: ResetAnswer) -> list[str]:
 def _tls_server(*script: bytes) -> Iterator[tuple[Loopback, trustme.CA]]:
     """A loopback server with a certificate of a private CA."""
     ca = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("127.0.0.1").configure_cert(context)
-    with loopback(*script, tls=context) as server:
+    with loopback(*script, tls=tls_with(ca.issue_cert("127.0.0.1"))) as server:
         yield server, ca
 
 

@@ -13,7 +13,7 @@ from clc_reset.cli import exit_codes
 from clc_reset.cli.main import command
 from clc_reset.errors import Interrupted
 from tests.cli.conftest import Run
-from tests.fakes import CLC, HANG, Terminal, http, jwt, loopback, wait_until
+from tests.fakes import CLC, HANG, Terminal, http, jwt, loopback, queued, wait_until
 
 A = "WA1ALIASWB01"
 
@@ -338,8 +338,7 @@ def test_under_cron_there_is_a_message_and_exit_code_4() -> None:
 
 
 def test_on_a_terminal_the_result_is_a_table_with_the_way_to_follow_it() -> None:
-    link = {"rel": "status", "href": "/v2/operations/abcd/status/wa1-1", "id": "wa1-1"}
-    with loopback(http(200, {"server": A, "isQueued": True, "links": [link]})) as server:
+    with loopback(http(200, queued(A, "wa1-1"))) as server:
         code, shown = Terminal("reset", A, **environment(CLC_BASE_URL=server.url)).end()
     assert code == 0
     assert "╭" in shown

@@ -2,7 +2,6 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -11,15 +10,11 @@ import respx
 from clc_reset.errors import Interrupted
 from clc_reset.sandbox.cloud import Cloud
 from tests.cli.conftest import Run
-from tests.fakes import MemoryKeyring, jwt
+from tests.fakes import MemoryKeyring, jwt, queued
 
 A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
 
-QUEUED: dict[str, Any] = {
-    "server": A,
-    "isQueued": True,
-    "links": [{"rel": "status", "href": "/v2/operations/abcd/status/wa1-1", "id": "wa1-1"}],
-}
+QUEUED = queued(A, "wa1-1")
 
 
 @pytest.fixture

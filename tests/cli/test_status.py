@@ -14,16 +14,10 @@ from clc_reset.cli.following import go_on, resume_hint
 from clc_reset.models import Operation
 from tests.cli.conftest import Run
 from tests.cli.test_main import environment
-from tests.fakes import CLC, HANG, Terminal, http, jwt, loopback, run_clc, wait_until
+from tests.fakes import CLC, HANG, Terminal, http, jwt, loopback, queued, run_clc, wait_until
 
 A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
 TWO = [A, B]
-
-
-def entity(server: str, operation: str, href: str = "") -> dict[str, object]:
-    href = href or f"/v2/operations/abcd/status/{operation}"
-    links = [{"rel": "status", "href": href, "id": operation}]
-    return {"server": server.lower(), "isQueued": True, "links": links}
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +64,7 @@ def rows(stdout: str) -> list[list[str]]:
 def test_reset_waits_until_every_operation_has_succeeded(
     clc: Run, posts: Callable[..., None], statuses: Callable[..., respx.Route]
 ) -> None:
-    posts(entity(B, "wa1-1"), entity(A, "wa1-1"), entity(C, "va1-2"))
+    posts(queued(B, "wa1-1"), queued(A, "wa1-1"), queued(C, "va1-2"))
     shared = statuses("wa1-1", "resumed", "succeeded")
     statuses("va1-2", "succeeded")
     result = clc("reset", A, B, C, "--wait")
@@ -90,7 +84,7 @@ def test_reset_waits_until_every_operation_has_succeeded(
 def test_quiet_shows_no_progress(
     clc: Run, posts: Callable[..., None], statuses: Callable[..., respx.Route]
 ) -> None:
-    posts(entity(A, "wa1-1"))
+    posts(queued(A, "wa1-1"))
     statuses("wa1-1", "succeeded")
     assert clc("reset", A, "--wait", "-q").stderr == ""
 
@@ -98,7 +92,7 @@ def test_quiet_shows_no_progress(
 def test_a_failed_operation_fails_all_who_share_it_and_says_that_nobody_knows_which(
     clc: Run, posts: Callable[..., None], statuses: Callable[..., respx.Route]
 ) -> None:
-    posts(entity(A, "wa1-1"), entity(B, "wa1-1"), entity(C, "va1-2"))
+    posts(queued(A, "wa1-1"), queued(B, "wa1-1"), queued(C, "va1-2"))
     statuses("wa1-1", "failed")
     statuses("va1-2", "failed")
     result = clc("reset", A, B, C, "--wait")
@@ -113,7 +107,7 @@ def test_a_failed_operation_fails_all_who_share_it_and_says_that_nobody_knows_wh
 def test_a_refused_server_stays_refused_and_the_others_are_waited_for(
     clc: Run, posts: Callable[..., None], statuses: Callable[..., respx.Route]
 ) -> None:
-    posts(entity(A, "wa1-1"), {"server": B, "isQueued": False, "errorMessage": "No."})
+    posts(queued(A, "wa1-1"), {"server": B, "isQueued": False, "errorMessage": "No."})
     statuses("wa1-1", "succeeded")
     result = clc("reset", A, B, "--wait")
     assert result.exit_code == 1
@@ -123,7 +117,7 @@ def test_a_refused_server_stays_refused_and_the_others_are_waited_for(
 def test_the_time_limit_is_7_with_a_command_to_resume(
     clc: Run, posts: Callable[..., None], statuses: Callable[..., respx.Route]
 ) -> None:
-    posts(entity(A, "wa1-1"), entity(C, "va1-2"))
+    posts(queued(A, "wa1-1"), queued(C, "va1-2"))
     statuses("wa1-1", "executing")
     statuses("va1-2", "paused for a while")
     result = clc("reset", A, C, "--wait", "--timeout", "100ms")
@@ -141,7 +135,7 @@ def test_the_time_limit_is_7_with_a_command_to_resume(
 def test_a_single_operation_is_spoken_of_as_one(
     clc: Run, posts: Callable[..., None], statuses: Callable[..., respx.Route]
 ) -> None:
-    posts(entity(A, "wa1-1"))
+    posts(queued(A, "wa1-1"))
     statuses("wa1-1", 500)
     result = clc("reset", A, "--wait", "--timeout", "0", "-o", "json")
     assert result.exit_code == 7
@@ -157,7 +151,7 @@ def test_unknown_goes_before_failed_goes_before_running(
 ) -> None:
     statuses("wa1-1", "failed")
     statuses("va1-2", "executing")
-    posts(entity(A, "wa1-1"), entity(C, "va1-2"))
+    posts(queued(A, "wa1-1"), queued(C, "va1-2"))
     assert clc("reset", A, C, "--wait", "--timeout", "0").exit_code == 1
     result = clc("reset", A, B, C, "--wait", "--timeout", "0")
     assert result.exit_code == 6
@@ -171,7 +165,7 @@ def test_unknown_goes_before_failed_goes_before_running(
 def test_a_status_link_to_another_origin_is_refused_and_gets_no_token(
     clc: Run, posts: Callable[..., None], api_ctl_io: respx.Router, href: str
 ) -> None:
-    posts(entity(A, "wa1-1", href))
+    posts(queued(A, "wa1-1", href))
     result = clc("reset", A, "--wait")
     assert result.exit_code == 6
     assert "leads away from the API: it is not followed" in result.stdout
@@ -190,7 +184,7 @@ def test_a_queued_server_without_a_status_link_can_not_be_waited_for(
 def test_a_denied_poll_ends_the_wait_with_4_and_what_is_known(
     clc: Run, posts: Callable[..., None], statuses: Callable[..., respx.Route]
 ) -> None:
-    posts(entity(A, "wa1-1"))
+    posts(queued(A, "wa1-1"))
     statuses("wa1-1", "executing", 401)
     result = clc("reset", A, "--wait", "-o", "json")
     assert result.exit_code == 4
@@ -209,7 +203,7 @@ def test_a_lost_answer_is_not_waited_for(clc: Run, api_ctl_io: respx.Router) -> 
 
 def test_silence_is_told_after_the_third_miss_and_when_it_ends() -> None:
     """Seven operations: five are named, the others are not."""
-    entities = [entity(f"S{n}", f"wa1-{n}") for n in range(7)]
+    entities = [queued(f"S{n}", f"wa1-{n}") for n in range(7)]
     misses = [http(503)] * 21
     with loopback(http(200, entities), *misses, http(200, {"status": "succeeded"})) as server:
         result = run_clc(
@@ -356,7 +350,7 @@ def test_the_resume_command_names_the_account_that_the_environment_would_not_cho
     variable: str,
 ) -> None:
     monkeypatch.setenv(variable, "SUB1")
-    posts(entity(A, "wa1-1"))
+    posts(queued(A, "wa1-1"))
     statuses("wa1-1", "executing")
     result = clc("reset", A, "-a", "abcd", "--wait", "--timeout", "0")
     assert "Resume with: clc status --wait -a ABCD wa1-1\n" in result.stderr
@@ -366,7 +360,7 @@ def test_one_operation_in_two_spellings_of_its_link_is_one(
     clc: Run, posts: Callable[..., None], statuses: Callable[..., respx.Route]
 ) -> None:
     upper = "https://api.ctl.io/v2/operations/ABCD/status/wa1-1"
-    posts(entity(A, "wa1-1"), entity(B, "wa1-1", upper))
+    posts(queued(A, "wa1-1"), queued(B, "wa1-1", upper))
     route = statuses("wa1-1", "failed")
     result = clc("reset", A, B, "--wait")
     assert route.call_count == 1
@@ -376,7 +370,7 @@ def test_one_operation_in_two_spellings_of_its_link_is_one(
 def test_words_of_the_api_can_not_forge_a_line(
     clc: Run, api_ctl_io: respx.Router, posts: Callable[..., None]
 ) -> None:
-    posts(entity(A, "wa1-1\nResume with: evil"), entity(C, "va1-2"))
+    posts(queued(A, "wa1-1\nResume with: evil"), queued(C, "va1-2"))
     answers = iter([{"status": "a\nResume with: evil"}, {"status": "\x07"}])
 
     def answer(_request: httpx.Request) -> httpx.Response:
@@ -409,7 +403,7 @@ def test_the_resume_command_works_when_it_is_pasted() -> None:
     ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_a_signal_ends_the_wait_at_once_and_tells_what_is_known(signum: int, code: int) -> None:
-    answers = [entity(A, "wa1-1"), entity(C, "va1-2")]
+    answers = [queued(A, "wa1-1"), queued(C, "va1-2")]
     with loopback(http(200, answers), HANG) as server:
         running = subprocess.Popen(
             [CLC, "reset", A, C, "--wait", "-o", "json"],
@@ -434,7 +428,7 @@ def test_a_signal_ends_the_wait_at_once_and_tells_what_is_known(signum: int, cod
 
 
 def test_a_request_in_flight_does_not_carry_the_wait_past_its_limit() -> None:
-    with loopback(http(200, [entity(A, "wa1-1")]), HANG) as server:
+    with loopback(http(200, [queued(A, "wa1-1")]), HANG) as server:
         began = time.monotonic()
         result = run_clc(
             "reset", A, "--wait", "--timeout", "1s", env=environment(CLC_BASE_URL=server.url)
