@@ -83,8 +83,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 def _stack(rows: Sequence[Sequence[str]], console: Console) -> None:
     for server, state, operation, message in rows:
-        line = Text.assemble(f"{server}  ", (state, _colour(state)), f"  {operation}")
-        line.rstrip()
+        line = Text.assemble(server, "  ", (state, _colour(state)))
+        if operation:
+            fits = len(line) + 2 + len(operation) <= console.width
+            line.append(f"  {operation}" if fits else f"\n  {operation}")
         console.print(line, soft_wrap=True)
         if message:
             console.print(Padding(Text(message, overflow="fold"), (0, 0, 0, 2)))
