@@ -38,6 +38,9 @@ _SECRET = "[secret]"  # noqa: S105 - it stands for one
 # A kept connection may be closing at the other end, which looks like a lost answer: measured, a try
 # after a 429 got lost that way, and its outcome with it.
 _ON_A_CONNECTION_OF_ITS_OWN = {"Content-Type": "application/json", "Connection": "close"}
+# One chunk, decoded twice over or by what packs tighter than gzip, may be larger than any memory.
+_DECODED = re.compile(r"\b(?:gzip|deflate)\b")
+_NOT_ASKED_FOR = re.compile(r"\b(?:br|zstd)\b")
 _BEFORE_THE_REQUEST = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -157,7 +160,11 @@ class Transport:
         self._on_exchange = on_exchange
         self._clock = clock
         self._targets: dict[str, str] = {}
-        headers = {"Accept": "application/json", "User-Agent": f"clc-reset/{__version__}"}
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": f"clc-reset/{__version__}",
+        }
         try:
             self._here = httpx.URL(origin)
         except httpx.InvalidURL as error:
@@ -280,6 +287,9 @@ class Transport:
         return text
 
     def _body(self, response: httpx.Response, largest: int) -> bytes:
+        encodings = response.headers.get("Content-Encoding", "").lower()
+        if len(_DECODED.findall(encodings)) > 1 or _NOT_ASKED_FOR.search(encodings):
+            raise httpx.DecodingError(f"Content-Encoding: {encodings}")
         body = bytearray()
         for chunk in response.iter_bytes():
             body += chunk

@@ -448,6 +448,17 @@ def test_an_answer_that_drips_without_an_end_is_given_up(monkeypatch: pytest.Mon
     assert len(posts) == 1
 
 
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "gzip,deflate", "br", "zstd"])
+def test_an_answer_packed_tighter_than_was_asked_for_is_not_unpacked(encoding: str) -> None:
+    header = f"Content-Encoding: {encoding}\r\n"
+    with loopback(http(200, b"x", header)) as server:
+        answer = Session(server.url).reset()
+    assert server.posts == 1
+    assert b"\r\naccept-encoding: gzip\r\n" in server.requests[0].lower()
+    assert states(answer) == ["unknown", "unknown"]
+    assert answer.problem == f"the answer can't be decoded (Content-Encoding: {encoding})"
+
+
 def test_a_surprise_in_the_transport_is_an_unknown_outcome(api_ctl_io: respx.Router) -> None:
     api_ctl_io.post().mock(side_effect=ZeroDivisionError)
     assert Session().reset(A).problem == "ZeroDivisionError"
