@@ -1,0 +1,272 @@
+"""Whatever the API answers: a documented exit code, JSON that parses, no secret, nothing lost."""
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import repeat
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from threading import Thread
+
+import click.testing
+import httpx
+import keyring
+import pytest
+import respx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clc_reset.cli.main import command
+from tests.conftest import ORIGIN
+from tests.fakes import MemoryKeyring, http, jwt
+
+A, B = "WA1ALIASWB01", "WA1ALIASWB02"
+TOKEN = jwt()
+PASSWORD = "pa\u00df\u20acw\"ord'[x]"
+SECRETS = (TOKEN, PASSWORD, json.dumps(PASSWORD)[1:-1])
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202e\ud800-\udfff]")
+
+words = st.one_of(
+    st.text(),
+    st.sampled_from([A, A.lower(), B, "x", "[red]", "[/x]", "\x1b[2J", "\u202e", "\ud800", "a\tb"]),
+    st.sampled_from(["queued", "executing", "succeeded", "failed", "status", "wa1-1", *SECRETS]),
+    st.sampled_from(["/v2/operations/abcd/status/wa1-1", "//evil.example/x", "http://[", "\x00"]),
+)
+keys = st.one_of(
+    words,
+    st.sampled_from(["server", "isQueued", "links", "rel", "href", "id", "errorMessage"]),
+    st.sampled_from(["message", "modelState", "error", "exceptionMessage", "status"]),
+    st.sampled_from(["bearerToken", "userName", "accountAlias", "roles"]),
+)
+anything = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), words),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(keys, inner, max_size=5)),
+    max_leaves=12,
+)
+links = st.one_of(
+    anything,
+    st.lists(
+        st.fixed_dictionaries({"rel": st.just("status")}, optional={"href": words, "id": words})
+    ),
+)
+entities = st.lists(
+    st.one_of(
+        anything,
+        st.fixed_dictionaries(
+            {"server": words, "isQueued": st.one_of(st.booleans(), anything)},
+            optional={"links": links, "errorMessage": anything},
+        ),
+    ),
+    max_size=4,
+)
+logins = st.fixed_dictionaries(
+    {"bearerToken": words}, optional=dict.fromkeys(("userName", "accountAlias", "roles"), anything)
+)
+bodies = st.one_of(
+    st.binary(),
+    st.one_of(anything, entities, logins, st.fixed_dictionaries({"status": words})).map(
+        lambda content: json.dumps(content).encode()
+    ),
+)
+statuses = st.one_of(
+    st.sampled_from([200, 400]),
+    st.sampled_from([201, 202, 204, 301, 401, 403, 404, 429, 500, 502, 503]),
+    st.integers(200, 599),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the API answers to every request."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        headers = self.headers
+        if self.status == httpx.codes.TOO_MANY_REQUESTS:
+            headers = {**headers, "Retry-After": "1000"}  # nobody waits for that
+        return httpx.Response(self.status, headers=headers, stream=httpx.ByteStream(self.body))
+
+
+answers = st.builds(
+    Answer,
+    statuses,
+    bodies,
+    st.dictionaries(
+        st.sampled_from(["Retry-After", "Content-Type", "Location", "Content-Encoding"]),
+        st.sampled_from(["1000", "x", "Wed, 21 Oct 2099 07:28:00 GMT", "gzip", "br", ORIGIN]),
+        max_size=2,
+    ),
+)
+
+
+def clc(
+    answer: Answer, *arguments: str, stdin: str = "", **environment: str
+) -> tuple[int, dict[str, object]]:
+    """Run a command whose every request gets one answer; check what holds whatever that is."""
+    with respx.mock(base_url=ORIGIN, assert_all_called=False) as router:
+        router.route().mock(side_effect=answer)
+        result = click.testing.CliRunner().invoke(
+            command, [*arguments], input=stdin, env=environment
+        )
+    shown = result.stdout + result.stderr
+    assert "Traceback" not in shown
+    assert "a defect of clc" not in shown
+    assert result.stderr.count("Error: ") <= 1
+    assert not CONTROL.search(shown.replace("\\u", ""))
+    assert not [secret for secret in (SECRETS if stdin else [TOKEN]) if secret in shown]
+    return result.exit_code, json.loads(result.stdout) if result.stdout else {}
+
+
+@given(answers, st.sampled_from([[], ["--wait", "--timeout", "0"]]))
+@settings(max_examples=400)
+def test_a_reset_loses_no_server_and_says_nothing_was_sent_only_where_that_is_certain(
+    answer: Answer, wait: list[str]
+) -> None:
+    code, shown = clc(answer, "reset", A, B, *wait, "-o", "json", CLC_TOKEN=TOKEN)
+    assert code in {0, 1, 4, 5, 6, 7}
+    if code in {4, 5} and "servers" not in shown:
+        assert 400 <= answer.status < 500
+    else:
+        servers = shown["servers"]
+        assert isinstance(servers, list)
+        assert [each["server"] for each in servers] == [A, B]
+        assert (code == 6) <= any(each["state"] == "unknown" for each in servers)
+
+
+@given(answers)
+@settings(max_examples=300)
+def test_a_status_is_told_or_said_to_be_unknown(answer: Answer) -> None:
+    code, shown = clc(answer, "status", "wa1-1", "-o", "json", CLC_TOKEN=TOKEN)
+    assert code in {0, 1, 4, 5, 6, 7}
+    assert "servers" in shown or "error" in shown
+
+
+@given(answers)
+@settings(max_examples=300)
+def test_a_login_keeps_a_token_or_says_why_not(answer: Answer) -> None:
+    before, kept = keyring.get_keyring(), MemoryKeyring()
+    keyring.set_keyring(kept)
+    try:
+        code, _ = clc(answer, "login", "-u", "someone", "--password-stdin", stdin=PASSWORD)
+    finally:
+        keyring.set_keyring(before)
+    assert code in {0, 4, 5}
+    assert bool(kept.kept) == (code == 0)
+
+
+# --- answers without an end, or with more than any memory ---------------------------------------
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+LARGEST_MEMORY = 200 * 2**20
+"""In bytes: one chunk of 64 KiB unpacks to 64 MiB at the most."""
+
+
+def zeros(megabytes: int) -> bytes:
+    packer = zlib.compressobj(9, wbits=31)
+    return b"".join([*(packer.compress(bytes(10**6)) for _ in range(megabytes)), packer.flush()])
+
+
+ANSWERS: dict[str, Callable[[], tuple[bytes, bytes]]] = {
+    "a body of 50 MB": lambda: (http(200, b"[" + b" " * 50_000_000 + b"]"), b""),
+    "a body without an end": lambda: (HEAD + b"\r\n", b" " * 65536),
+    "chunks without an end": lambda: (
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n",
+        b"ff\r\n%b\r\n" % (b" " * 255) * 999,
+    ),
+    "headers without an end": lambda: (HEAD, b"X-More: of this\r\n" * 999),
+    "one header without an end": lambda: (HEAD + b"X-More: ", b"of this " * 999),
+    "a status without an end": lambda: (b"HTTP/1.1 200 ", b"OK " * 9999),
+    "gzip that unpacks to 500 MB": lambda: (
+        http(200, zeros(500), "Content-Encoding: gzip\r\n"),
+        b"",
+    ),
+    "gzip in gzip": lambda: (
+        http(200, gzip.compress(zeros(1000)), "Content-Encoding: gzip, gzip\r\n"),
+        b"",
+    ),
+    "deep nesting": lambda: (http(200, b"[" * 5_000_000), b""),
+    "deep objects": lambda: (http(200, b'[{"links":' * 500_000), b""),
+}
+
+
+class Endless(StreamRequestHandler):
+    """Answers with the first part once, and with the second for as long as somebody reads."""
+
+    server: "EndlessServer"
+
+    def handle(self) -> None:
+        head, more = self.server.answer
+        with suppress(OSError):  # nobody reads it any more
+            self.wfile.write(head)
+            for each in repeat(more) if more else ():
+                self.wfile.write(each)
+
+
+class EndlessServer(ThreadingTCPServer):
+    daemon_threads = True
+
+    def __init__(self, answer: tuple[bytes, bytes]) -> None:
+        self.answer = answer
+        super().__init__(("127.0.0.1", 0), Endless)
+
+
+@pytest.fixture(scope="module", params=ANSWERS)
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where every request gets the same answer."""
+    with EndlessServer(ANSWERS[request.param]()) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+# `clc`, which says in the end how large it was; as a child of a large process it seems as large
+MEASURED = """
+import atexit, sys
+from clc_reset.__main__ import main
+status = open("/proc/self/status")
+atexit.register(lambda: print(*(x for x in status if "VmHWM" in x), file=sys.stderr, end=""))
+main()
+"""
+LOGIN = {"CLC_USERNAME": "someone", "CLC_PASSWORD": PASSWORD}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "who", "code"),
+    [
+        (["reset", A, B, "--wait"], {"CLC_TOKEN": TOKEN}, 6),
+        (["status", "wa1-1"], {"CLC_TOKEN": TOKEN}, 6),
+        (["reset", A, B], LOGIN, 5),
+    ],
+    ids=["reset", "status", "login"],
+)
+def test_an_answer_of_any_size_is_refused_within_bounded_time_and_memory(
+    url: str, arguments: list[str], who: dict[str, str], code: int
+) -> None:
+    environment = {**os.environ, "CLC_BASE_URL": url, **who}
+    began = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-c", MEASURED, *arguments, "-o", "json"],
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    assert time.monotonic() - began < 30
+    assert result.returncode == code
+    *said, peak = result.stderr.decode().splitlines()
+    assert int(peak.split()[1]) * 1024 < LARGEST_MEMORY
+    shown = json.loads(result.stdout)
+    if code == 6:
+        assert {each["state"] for each in shown["servers"]} == {"unknown"}
+        assert shown["error"]["kind"] == "outcome_unknown"
+    assert [line.startswith("Error: ") for line in said].count(True) == 1
+    assert "Traceback" not in "".join(said)
