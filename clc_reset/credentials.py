@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import keyring
 from keyring.backends import fail, null
-from keyring.errors import NoKeyringError
+from keyring.errors import KeyringLocked, NoKeyringError
 
 from clc_reset.errors import WITHOUT_A_KEYRING, KeyringError
 from clc_reset.models import Credential
@@ -26,6 +26,7 @@ SERVICE = "clc-reset"
 """The keyring's service name; the user name in it is the base URL."""
 
 _NO_BACKEND = "no usable keyring backend was found"
+_LOCKED = "it is locked. Unlock it, then run this again"
 _PLAIN_TEXT = "keyrings.alt.file.PlaintextKeyring"
 
 _T = TypeVar("_T")
@@ -111,12 +112,8 @@ class Keyring:
         except Empty:
             reason = f"it did not answer within {self._patience:g} s; it may wait to be unlocked"
             raise _unusable(reason) from None
-        if isinstance(outcome, _Raised) and isinstance(outcome.error, NoKeyringError):
-            raise _unusable(_NO_BACKEND) from outcome.error  # its own advice is a plain-text file
         if isinstance(outcome, _Raised):
-            words = describe(outcome.error).partition("\n")[0]
-            words = words.replace(secret, "[secret]") if secret else words
-            raise _unusable(words.rstrip(".")) from outcome.error
+            raise _unusable(_reason(outcome.error, secret)) from outcome.error
         return outcome
 
 
@@ -125,6 +122,17 @@ def _backend_names() -> list[str]:
     backend = keyring.get_keyring()
     kinds = map(type, (backend, *getattr(backend, "backends", ())))
     return [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
+
+
+def _reason(error: BaseException, secret: str) -> str:
+    """What a backend's error means, in one line without the secret."""
+    if isinstance(error, NoKeyringError):
+        return _NO_BACKEND  # its own advice is a plain-text file
+    if isinstance(error, KeyringLocked):
+        return _LOCKED
+    words = describe(error).partition("\n")[0]
+    words = words.replace(secret, "[secret]") if secret else words
+    return words.rstrip(".")
 
 
 def _unusable(reason: str) -> KeyringError:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from keyring.backend import KeyringBackend
 from keyring.backends import fail, null
+from keyring.errors import KeyringLocked
 
 from clc_reset.credentials import SERVICE, Keyring
 from clc_reset.errors import KeyringError
@@ -135,6 +136,10 @@ def test_a_backend_that_hangs_is_given_its_time_and_no_more(use_keyring: UseKeyr
         (RuntimeError("no D-Bus\nat all"), "RuntimeError: no D-Bus."),
         (OSError(), "OSError."),
         (SystemExit("bye."), "SystemExit: bye."),
+        (
+            KeyringLocked("Failed to unlock the collection!"),
+            "it is locked. Unlock it, then run this again.",
+        ),
     ],
 )
 def test_whatever_a_backend_raises_is_one_line(
