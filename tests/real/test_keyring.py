@@ -1,0 +1,344 @@
+import base64
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clc_reset.errors import WITHOUT_A_KEYRING
+from tests.fakes import CLC, Loopback, Terminal, http, jwt, loopback, run_clc, wait_until
+from tests.real.desktop import MISSING, Desktop
+
+A = "WA1ALIASWB01"
+PASSWORD = "correct horse battery staple"
+TOKEN = jwt()
+UNLOCKS_THE_KEYRING = b"throw-away"
+QUEUED = f"{A}\tqueued\twa1-12345\t\n"
+RESET = http(
+    200,
+    [
+        {
+            "server": A.lower(),
+            "isQueued": True,
+            "links": [{"rel": "status", "href": "/v2/operations/abcd/status/wa1-12345"}],
+        }
+    ],
+)
+LIMIT = 5.0
+"""The keyring's seconds off a terminal."""
+SLACK = 4.0
+"""What a busy machine may need on top of them, to start and to end."""
+NO_ANSWER = "it did not answer within 5 s; it may wait to be unlocked"
+LOCKED = "it is locked. Unlock it, then run this again"
+NO_BACKEND = "no usable keyring backend was found"
+
+
+@pytest.fixture
+def desktop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desktop]:
+    """A session whose keyring was never used, all of it in the test's own folder."""
+    if MISSING:
+        pytest.skip(f"not on PATH: {MISSING}")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "GNOME_KEYRING_CONTROL"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "runtime").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    session = Desktop()
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", session.address)
+    yield session
+    session.end()
+
+
+@pytest.fixture
+def unlocked(desktop: Desktop) -> Desktop:
+    """A session whose keyring its login has unlocked."""
+    desktop.start_keyring(UNLOCKS_THE_KEYRING)
+    return desktop
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+    """The API, which takes one login, and then any reset."""
+    with loopback(logged_in(), RESET) as server:
+        monkeypatch.setenv("CLC_BASE_URL", server.url)
+        yield server
+
+
+def logged_in(token: str = TOKEN) -> bytes:
+    """The API's answer to the right password."""
+    return http(
+        200,
+        {
+            "userName": "someone",
+            "accountAlias": "ABCD",
+            "locationAlias": "WA1",
+            "roles": ["ServerAdmin"],
+            "bearerToken": token,
+        },
+    )
+
+
+def log_in(**variables: str) -> subprocess.CompletedProcess[str]:
+    return run_clc("login", "-u", "someone", "--password-stdin", env=variables, stdin=PASSWORD)
+
+
+def whose(**variables: str) -> tuple[str, str]:
+    """User and source, as `whoami` tells them."""
+    shown = json.loads(run_clc("whoami", "-o", "json", env=variables).stdout)
+    return shown["user"], shown["source"]
+
+
+def assert_unusable(result: subprocess.CompletedProcess[str], reason: str) -> None:
+    assert (result.returncode, result.stdout) == (4, "")
+    assert result.stderr == f"Error: The keyring can't be used: {reason}.\n{WITHOUT_A_KEYRING}\n"
+
+
+def assert_no_file_holds_a_secret(folder: Path) -> None:
+    """Look into every file of the session, the keyring's own among them."""
+    payload = TOKEN.split(".")[1]
+    secrets = [
+        TOKEN.encode(),
+        payload.encode(),
+        base64.urlsafe_b64decode(payload + "=="),
+        PASSWORD.encode(),
+        base64.b64encode(PASSWORD.encode()),
+    ]
+    files = {each: each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+    assert any(each.suffix == ".keyring" for each in files)
+    assert [each for each, held in files.items() if any(one in held for one in secrets)] == []
+
+
+def test_a_token_is_kept_used_and_forgotten(unlocked: Desktop, api: Loopback) -> None:
+    result = log_in()
+    assert result.returncode == 0
+    assert f"Logged in at {api.url} as someone, account ABCD" in result.stderr
+    assert "in the keyring (keyring.backends.SecretService.Keyring)" in result.stderr
+    assert whose() == ("someone", "keyring")
+    result = run_clc("reset", A)
+    assert (result.returncode, result.stdout) == (0, QUEUED)
+    assert f"Authorization: Bearer {TOKEN}\r\n".encode() in api.requests[-1]
+    result = run_clc("logout")
+    assert (result.returncode, result.stderr) == (0, f"Logged out at {api.url}.\n")
+    result = run_clc("logout")
+    assert (result.returncode, result.stderr) == (0, f"Not logged in at {api.url}.\n")
+    result = run_clc("reset", A)
+    assert (result.returncode, result.stdout) == (4, "")
+    assert result.stderr.startswith(f"Error: Not logged in at {api.url}.\nRun: clc login\n")
+    assert api.posts == 2
+
+
+def test_neither_a_file_nor_the_screen_holds_token_or_password(
+    unlocked: Desktop, api: Loopback, tmp_path: Path
+) -> None:
+    results = [log_in(), *(run_clc(*words, "-v") for words in (["whoami"], ["reset", A]))]
+    assert_no_file_holds_a_secret(tmp_path)
+    unlocked.restart_keyring(UNLOCKS_THE_KEYRING)  # it may write when it ends
+    assert_no_file_holds_a_secret(tmp_path)
+    results.append(run_clc("logout", "-v"))
+    assert_no_file_holds_a_secret(tmp_path)
+    assert [result.returncode for result in results] == [0, 0, 0, 0]
+    for result in results:
+        for secret in (TOKEN, TOKEN.split(".")[1], PASSWORD):
+            assert secret not in result.stdout + result.stderr
+
+
+def test_a_password_can_be_typed_and_is_not_shown(
+    unlocked: Desktop, api: Loopback, tmp_path: Path
+) -> None:
+    terminal = Terminal("login", **os.environ)
+    terminal.read_until(b"User name: ")
+    os.write(terminal.screen, b"someone\n")
+    terminal.read_until(b"Password: ")
+    os.write(terminal.screen, f"{PASSWORD}\n".encode())
+    code, shown = terminal.end()
+    assert code == 0
+    assert "Logged in at" in shown
+    assert PASSWORD not in shown
+    assert whose() == ("someone", "keyring")
+    assert json.loads(api.requests[0].partition(b"\r\n\r\n")[2])["password"] == PASSWORD
+    assert_no_file_holds_a_secret(tmp_path)
+
+
+def test_a_wrong_password_is_sent_once_and_stores_nothing(
+    unlocked: Desktop, api: Loopback, tmp_path: Path
+) -> None:
+    api.script = [http(400, {"message": "We didn't recognize the username or password."})]
+    result = log_in()
+    assert (result.returncode, result.stdout) == (4, "")
+    assert "The login as someone was refused (400)" in result.stderr
+    assert api.posts == 1
+    assert run_clc("logout").stderr == f"Not logged in at {api.url}.\n"
+    assert_no_file_holds_a_secret(tmp_path)
+
+
+def test_a_second_base_url_is_a_second_entry(unlocked: Desktop) -> None:
+    first, second = jwt(unique_name="first"), jwt(unique_name="second")
+    with loopback(logged_in(first), RESET) as one, loopback(logged_in(second), RESET) as other:
+        for server in (one, other):
+            assert log_in(CLC_BASE_URL=server.url).returncode == 0
+            assert run_clc("reset", A, env={"CLC_BASE_URL": server.url}).returncode == 0
+        assert f"Bearer {first}\r\n".encode() in one.requests[-1]
+        assert f"Bearer {second}\r\n".encode() in other.requests[-1]
+        assert run_clc("logout", env={"CLC_BASE_URL": one.url}).returncode == 0
+        assert run_clc("whoami", env={"CLC_BASE_URL": one.url}).returncode == 4
+        assert whose(CLC_BASE_URL=other.url) == ("someone", "keyring")
+
+
+def test_a_second_login_replaces_the_first(unlocked: Desktop, api: Loopback) -> None:
+    renewed = jwt(days_left=13)
+    api.script = [logged_in(), logged_in(renewed), RESET]
+    assert [log_in().returncode, log_in().returncode] == [0, 0]
+    assert run_clc("reset", A).returncode == 0
+    assert f"Bearer {renewed}\r\n".encode() in api.requests[-1]
+    assert run_clc("logout").stderr == f"Logged out at {api.url}.\n"
+    assert run_clc("logout").stderr == f"Not logged in at {api.url}.\n"
+
+
+def test_a_token_outlives_the_session(unlocked: Desktop, api: Loopback) -> None:
+    assert log_in().returncode == 0
+    unlocked.restart_keyring(UNLOCKS_THE_KEYRING)
+    assert whose() == ("someone", "keyring")
+
+
+@pytest.mark.parametrize("words", ["whoami", f"reset {A}", "status wa1-12345", "logout"])
+def test_a_locked_keyring_is_said_to_be_locked(
+    unlocked: Desktop, api: Loopback, words: str
+) -> None:
+    assert log_in().returncode == 0
+    unlocked.restart_keyring()
+    began = time.monotonic()
+    assert_unusable(run_clc(*words.split()), LOCKED)
+    assert time.monotonic() - began < LIMIT + SLACK
+    assert len(api.requests) == 1
+    unlocked.restart_keyring(UNLOCKS_THE_KEYRING)
+    assert whose() == ("someone", "keyring")
+
+
+def test_a_login_keeps_nothing_in_a_locked_keyring(
+    unlocked: Desktop, api: Loopback, tmp_path: Path
+) -> None:
+    unlocked.restart_keyring()
+    assert_unusable(log_in(), LOCKED)
+    assert_no_file_holds_a_secret(tmp_path)
+
+
+def test_a_keyring_that_was_never_used_can_not_ask_for_its_password_without_a_screen(
+    desktop: Desktop, api: Loopback
+) -> None:
+    began = time.monotonic()
+    result = run_clc("whoami")
+    assert time.monotonic() - began < LIMIT + SLACK
+    assert (result.returncode, result.stdout) == (4, "")
+    first, *others = result.stderr.splitlines()
+    assert first.startswith("Error: The keyring can't be used: ")
+    assert others == [WITHOUT_A_KEYRING]
+
+
+def test_a_dialog_that_nobody_answers_ends_with_the_time_limit(
+    unlocked: Desktop, api: Loopback, tmp_path: Path
+) -> None:
+    unlocked.restart_keyring()
+    unlocked.leave_dialogs_open(tmp_path / "prompter", tmp_path / "asked")
+    began = time.monotonic()
+    assert_unusable(run_clc("whoami"), NO_ANSWER)
+    assert LIMIT < time.monotonic() - began < LIMIT + SLACK
+    assert (tmp_path / "asked").exists()
+
+
+def test_on_a_terminal_a_dialog_has_longer_and_ctrl_c_ends_the_wait(
+    unlocked: Desktop, api: Loopback, tmp_path: Path
+) -> None:
+    unlocked.restart_keyring()
+    unlocked.leave_dialogs_open(tmp_path / "prompter", tmp_path / "asked")
+    terminal = Terminal("whoami", **os.environ)
+    wait_until((tmp_path / "asked").exists)
+    asked = time.monotonic()
+    wait_until(lambda: time.monotonic() - asked > LIMIT + 1)
+    os.write(terminal.screen, b"\x03")
+    code, shown = terminal.end()
+    assert (code, shown) == (130, "^CInterrupted.\r\n")
+    assert time.monotonic() - asked < LIMIT + 1 + SLACK
+
+
+def test_a_keyring_that_never_answers_is_given_five_seconds(
+    unlocked: Desktop, api: Loopback
+) -> None:
+    unlocked.freeze_keyring()
+    began = time.monotonic()
+    assert_unusable(run_clc("whoami"), NO_ANSWER)
+    assert LIMIT < time.monotonic() - began < LIMIT + SLACK
+
+
+@pytest.mark.parametrize(
+    ("greeting", "reason"),
+    [(b"", NO_BACKEND), (b"OK 0123456789abcdef0123456789abcdef\r\n", NO_ANSWER)],
+    ids=["to the greeting", "to the first call"],
+)
+def test_a_dbus_that_accepts_and_never_answers_is_given_five_seconds_at_the_most(
+    tmp_path: Path, greeting: bytes, reason: str
+) -> None:
+    began = time.monotonic()
+    with socket.socket(socket.AF_UNIX) as bus:
+        bus.bind(str(tmp_path / "bus"))
+        bus.listen()
+        bus.settimeout(LIMIT + SLACK)
+        running = subprocess.Popen(
+            [CLC, "whoami"],
+            env={**os.environ, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path / 'bus'}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        connection, _ = bus.accept()
+        connection.sendall(greeting)
+        stdout, stderr = running.communicate(timeout=60)
+        connection.close()
+    assert time.monotonic() - began < LIMIT + SLACK
+    assert_unusable(
+        subprocess.CompletedProcess(running.args, running.returncode, stdout, stderr), reason
+    )
+
+
+@pytest.mark.parametrize("words", ["whoami", f"reset {A}", "login -u someone --password-stdin"])
+def test_without_a_dbus_the_alternatives_are_named(words: str, api: Loopback) -> None:
+    result = as_cron_does(*words.split(), CLC_BASE_URL=api.url)
+    assert_unusable(result, NO_BACKEND)
+    for name in ("CLC_TOKEN_FILE", "CLC_TOKEN", "CLC_USERNAME", "CLC_PASSWORD_FILE"):
+        assert name in result.stderr
+    assert api.requests == []
+
+
+def test_without_a_dbus_a_token_does(api: Loopback) -> None:
+    api.script = [RESET]
+    result = as_cron_does("reset", A, CLC_BASE_URL=api.url, CLC_TOKEN=TOKEN)
+    assert (result.returncode, result.stdout, result.stderr) == (0, QUEUED, "")
+    assert f"Bearer {TOKEN}\r\n".encode() in api.requests[0]
+
+
+def test_without_a_dbus_a_login_for_one_run_does(api: Loopback, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    result = as_cron_does(
+        "reset",
+        A,
+        CLC_BASE_URL=api.url,
+        CLC_USERNAME="someone",
+        CLC_PASSWORD_FILE=str(tmp_path / "password"),
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, QUEUED, "")
+
+
+def as_cron_does(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with no more in its environment than `env -i` leaves."""
+    return subprocess.run(
+        [CLC, *arguments],
+        env={"PATH": os.defpath, **variables},
+        input=PASSWORD,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
