@@ -277,6 +277,14 @@ def servers_below(group: Mapping[str, Any]) -> list[str]:
     return own + [each for below in group["groups"] for each in servers_below(below)]
 
 
+def groups_below(group: Mapping[str, Any]) -> dict[str, list[str]]:
+    found = {}
+    for below in group["groups"]:
+        found[below["name"]] = servers_below({**below, "groups": []})
+        found |= {f"{below['name']} / {n}": s for n, s in groups_below(below).items()}
+    return found
+
+
 def test_each_data_centre_names_its_root_group_when_asked() -> None:
     visitor = Visitor()
     assert set(roots(visitor)) == {"wa1", "va1"}
@@ -292,6 +300,13 @@ def test_a_group_holds_its_subgroups_to_the_bottom_and_its_servers_in_upper_case
     assert {each["type"] for each in group["groups"]} == {"default", "archive", "templates"}
     assert {A, B} <= set(servers_below(group))
     assert group["locationId"] == "WA1"
+
+
+def test_groups_nest_three_deep_and_one_of_them_is_empty() -> None:
+    visitor = Visitor()
+    wa1, va1 = (visitor.get(f"/v2/groups/ALIAS/{root}") for root in roots(visitor).values())
+    assert groups_below(va1)["Batch / Nightly / Reports"] == ["VA1ALIASJOB03"]
+    assert groups_below(wa1)["Staging"] == []
 
 
 def test_the_count_of_a_group_leaves_archived_servers_out() -> None:
