@@ -5,6 +5,7 @@ Raises UsageError for what can't be read, AuthenticationError where it is a secr
 
 import getpass
 import sys
+from collections.abc import Callable
 from typing import BinaryIO
 
 from clc_reset.cli.app import App, is_terminal
@@ -61,19 +62,14 @@ def without_line_end(text: str) -> str:
 
 def ask(app: App, what: str, otherwise: str, *, hidden: bool = False) -> str:
     """Ask on the terminal, on standard error; `otherwise` says how to do without one."""
-    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-        raise UsageError(f"There is no terminal to ask for the {what} on.", hint=otherwise)
+    require_terminal(f"the {what}", otherwise)
     prompt = f"{what.capitalize()}: "
     try:
-        answer = getpass.getpass(prompt, stream=sys.stderr) if hidden else _line(prompt)
-    except KeyboardInterrupt:
-        app.output.note("")  # leave the line of the prompt
-        raise
-    except EOFError:
-        app.output.note("")
-        answer = ""
+        answer = _answer(
+            app,
+            lambda: getpass.getpass(prompt, stream=sys.stderr) if hidden else _line(prompt),
+        )
     except UnicodeError:
-        app.output.note("")
         raise UsageError(
             f"The {what} can't be read in this terminal's encoding.", hint=otherwise
         ) from None
@@ -82,10 +78,31 @@ def ask(app: App, what: str, otherwise: str, *, hidden: bool = False) -> str:
     return answer
 
 
+def require_terminal(what: str, otherwise: str) -> None:
+    """Raise UsageError where nobody can be asked; `otherwise` says how to do without."""
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+        raise UsageError(f"There is no terminal to ask for {what} on.", hint=otherwise)
+
+
+def _answer(app: App, read: Callable[[], str]) -> str:
+    """What is typed, empty at the end of input; the line of the prompt is left in any case."""
+    try:
+        return read()
+    except EOFError:
+        app.output.note("")
+        return ""
+    except (KeyboardInterrupt, UnicodeError):
+        app.output.note("")
+        raise
+
+
 def _line(prompt: str) -> str:
     sys.stderr.write(prompt)
     sys.stderr.flush()
-    return sys.stdin.readline().strip()
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.strip()
 
 
 def _text(file: BinaryIO, limit: int) -> str:

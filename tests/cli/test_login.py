@@ -1,7 +1,5 @@
 import getpass
-import io
 import json
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -9,9 +7,8 @@ import respx
 from keyring.backend import KeyringBackend
 from keyring.backends import fail
 
-from clc_reset.cli.main import command
 from clc_reset.sandbox.cloud import Cloud
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, Typed, exit_code_of
 from tests.fakes import MemoryKeyring, jwt
 
 ENTRY = ("clc-reset", "https://api.ctl.io")
@@ -105,19 +102,12 @@ def test_without_a_terminal_nothing_is_asked(clc: Run, arguments: list[str]) -> 
     assert "--password-stdin" in result.stderr
 
 
-class Typed(io.StringIO):
-    """A terminal on which somebody types."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Typed]:
+def typed(types: Callable[[str], Typed], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Typed]:
     """Let a user name and a password be typed; returns what the terminal shows."""
 
     def at(name: str, password: str | type[BaseException]) -> Typed:
-        screen = Typed()
+        screen = types(name)
 
         def hidden(prompt: str, stream: Typed) -> str:
             stream.write(prompt)
@@ -127,18 +117,10 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Typed]:
                 password.encode()
             return password
 
-        monkeypatch.setattr(sys, "stdin", Typed(name))
-        monkeypatch.setattr(sys, "stderr", screen)
         monkeypatch.setattr(getpass, "getpass", hidden)
         return screen
 
     return at
-
-
-def exit_code_of(*arguments: str) -> object:
-    with pytest.raises(SystemExit) as ended:
-        command(list(arguments))
-    return ended.value.code
 
 
 @pytest.mark.usefixtures("served")
@@ -165,6 +147,13 @@ def test_an_answer_that_is_not_given_is_a_usage_error(
     screen = typed(name, password)
     assert exit_code_of("login") == 2
     assert f"No {missing} was given." in screen.getvalue()
+
+
+@pytest.mark.usefixtures("memory_keyring")
+def test_the_end_of_input_leaves_the_line_of_the_prompt(typed: Callable[..., Typed]) -> None:
+    screen = typed("", "x")
+    assert exit_code_of("login") == 2
+    assert screen.getvalue().startswith("User name: \nError: ")
 
 
 @pytest.mark.usefixtures("memory_keyring")
