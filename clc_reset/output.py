@@ -5,9 +5,9 @@ Tables are drawn by `terminal`, which loads rich; this room does without.
 
 import json
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Protocol, TextIO
+from typing import NamedTuple, Protocol, TextIO
 
 from clc_reset.errors import INTERRUPTED, TIME_LIMIT, OutputError
 from clc_reset.models import Operation, OperationStatus, ServerResult, printable
@@ -25,13 +25,31 @@ SERVERS_IN_A_LINE = 3
 _NO_ERRORS = {INTERRUPTED, TIME_LIMIT}
 
 Row = tuple[str, ...]
-HEADER: Row = ("Server", "State", "Operation", "Message")
+
+
+class Columns(NamedTuple):
+    """What the columns of a result are called: in JSON, and above a table.
+
+    `wide` is the title of the one whose text may be too long for a line.
+    """
+
+    names: Row
+    titles: Row
+    wide: str
+
+
+FATES = Columns(
+    ("server", "state", "operation", "message"),
+    ("Server", "State", "Operation", "Message"),
+    wide="Message",
+)
 
 
 class Output:
     """Standard output and standard error, and the form that results take, one of FORMS.
 
-    `draw` puts a screenful of rows on a terminal. A standard stream that is closed is None.
+    `draw` puts a screenful of rows on a terminal, below their titles, one of which is `wide`. A
+    standard stream that is closed is None.
     """
 
     def __init__(
@@ -39,7 +57,7 @@ class Output:
         stdout: TextIO | None,
         stderr: TextIO | None,
         form: str,
-        draw: Callable[[Row, Sequence[Row], TextIO], None],
+        draw: Callable[[Row, Sequence[Row], str, TextIO], None],
     ) -> None:
         self._stdout = stdout
         self._stderr = stderr
@@ -58,18 +76,28 @@ class Output:
         results: Sequence[ServerResult],
         extra: Mapping[str, object] | None = None,
     ) -> None:
-        """Print the fate of each server; `extra` joins the JSON object.
+        """Print the fate of each server. Raises what `servers` raises."""
+        self.servers(account, FATES, map(_row, results), extra)
+
+    def servers(
+        self,
+        account: str | None,
+        columns: Columns,
+        rows: Iterable[Row],
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
+        """Print what there is to say of servers, a row each; `extra` joins the JSON object.
 
         Raises OutputError where standard output takes nothing, BrokenPipeError where nobody reads.
         """
-        rows = [_row(result) for result in results]
+        rows = [tuple(map(printable, row)) for row in rows]
         if self._stdout is None:  # somebody closed it, but the result is not lost
-            self.note(_columns([HEADER, *rows]))
+            self.note(_columns([columns.titles, *rows]))
             return
         try:
-            self._results(self._stdout, account, rows, extra or {})
+            self._servers(self._stdout, account, columns, rows, extra or {})
         except OutputError:
-            self.note(_columns([HEADER, *rows]))  # lost for a script, but not for a reader
+            self.note(_columns([columns.titles, *rows]))  # lost for a script, but not for a reader
             raise
 
     def record(self, fields: Mapping[str, str | Sequence[str] | None]) -> None:
@@ -119,25 +147,27 @@ class Output:
             with suppress(OSError, OutputError):
                 self._print(_json({"error": problem(kind, message, exit_code)}))
 
-    def _results(
+    def _servers(
         self,
         stdout: TextIO,
         account: str | None,
+        columns: Columns,
         rows: Sequence[Row],
         extra: Mapping[str, object],
     ) -> None:
         if self._form == "json":
-            names = [name.lower() for name in HEADER]
             servers = [
-                dict(zip(names, (cell or None for cell in row), strict=True)) for row in rows
+                dict(zip(columns.names, (cell or None for cell in row), strict=True))
+                for row in rows
             ]
             self._print(_json({"account": account, "servers": servers, **extra}))
         elif self._form == "tsv":
             self._print(_tsv(rows))
         elif len(rows) > LARGEST_TABLE:
-            self._print(_columns([HEADER, *rows]))
+            self._print(_columns([columns.titles, *rows]))
         else:
-            self._write(stdout, lambda: self._draw(HEADER, rows, stdout))
+            titles, wide = columns.titles, columns.wide
+            self._write(stdout, lambda: self._draw(titles, rows, wide, stdout))
 
     def _print(self, text: str) -> None:
         if self._stdout is not None:
@@ -215,8 +245,7 @@ def problem(kind: str, message: str, exit_code: int) -> dict[str, object]:
 
 def _row(result: ServerResult) -> Row:
     operation = result.operation.id if result.operation else ""
-    cells = (result.server, result.state, operation, result.message or "")
-    return tuple(printable(cell) for cell in cells)
+    return result.server, result.state, operation, result.message or ""
 
 
 def _json(value: Mapping[str, object]) -> str:

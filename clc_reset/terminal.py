@@ -21,8 +21,8 @@ from rich.text import Text
 from clc_reset.models import Operation, OperationStatus, printable
 from clc_reset.wording import count, enumerate_names
 
-NARROWEST_MESSAGE = 24
-"""Columns; with less room for it, the message goes below its server."""
+NARROWEST_CELL = 24
+"""Columns; with less room for the wide cell, it goes below the others."""
 
 REFRESHES_PER_SECOND = 4
 SERVERS_IN_A_ROW = 3
@@ -35,14 +35,15 @@ LONGEST_BAR = 40
 _COLOURS = {"queued": "green", "succeeded": "green", "failed": "red"}
 _OTHERWISE = "yellow"
 _NO_LIMIT = 10_000
-_FRAME = 13
-"""Columns that the borders and the padding of four columns take."""
+_STATE = "State"
+_FRAME = 3
+"""Columns that the border and the padding of a column take; one border more ends the line."""
 
 
-def draw(header: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> None:
-    """Draw servers, states, operations and messages; all but messages stay whole and on one line.
+def draw(titles: Sequence[str], rows: Sequence[Sequence[str]], wide: str, stream: TextIO) -> None:
+    """Draw a table in which all but the cells below the title `wide` stay whole and on one line.
 
-    Off a terminal a table is as wide as it needs to be, unless COLUMNS says otherwise.
+    Off a terminal it is as wide as it needs to be, unless COLUMNS says otherwise.
     """
     on_terminal = stream.isatty()
     width, height = shutil.get_terminal_size((80, 25) if on_terminal else (_NO_LIMIT, 25))
@@ -53,12 +54,13 @@ def draw(header: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -
         height=height,
         highlight=False,
     )
-    fixed = [max(len(row[column]) for row in (header, *rows)) for column in range(3)]
-    longest = max(len(row[3]) for row in (header, *rows))
-    if sum(fixed) + _FRAME + min(longest, NARROWEST_MESSAGE) <= width:
-        console.print(_table(header, rows))
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    folding = titles.index(wide)
+    widths[folding] = min(widths[folding], NARROWEST_CELL)
+    if sum(widths) + _FRAME * len(titles) + 1 <= width:
+        console.print(_table(titles, rows, folding))
     else:
-        _stack(rows, console)
+        _stack(titles, rows, folding, console)
 
 
 class _Console(Console):
@@ -69,27 +71,42 @@ class _Console(Console):
         raise  # noqa: PLE0704
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], folding: int) -> Table:
     table = Table(box=box.ROUNDED)
-    for title in header[:3]:
-        table.add_column(title, no_wrap=True)
-    table.add_column(header[3], overflow="fold")
+    for column, title in enumerate(titles):
+        if column == folding:
+            table.add_column(title, overflow="fold")
+        else:
+            table.add_column(title, no_wrap=True)
     for row in rows:
-        server, state, operation, message = (Text(cell) for cell in row)
-        state.stylize(_colour(row[1]))
-        table.add_row(server, state, operation, message)
+        table.add_row(*_cells(titles, row))
     return table
 
 
-def _stack(rows: Sequence[Sequence[str]], console: Console) -> None:
-    for server, state, operation, message in rows:
-        line = Text.assemble(server, "  ", (state, _colour(state)))
-        if operation:
-            fits = len(line) + 2 + len(operation) <= console.width
-            line.append(f"  {operation}" if fits else f"\n  {operation}")
+def _stack(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], folding: int, console: Console
+) -> None:
+    for row in rows:
+        cells = _cells(titles, row)
+        below = cells.pop(folding)
+        line = cells[0]
+        room = console.width - len(line)
+        for cell in filter(None, cells[1:]):
+            room -= 2 + len(cell)
+            line.append("  " if room >= 0 else "\n  ")
+            line.append_text(cell)
+            room = room if room >= 0 else console.width - 2 - len(cell)
         console.print(line, soft_wrap=True)
-        if message:
-            console.print(Padding(Text(message, overflow="fold"), (0, 0, 0, 2)))
+        if below:
+            below.overflow = "fold"
+            console.print(Padding(below, (0, 0, 0, 2)))
+
+
+def _cells(titles: Sequence[str], row: Sequence[str]) -> list[Text]:
+    return [
+        Text(cell, _colour(cell) if title == _STATE else "")
+        for title, cell in zip(titles, row, strict=True)
+    ]
 
 
 def _colour(state: str) -> str:

@@ -33,8 +33,11 @@ class Screen:
         self.drawn: list[Sequence[Sequence[str]]] = []
         self.output = Output(self.stdout, self.stderr, form, self._draw)
 
-    def _draw(self, header: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> None:
-        assert header == ("Server", "State", "Operation", "Message")
+    def _draw(
+        self, titles: Sequence[str], rows: Sequence[Sequence[str]], wide: str, stream: TextIO
+    ) -> None:
+        assert titles == ("Server", "State", "Operation", "Message")
+        assert wide == "Message"
         assert stream is self.stdout
         self.drawn.append(rows)
 

@@ -8,7 +8,7 @@ import pytest
 from clc_reset.models import Operation, OperationStatus
 from clc_reset.terminal import LiveProgress, draw
 
-HEADER = ("Server", "State", "Operation", "Message")
+TITLES = ("Server", "State", "Operation", "Message")
 LONG = "The operation cannot be queued because the server cannot be found."
 ROWS = [
     ("WA1ALIASWB01", "queued", "wa1-12345", ""),
@@ -25,7 +25,7 @@ class Terminal(io.StringIO):
 
 
 def drawn(stream: io.StringIO, rows: list[tuple[str, str, str, str]] = ROWS) -> str:
-    draw(HEADER, rows, stream)
+    draw(TITLES, rows, "Message", stream)
     return stream.getvalue()
 
 
@@ -45,7 +45,7 @@ def test_a_table_has_four_columns_and_coloured_states(monkeypatch: pytest.Monkey
     assert "\x1b[32mqueued" in shown
     assert "\x1b[31mfailed" in shown
     assert "\x1b[33munknown" in shown
-    assert all(title in shown for title in HEADER)
+    assert all(title in shown for title in TITLES)
     assert "[/x] [red]data" in shown
 
 
@@ -70,6 +70,21 @@ def test_on_a_narrow_screen_messages_go_below_and_nothing_is_cut(
     assert queued == f"WA1ALIASWB01  queued{between}wa1-12345\n"
     assert LONG.replace(" ", "") in "".join(words.split())
     assert "…" not in words
+
+
+def test_the_wide_column_may_stand_anywhere_and_only_states_are_coloured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [("WA1ALIASWB01", "queued", "WA1"), ("WA1ALIASWB02", "a group " * 9, "WA1")]
+    titles = ("Server", "Group", "Data centre")
+    monkeypatch.setenv("COLUMNS", "60")
+    wide, narrow = Terminal(), Terminal()
+    draw(titles, rows, "Group", wide)
+    assert "\x1b[32m" not in wide.getvalue()
+    assert max(map(len, plain(wide.getvalue()).splitlines())) == 60
+    monkeypatch.setenv("COLUMNS", "40")
+    draw(titles, rows, "Group", narrow)
+    assert plain(narrow.getvalue()).startswith("WA1ALIASWB01  WA1\n  queued")
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
@@ -100,7 +115,7 @@ def test_off_a_terminal_a_table_is_plain_and_as_wide_as_it_needs_to_be(
 def test_a_terminal_without_unicode_gets_ascii() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, "ascii")
-    draw(HEADER, ROWS, stream)
+    draw(TITLES, ROWS, "Message", stream)
     stream.flush()
     assert b"WA1ALIASWB01" in raw.getvalue()
 
@@ -184,7 +199,7 @@ def test_a_pipe_that_nobody_reads_is_an_error_of_its_own() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with pytest.raises(BrokenPipeError), os.fdopen(writer, "w") as pipe:
-        draw(HEADER, ROWS, pipe)
+        draw(TITLES, ROWS, "Message", pipe)
 
 
 def test_on_a_narrow_screen_the_names_give_way_to_word_and_time(

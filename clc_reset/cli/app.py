@@ -167,7 +167,7 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-def _draw(header: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> None:
+def _draw(titles: Sequence[str], rows: Sequence[Sequence[str]], wide: str, stream: TextIO) -> None:
     from clc_reset.terminal import draw  # noqa: PLC0415
 
-    draw(header, rows, stream)
+    draw(titles, rows, wide, stream)
