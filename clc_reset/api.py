@@ -30,12 +30,15 @@ from clc_reset.transport import Answer, Exchange, NoAnswer, Request, Transport, 
 
 PAUSES = (0.5, 1.0)
 """Seconds before the second and the third try, the last one."""
+READ_PAUSES = (1.0, 2.0)
+"""The same for what is only read: a 500 was a 200 two seconds later (recorded)."""
 TRYING_SECONDS = 30.0
 """No try begins later than this after the first one began."""
 ANSWER_SECONDS = 180.0
 """How long the answer to a reset may take: calls of about a minute are reported."""
 LOGIN_SECONDS = 60.0
 POLL_SECONDS = 60.0
+READ_SECONDS = 60.0
 LARGEST_STATUS = 2**16
 """In bytes: an answer to Get Status has one field."""
 LONGEST_REASON = 500
@@ -214,6 +217,36 @@ class Api:
                     retry_after=self._retry_after(outcome, 0.0) or None,
                 )
 
+    def read(self, account: str, path: str) -> bytes:
+        """The body of the answer to a GET in an account, tried three times at the most.
+
+        May be called by several threads at a time, and keeps no connection on which a reset that
+        comes after it could get lost. Raises AuthenticationError (401, 403),
+        UnreachableError, or RefusedError, where there is no answer with something to read.
+        """
+        request = Request("GET", path, None, READ_SECONDS)
+        began = self._clock()
+        outcome = self._transport.exchange(request)
+        for pause in READ_PAUSES:
+            if isinstance(outcome, Answer):
+                if not _may_pass(outcome.status):
+                    break
+                pause = self._retry_after(outcome, pause)  # noqa: PLW2901 - it knows better
+            if self._clock() - began + pause > TRYING_SECONDS:
+                break
+            self._sleep(pause)
+            outcome = self._transport.exchange(request)
+        if isinstance(outcome, NoAnswer):
+            if outcome.never_left:
+                raise self._unreachable(outcome)
+            raise RefusedError(
+                f"The API gave no answer: {outcome.reason}.",
+                hint="Try again later. No server was reset.",
+            )
+        if outcome.status != codes.OK:
+            raise self._refusal(outcome, account, verb="see")
+        return outcome.body
+
     def path_of(self, operation: Operation) -> str | None:
         """The path of an operation's link; None where it leads away from the API.
 
@@ -254,7 +287,9 @@ class Api:
             return interrupted(interrupt, never_left=certain)
         return outcome
 
-    def _refusal(self, answer: Answer, account: str) -> AuthenticationError | RefusedError:
+    def _refusal(
+        self, answer: Answer, account: str, *, verb: str = "reset"
+    ) -> AuthenticationError | RefusedError:
         words = self._words(answer, before=": ") or "."
         match answer.status:
             case codes.UNAUTHORIZED:
@@ -264,7 +299,7 @@ class Api:
                 )
             case codes.FORBIDDEN:
                 return AuthenticationError(
-                    f"The API lets this user reset nothing in account {account} (403){words}",
+                    f"The API lets this user {verb} nothing in account {account} (403){words}",
                     hint="AccountAdmin, ServerAdmin and ServerOperator may. See: clc whoami",
                 )
             case codes.NOT_FOUND:
@@ -335,6 +370,11 @@ class Api:
         if len(words) > LONGEST_REASON:
             words = f"{words[:LONGEST_REASON]}…"
         return before + words if words else ""
+
+
+def _may_pass(status: int) -> bool:
+    """Whether what was refused may be granted a moment later."""
+    return status == codes.TOO_MANY_REQUESTS or status >= codes.INTERNAL_SERVER_ERROR
 
 
 def _unknown(servers: Sequence[str], problem: str, signum: int | None = None) -> ResetAnswer:

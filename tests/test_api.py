@@ -743,6 +743,96 @@ def test_a_link_that_leads_away_from_the_api_is_not_followed(
     assert session.api.path_of(WA1) == WA1.href
 
 
+# --- what is only read -------------------------------------------------------------------------
+
+GROUP = "/v2/groups/ALIAS/0123"
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.Response(500, json={"message": "An error has occurred."}),
+        httpx.Response(503),
+        httpx.Response(429),
+        httpx.ReadTimeout("slow"),
+        httpx.ReadError("gone"),
+        httpx.ConnectError("refused"),
+    ],
+)
+def test_what_fails_for_a_moment_is_read_again(
+    api_ctl_io: respx.Router, failure: httpx.Response | Exception
+) -> None:
+    route = api_ctl_io.get(GROUP).mock(
+        side_effect=[failure, failure, httpx.Response(200, text="x")]
+    )
+    session = Session()
+    assert session.api.read("ALIAS", GROUP) == b"x"
+    assert route.call_count == 3
+    assert session.pauses == [1.0, 2.0]
+
+
+def test_a_429_to_a_read_is_tried_again_after_the_time_it_names(api_ctl_io: respx.Router) -> None:
+    asked_to_wait = httpx.Response(429, headers={"Retry-After": "7"})
+    api_ctl_io.get(GROUP).mock(side_effect=[asked_to_wait, httpx.Response(200, text="x")])
+    session = Session()
+    session.api.read("ALIAS", GROUP)
+    assert session.pauses == [7.0]
+
+
+def test_a_read_is_not_tried_again_after_half_a_minute(api_ctl_io: respx.Router) -> None:
+    route = api_ctl_io.get(GROUP).respond(429, headers={"Retry-After": "31"})
+    with pytest.raises(RefusedError, match="429"):
+        Session().api.read("ALIAS", GROUP)
+    assert route.call_count == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "words", "tries"),
+    [
+        (httpx.Response(401), AuthenticationError, "refused the token (401).", 1),
+        (httpx.Response(403), AuthenticationError, "see nothing in account ALIAS (403).", 1),
+        (httpx.Response(404), RefusedError, "(404).", 1),
+        (httpx.Response(302), RefusedError, "(302).", 1),
+        (httpx.Response(204), RefusedError, "(204).", 1),
+        (httpx.Response(500, json={"message": "Oh."}), RefusedError, "(500): Oh.", 3),
+        (httpx.ReadTimeout("slow"), RefusedError, "no answer: no answer within 60 s.", 3),
+        (httpx.ConnectError("refused"), UnreachableError, "was not reached: refused.", 3),
+    ],
+)
+def test_a_read_that_fails_for_good_says_why(
+    api_ctl_io: respx.Router,
+    failure: httpx.Response | Exception,
+    kind: type[Exception],
+    words: str,
+    tries: int,
+) -> None:
+    route = api_ctl_io.get(GROUP).mock(side_effect=[failure] * 3)
+    with pytest.raises(kind) as raised:
+        Session().api.read("ALIAS", GROUP)
+    assert words in str(raised.value)
+    assert route.call_count == tries
+
+
+def test_an_account_that_is_not_found_may_be_another_one(api_ctl_io: respx.Router) -> None:
+    api_ctl_io.get(GROUP).respond(404)
+    with pytest.raises(RefusedError) as raised:
+        Session().api.read("ALIAS", GROUP)
+    assert "Give another one with -a." in raised.value.hint
+
+
+def test_an_answer_larger_than_16_mib_is_not_read(api_ctl_io: respx.Router) -> None:
+    api_ctl_io.get(GROUP).respond(200, content=b" " * (16 * 2**20 + 1))
+    with pytest.raises(RefusedError, match="larger than 16,384 KiB"):
+        Session().api.read("ALIAS", GROUP)
+
+
+def test_a_reset_after_a_read_has_a_connection_of_its_own() -> None:
+    with loopback(http(200, b"x"), http(200, [QUEUED])) as server, Session(server.url).api as api:
+        api.read("ALIAS", GROUP)
+        api.reset_servers("ALIAS", [A])
+    assert [b"\r\nconnection: close\r\n" in each.lower() for each in server.requests] == [True] * 2
+
+
 # --- the way there -----------------------------------------------------------------------------
 
 
