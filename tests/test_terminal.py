@@ -65,9 +65,9 @@ def test_on_a_narrow_screen_messages_go_below_and_nothing_is_cut(
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
     shown = plain(drawn(Terminal()))
-    between = "  " if columns > 30 else "\n  "
-    queued, _, words = shown.partition("WA1ALIASWB02  failed\n")
-    assert queued == f"WA1ALIASWB01  queued{between}wa1-12345\n"
+    between = ["  " if columns > width else "\n  " for width in (10, 30)]
+    queued, _, words = shown.partition(f"WA1ALIASWB02{between[0]}failed\n")
+    assert queued == f"WA1ALIASWB01{between[0]}queued{between[1]}wa1-12345\n"
     assert LONG.replace(" ", "") in "".join(words.split())
     assert "…" not in words
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from clc_reset.api import Api
     from clc_reset.credentials import Keyring
+    from clc_reset.groups import Groups
     from clc_reset.models import Operation, ServerResult
     from clc_reset.sandbox.behaviour import Behaviour
     from clc_reset.sandbox.server import Server
@@ -110,6 +111,12 @@ class App:
 
         with closing(Threads(api.operation_status)) as polls:
             return wait(operations, polls, listener, limit=limit, once=once)
+
+    def groups(self, api: Api, account: str) -> Groups:
+        """The groups of an account. Raises what `Api.read` raises, and RefusedError."""
+        from clc_reset.inventory import read_groups  # noqa: PLC0415
+
+        return read_groups(lambda path: api.read(account, path), account)
 
     def sandbox(self, behaviour: Behaviour, *, port: int, latency: float, logs: bool) -> Server:
         """A new cloud on loopback, listening. Raises UsageError where it can't be had."""
