@@ -43,6 +43,9 @@ FATES = Columns(
     ("Server", "State", "Operation", "Message"),
     wide="Message",
 )
+MEMBERS = Columns(
+    ("server", "group", "datacenter"), ("Server", "Group", "Data centre"), wide="Group"
+)
 
 
 class Output:

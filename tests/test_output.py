@@ -14,6 +14,7 @@ from clc_reset.models import Operation, OperationStatus, ServerResult, ServerSta
 from clc_reset.output import (
     FORMS,
     LARGEST_TABLE,
+    MEMBERS,
     NoProgress,
     Output,
     PlainProgress,
@@ -79,6 +80,22 @@ def test_json_is_one_object_of_account_and_servers() -> None:
         ],
         "dry_run": True,
     }
+
+
+def test_the_members_of_groups_have_columns_of_their_own() -> None:
+    row = ("WA1ALIASWB01", "The\tWeb", "WA1")
+    screens = {form: Screen(form) for form in ("tsv", "json", "table")}
+    for screen in screens.values():
+        screen.output.servers("ALIAS", MEMBERS, [row] * (LARGEST_TABLE + 1))
+    assert screens["tsv"].out.startswith("WA1ALIASWB01\tThe Web\tWA1\n")
+    shown = json.loads(screens["json"].out)
+    assert shown["account"] == "ALIAS"
+    assert shown["servers"][0] == {
+        "server": "WA1ALIASWB01",
+        "group": "The Web",
+        "datacenter": "WA1",
+    }
+    assert screens["table"].out.startswith("Server        Group    Data centre\n")
 
 
 def test_a_table_is_drawn_up_to_a_screenful_and_plain_beyond() -> None:

@@ -46,11 +46,13 @@ def test_the_exit_codes_are_the_programs() -> None:
 
 
 def test_the_json_is_the_programs() -> None:
-    result, error = blocks("json")
+    result, members, error = blocks("json")
     printed = run_clc(
         "sandbox", "clc", "reset", "WA1ALIASWB01", "VA1ALIASJOB03", "-o", "json"
     ).stdout
     assert json.loads(result) == json.loads(printed)
+    printed = run_clc("sandbox", "clc", "servers", "-g", "Nightly", "-o", "json").stdout
+    assert json.loads(members) == json.loads(printed)
     printed = run_clc("sandbox", "--expired-token", "clc", "reset", "A", "-o", "json").stdout
     date = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}")
     assert json.loads(date.sub("DATE", error)) == json.loads(date.sub("DATE", printed))

@@ -1,4 +1,4 @@
-"""Which servers, which operations: ids from the command line and from standard input, checked."""
+"""Which servers, groups, operations: what the command line and standard input name, checked."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +30,15 @@ def operation_ids(arguments: Sequence[str], read_standard_input: Callable[[], st
     given = list(_expanded(arguments, read_standard_input))
     _check(given, "operation", "wa1-12345", "clc status", is_operation_id)
     return list(dict.fromkeys(given))
+
+
+def check_groups(names: Sequence[str]) -> None:
+    """Raise UsageError where a group's name is empty or blank."""
+    if any(not each.strip() for each in names):
+        raise UsageError(
+            "A group's name is empty: is a shell variable unset?",
+            hint="Nothing was sent. Leave -g out, or give it a group's name or id.",
+        )
 
 
 def _check(

@@ -21,6 +21,7 @@ from clc_reset.cli import (
     logout,
     reset,
     sandbox,
+    servers,
     status,
     whoami,
 )
@@ -174,5 +175,5 @@ def command() -> None:
     """
 
 
-for _each in (login, logout, whoami, reset, status, sandbox, completion):
+for _each in (login, logout, whoami, servers, reset, status, sandbox, completion):
     command.add_command(_each.command)

@@ -56,6 +56,19 @@ def account(command: _Command) -> _Command:
     )(command)
 
 
+def groups(command: _Command) -> _Command:
+    """Add `-g/--group`, as often as it is given."""
+    return click.option(
+        "-g",
+        "--group",
+        "groups",
+        metavar="GROUP",
+        multiple=True,
+        help="All servers of a group and of those inside it, by its name, in any case, or its "
+        "id. Repeatable.",
+    )(command)
+
+
 def _app_option(attribute: str, *names: str, **details: Any) -> Callable[[_Command], _Command]:  # noqa: ANN401 - click's own
     """An option whose value the app keeps, for whatever the command builds with it."""
 

@@ -27,7 +27,10 @@ def test_another_shell_is_a_usage_error(clc: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("clc ", {"login", "logout", "whoami", "reset", "status", "sandbox", "completion"}),
+        (
+            "clc ",
+            {"login", "logout", "whoami", "servers", "reset", "status", "sandbox", "completion"},
+        ),
         ("clc reset -o ", {"table", "tsv", "json"}),
         ("clc completion ", {"bash", "zsh", "fish"}),
     ],
