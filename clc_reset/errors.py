@@ -2,6 +2,7 @@
 
     ClcError
     ├── UsageError             what was asked can't be done as it was asked; nothing was sent
+    ├── DeclinedError          the user was asked, and said no; nothing was sent
     ├── AuthenticationError    no token, or one that is expired or refused
     │   └── KeyringError       the OS keyring can't be used
     ├── UnreachableError       the API can't have received the request
@@ -46,6 +47,12 @@ class UsageError(ClcError):
     """What was asked can't be done as it was asked; nothing was sent."""
 
     kind = "usage"
+
+
+class DeclinedError(ClcError):
+    """The user was asked, and said no; nothing was sent."""
+
+    kind = "declined"
 
 
 class AuthenticationError(ClcError):

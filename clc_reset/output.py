@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, Protocol, TextIO
 
-from clc_reset.errors import INTERRUPTED, TIME_LIMIT, OutputError
+from clc_reset.errors import INTERRUPTED, TIME_LIMIT, DeclinedError, OutputError
 from clc_reset.models import Operation, OperationStatus, ServerResult, printable
 from clc_reset.wording import count, enumerate_names
 
@@ -22,7 +22,7 @@ HEARTBEAT_SECONDS = 60.0
 SERVERS_IN_A_LINE = 3
 """Servers that a line of progress names; the others are counted."""
 
-_NO_ERRORS = {INTERRUPTED, TIME_LIMIT}
+_NO_ERRORS = {INTERRUPTED, TIME_LIMIT, DeclinedError.kind}
 
 Row = tuple[str, ...]
 

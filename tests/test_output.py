@@ -267,7 +267,7 @@ def test_a_live_display_says_notes_above_itself() -> None:
     assert (said, screen.err) == (["one[2J"], "two\n")
 
 
-@pytest.mark.parametrize("kind", ["interrupted", "time_limit"])
+@pytest.mark.parametrize("kind", ["interrupted", "time_limit", "declined"])
 def test_what_is_no_error_is_not_called_one(kind: str) -> None:
     screen = Screen("tsv")
     screen.output.error(kind, "Enough.", "Go on.", 7)

@@ -39,6 +39,15 @@ def test_a_screen_is_what_a_terminal_shows_in_the_end(words: str) -> None:
     assert (border + table).replace("\r\n", "\n") == screens()[words]
 
 
+def test_the_question_is_the_programs() -> None:
+    (block,) = (each for each in blocks("text") if each.startswith("$ "))
+    words, _, screen = block.removeprefix("$ ").partition("\n")
+    terminal = Terminal("sandbox", *words.split(), PATH=os.environ["PATH"])
+    terminal.read_until(b"[y/N] ")
+    os.write(terminal.screen, b"n\n")
+    assert terminal.end() == (1, screen.replace("\n", "\r\n"))
+
+
 def test_the_exit_codes_are_the_programs() -> None:
     rows = re.findall(r"^\| ([0-9]+) \| (.*) \| (.*) \|$", README, re.MULTILINE)
     table = [(str(each.code), each.meaning, each.was_reset) for each in exit_codes.TABLE]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from clc_reset.errors import (
     AuthenticationError,
     ClcError,
+    DeclinedError,
     RefusedError,
     UnreachableError,
     UsageError,
@@ -40,7 +41,11 @@ class Meaning:
 
 TABLE = (
     Meaning(OK, "every server queued; with --wait, every operation succeeded", "yes"),
-    Meaning(FAILED, "at least one server refused, or its operation failed", "the others were"),
+    Meaning(
+        FAILED,
+        "at least one server refused, or its operation failed; or the confirmation was declined",
+        "the others were; none where it was declined",
+    ),
     Meaning(USAGE, "usage error", "no"),
     Meaning(AUTHENTICATION, "no token, expired, refused, or the keyring can't be used", "no"),
     Meaning(
@@ -67,6 +72,7 @@ TABLE = (
 
 _OF_ERRORS: tuple[tuple[type[ClcError], int], ...] = (
     (UsageError, USAGE),
+    (DeclinedError, FAILED),
     (AuthenticationError, AUTHENTICATION),
     (UnreachableError, NOT_SENT),
     (RefusedError, NOT_SENT),

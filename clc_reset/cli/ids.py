@@ -12,15 +12,17 @@ _SOME = 5
 
 
 def server_ids(
-    arguments: Sequence[str], read_standard_input: Callable[[], str]
+    arguments: Sequence[str], read_standard_input: Callable[[], str], groups: Sequence[str] = ()
 ) -> tuple[list[str], int]:
     """The ids in upper case, in the order given, each once; and how many duplicates were left out.
 
     `-` stands for the ids in standard input, which is read only then. Raises UsageError for an
-    empty, blank or malformed id, and where there is none.
+    empty, blank or malformed id, and where there is none, unless groups are named beside them.
     """
     given = list(_expanded(arguments, read_standard_input))
-    _check(given, "server", "WA1ALIASWB01", "clc reset", is_server_id)
+    _check(given, "server", "WA1ALIASWB01", is_server_id)
+    if not given and not groups:
+        raise _none_named("server", "WA1ALIASWB01", "clc reset")
     servers = list(dict.fromkeys(each.upper() for each in given))
     return servers, len(given) - len(servers)
 
@@ -28,7 +30,9 @@ def server_ids(
 def operation_ids(arguments: Sequence[str], read_standard_input: Callable[[], str]) -> list[str]:
     """The status ids in the order given, each once. Raises what `server_ids` raises."""
     given = list(_expanded(arguments, read_standard_input))
-    _check(given, "operation", "wa1-12345", "clc status", is_operation_id)
+    _check(given, "operation", "wa1-12345", is_operation_id)
+    if not given:
+        raise _none_named("operation", "wa1-12345", "clc status")
     return list(dict.fromkeys(given))
 
 
@@ -41,9 +45,7 @@ def check_groups(names: Sequence[str]) -> None:
         )
 
 
-def _check(
-    given: Sequence[str], noun: str, example: str, command: str, is_id: Callable[[str], bool]
-) -> None:
+def _check(given: Sequence[str], noun: str, example: str, is_id: Callable[[str], bool]) -> None:
     if any(not each.strip() for each in given):
         article = "An" if noun[0] in "aeiou" else "A"
         raise UsageError(
@@ -59,12 +61,14 @@ def _check(
             hint=f"Nothing was sent. An id looks like {example}: letters, digits, - and _; "
             "one argument each.",
         )
-    if not given:
-        raise UsageError(
-            f"No {noun} is named.",
-            hint=f"Nothing was sent. Name one or more, as in: {command} {example}\n"
-            "or give - to read them from standard input.",
-        )
+
+
+def _none_named(noun: str, example: str, command: str) -> UsageError:
+    return UsageError(
+        f"No {noun} is named.",
+        hint=f"Nothing was sent. Name one or more, as in: {command} {example}\n"
+        "or give - to read them from standard input.",
+    )
 
 
 def _expanded(arguments: Iterable[str], read_standard_input: Callable[[], str]) -> Iterator[str]:

@@ -84,6 +84,14 @@ def require_terminal(what: str, otherwise: str) -> None:
         raise UsageError(f"There is no terminal to ask for {what} on.", hint=otherwise)
 
 
+def confirm(app: App, question: str) -> bool:
+    """Ask on the terminal, on standard error. Only `y` and `yes` are a yes."""
+    try:
+        return _answer(app, lambda: _line(f"{question} [y/N] ")).lower() in {"y", "yes"}
+    except UnicodeError:
+        return False
+
+
 def _answer(app: App, read: Callable[[], str]) -> str:
     """What is typed, empty at the end of input; the line of the prompt is left in any case."""
     try:

@@ -5,29 +5,39 @@ from collections.abc import Sequence
 
 import click
 
-from clc_reset.cli import exit_codes, following, identity, options, reading
+from clc_reset.cli import choosing, exit_codes, following, identity, options, reading
 from clc_reset.cli.app import App, is_terminal
 from clc_reset.cli.ending import tell, unknown_outcome
-from clc_reset.cli.ids import server_ids
+from clc_reset.cli.ids import check_groups, server_ids
 from clc_reset.errors import INTERRUPTED, OUTCOME_UNKNOWN
 from clc_reset.models import ResetAnswer, ServerResult, ServerState
 from clc_reset.wording import count, enumerate_names
 
 
 @click.command("reset")
-@click.argument("servers", nargs=-1, metavar="SERVER...")
+@click.argument("servers", nargs=-1, metavar="[SERVER]...")
+@options.groups
+@click.option("-y", "--yes", is_flag=True, help="Reset a group without asking first.")
 @options.account
 @options.wait
-@click.option("-n", "--dry-run", is_flag=True, help="Print what would be reset; send nothing.")
+@click.option(
+    "-n",
+    "--dry-run",
+    is_flag=True,
+    help="Print what would be reset; send nothing. With -g the API is asked what the group "
+    "holds, which needs a token.",
+)
 @options.output
 @options.verbose
 @click.pass_obj
 def command(  # noqa: PLR0913 - click passes one an option
     app: App,
     servers: tuple[str, ...],
+    groups: tuple[str, ...],
     account: str | None,
     timeout: float,
     *,
+    yes: bool,
     wait: bool,
     dry_run: bool,
 ) -> int:
@@ -35,15 +45,31 @@ def command(  # noqa: PLR0913 - click passes one an option
 
     SERVER is an id such as WA1ALIASWB01, in any case; - reads ids from standard input, separated
     by blanks, where # starts a comment. All go into one request, which is sent once.
+
+    What a group holds is shown on a terminal, and has to be confirmed there; elsewhere -g needs
+    --yes.
     """
-    ids, duplicates = server_ids(servers, lambda: reading.standard_input(reading.LARGEST_LIST))
+    check_groups(groups)
+    ids, duplicates = server_ids(
+        servers, lambda: reading.standard_input(reading.LARGEST_LIST), groups
+    )
     if duplicates:
         app.output.note(f"{count(duplicates, 'duplicate')} ignored")
-    if dry_run:
+    if dry_run and not groups:
         return _show_dry_run(app, ids, identity.known_account(app, account))
+    asks = bool(groups) and not (yes or dry_run)
+    if asks:
+        choosing.require_terminal()
     found = identity.credential(app)
     alias = identity.account(account, found)
     with app.api.authorize(found.token) as api:
+        if groups:
+            chosen = choosing.find(app, api, alias, ids, groups)
+            ids = list(chosen)
+            if dry_run:
+                return _show_dry_run(app, ids, alias)
+            if asks:
+                choosing.confirm(app, alias, chosen)
         app.account, app.usual_account, app.sent = alias, identity.usual_account(found), ids
         answer = api.reset_servers(alias, ids)
         app.known = following.resolved(api, answer.results)

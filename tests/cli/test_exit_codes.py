@@ -6,6 +6,7 @@ from clc_reset.cli import exit_codes
 from clc_reset.errors import (
     AuthenticationError,
     ClcError,
+    DeclinedError,
     Interrupted,
     KeyringError,
     OutputError,
@@ -20,6 +21,7 @@ from clc_reset.models import ServerState as S
     ("error", "code"),
     [
         (UsageError("x"), 2),
+        (DeclinedError("x"), 1),
         (AuthenticationError("x"), 4),
         (KeyringError("x"), 4),
         (UnreachableError("x"), 5),

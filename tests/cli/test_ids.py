@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clc_reset.cli.ids import operation_ids, server_ids
+from clc_reset.cli.ids import check_groups, operation_ids, server_ids
 from clc_reset.errors import UsageError
 
 
@@ -36,6 +36,19 @@ def test_an_empty_id_is_taken_for_an_unset_variable(empty: str) -> None:
 def test_no_server_at_all_is_an_error(arguments: list[str]) -> None:
     with pytest.raises(UsageError, match="No server is named"):
         server_ids(arguments, lambda: "# nothing\n")
+
+
+def test_with_a_group_no_server_has_to_be_named() -> None:
+    assert server_ids([], unread, ["Web"]) == ([], 0)
+    with pytest.raises(UsageError, match="is a shell variable unset"):
+        server_ids([""], unread, ["Web"])
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t"])
+def test_an_empty_name_of_a_group_is_taken_for_an_unset_variable(name: str) -> None:
+    check_groups(["Web"])
+    with pytest.raises(UsageError, match="is a shell variable unset"):
+        check_groups(["Web", name])
 
 
 def test_malformed_ids_are_named_a_few_of_them() -> None:

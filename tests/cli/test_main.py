@@ -362,7 +362,8 @@ def loaded_by(*arguments: str, **variables: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", "--version", "reset", "reset --x", "completion zsh", "reset -h"]
+    "arguments",
+    ["--help", "--version", "reset", "reset --x", "completion zsh", "reset -h", "reset -g x"],
 )
 def test_help_and_usage_errors_load_no_large_library(arguments: str) -> None:
     large = {"httpx", "keyring", "rich", "ssl", "asyncio", "random", "clc_reset.waiting"}
@@ -374,4 +375,4 @@ def test_a_reset_with_a_token_loads_neither_keyring_nor_rich(form: str) -> None:
     with loopback(http(200, {"server": A, "isQueued": True})) as server:
         loaded = loaded_by("reset", A, "-o", form, CLC_TOKEN=jwt(), CLC_BASE_URL=server.url)
     assert "httpx" in loaded
-    assert not loaded & {"keyring", "rich"}
+    assert not loaded & {"keyring", "rich", "clc_reset.groups", "clc_reset.inventory"}

@@ -88,7 +88,7 @@ def test_an_answer_that_can_not_be_read_is_5(
     assert json.loads(result.stdout)["error"]["kind"] == "refused"
 
 
-@pytest.mark.parametrize("arguments", [["servers"]])
+@pytest.mark.parametrize("arguments", [["servers"], ["reset", "-y", "-g", "Web"]])
 @pytest.mark.parametrize("group_hangs", [False, True])
 def test_ctrl_c_while_groups_are_read_ends_at_once(arguments: list[str], group_hangs: bool) -> None:
     root = {"rel": "group", "id": "0" * 32}
