@@ -44,6 +44,11 @@ class Groups:
         self._account = account
         self._groups = tuple(groups)
 
+    @property
+    def names(self) -> list[str]:
+        """Their names, each once."""
+        return list(dict.fromkeys(each.name for each in self._groups))
+
     def members(self, names: Sequence[str] = ()) -> list[Member]:
         """The servers of the groups named, and of those inside them, in their order, each once.
 

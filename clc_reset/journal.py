@@ -1,6 +1,6 @@
-"""The journal: what was sent survives the terminal. The only door to platformdirs.
+"""The journal: what was sent survives the terminal.
 
-Append-only JSON lines, one file a day (UTC) in the platform's state directory. A record is one
+Append-only JSON lines, one file a day (UTC). A record is one
 write, which needs no lock: the system appends each as a whole, however many `clc` run at once. It
 begins and ends with a line end, so that one cut short by a kill or a full disk harms no other.
 
@@ -21,8 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-import platformdirs
-
 from clc_reset.errors import ClcError, Interrupted
 from clc_reset.models import Operation, OperationStatus, ServerResult, ServerState
 
@@ -33,11 +31,6 @@ YOUNGEST_DROPPED = 30 * 86400
 
 _SUFFIX = ".jsonl"
 _BLOCK = 2**16
-
-
-def folder() -> Path:
-    """Where the journal is: on Linux in XDG_STATE_HOME, which is `~/.local/state` by default."""
-    return platformdirs.user_state_path("clc-reset", appauthor=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +54,15 @@ class Run:
 
 
 class Entry:
-    """What is recorded of one run, while it lasts. After a problem it records no more."""
+    """What is recorded of one run, while it lasts. After a problem it records no more of it."""
 
-    def __init__(self, folder: Path, run: str, on_problem: Callable[[str], None]) -> None:
-        """`on_problem` is told, once, why the journal can't be written."""
+    def __init__(self, folder: Path | None, run: str, on_problem: Callable[[str], None]) -> None:
+        """Without a folder nothing is recorded; see `Journal`."""
         self.run = run
         self._folder = folder
         self._on_problem = on_problem
         self._file: int | None = None
-        self._has_failed = False
+        self._is_over = False
         self._has_answer = False
 
     def asked(self, base_url: str, account: str, servers: Sequence[str]) -> None:
@@ -108,7 +101,7 @@ class Entry:
 
     def _write(self, record: Mapping[str, object], *, flush: bool = False) -> None:
         """Append a record; with `flush` it outlives the machine."""
-        if self._has_failed:
+        if self._folder is None or self._is_over:
             return
         now = datetime.now(UTC)
         record = {"run": self.run, "at": now.isoformat(timespec="milliseconds"), **record}
@@ -121,17 +114,17 @@ class Entry:
             if flush:
                 os.fsync(self._file)
         except OSError as error:
-            self._has_failed = True
+            self._is_over = True
             self._on_problem(error.strerror or str(error))
 
 
 class Journal:
-    """The journal in a folder, which it makes when it first writes.
+    """The journal in a folder, which it makes when it first writes; None turns it off.
 
-    `on_problem` is told, once, why it can't be written.
+    `on_problem` is told, once a run, why it can't be written.
     """
 
-    def __init__(self, folder: Path, on_problem: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path | None, on_problem: Callable[[str], None]) -> None:
         self._folder = folder
         self._on_problem = on_problem
 
@@ -149,7 +142,7 @@ class Journal:
     def runs(self) -> Iterator[Run]:
         """All runs, the newest first. Raises OSError where the journal can't be read."""
         later: dict[str, list[dict[str, Any]]] = {}
-        for path in _files(self._folder):
+        for path in _files(self._folder) if self._folder else ():
             for line in _lines_from_the_end(path):
                 record = _record(line)
                 if record is None:
@@ -163,6 +156,8 @@ class Journal:
 
 def _opened(folder: Path, name: str) -> int:
     """The file of a day, for appending; only the user may read it."""
+    if not folder.is_absolute():
+        raise OSError(errno.ENOENT, "there is no home directory")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(OSError):  # somebody else's
         folder.chmod(0o700)

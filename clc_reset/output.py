@@ -46,6 +46,11 @@ FATES = Columns(
 MEMBERS = Columns(
     ("server", "group", "datacenter"), ("Server", "Group", "Data centre"), wide="Group"
 )
+RUNS = Columns(
+    ("run", "time", "account", "servers", "base_url"),
+    ("Run", "Time", "Account", "Servers", "API"),
+    wide="Servers",
+)
 
 
 class Output:
@@ -91,6 +96,27 @@ class Output:
     ) -> None:
         """Print what there is to say of servers, a row each; `extra` joins the JSON object.
 
+        Raises what `table` raises.
+        """
+        known = list(rows)
+        self.table(
+            columns,
+            known,
+            lambda: {
+                "account": account,
+                "servers": [
+                    dict(zip(columns.names, (cell or None for cell in row), strict=True))
+                    for row in known
+                ],
+                **(extra or {}),
+            },
+        )
+
+    def table(
+        self, columns: Columns, rows: Iterable[Row], document: Callable[[], Mapping[str, object]]
+    ) -> None:
+        """Print rows, or in JSON the document that holds the same.
+
         Raises OutputError where standard output takes nothing, BrokenPipeError where nobody reads.
         """
         rows = [tuple(map(printable, row)) for row in rows]
@@ -98,7 +124,7 @@ class Output:
             self.note(_columns([columns.titles, *rows]))
             return
         try:
-            self._servers(self._stdout, account, columns, rows, extra or {})
+            self._table(self._stdout, columns, rows, document)
         except OutputError:
             self.note(_columns([columns.titles, *rows]))  # lost for a script, but not for a reader
             raise
@@ -150,20 +176,15 @@ class Output:
             with suppress(OSError, OutputError):
                 self._print(_json({"error": problem(kind, message, exit_code)}))
 
-    def _servers(
+    def _table(
         self,
         stdout: TextIO,
-        account: str | None,
         columns: Columns,
         rows: Sequence[Row],
-        extra: Mapping[str, object],
+        document: Callable[[], Mapping[str, object]],
     ) -> None:
         if self._form == "json":
-            servers = [
-                dict(zip(columns.names, (cell or None for cell in row), strict=True))
-                for row in rows
-            ]
-            self._print(_json({"account": account, "servers": servers, **extra}))
+            self._print(_json(document()))
         elif self._form == "tsv":
             self._print(_tsv(rows))
         elif len(rows) > LARGEST_TABLE:

@@ -184,7 +184,8 @@ class Terminal:
         self.shown = b""
         self.process, self.screen = pty.fork()
         if self.process == 0:
-            variables = {"TERM": "xterm", "COLUMNS": "80", "LINES": "24", **variables}
+            usual = {"TERM": "xterm", "COLUMNS": "80", "LINES": "24", "HOME": os.environ["HOME"]}
+            variables = {**usual, **variables}
             os.execve(CLC, [CLC, *arguments], variables)  # noqa: S606 - no shell is wanted
 
     def read_until(self, words: bytes) -> None:

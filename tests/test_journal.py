@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clc_reset.errors import Interrupted, RefusedError
-from clc_reset.journal import FEWEST_KEPT, Journal, Run, folder
+from clc_reset.journal import FEWEST_KEPT, Journal, Run
 from clc_reset.models import Operation, OperationStatus, ServerResult, ServerState
 
 A, B = "WA1ALIASWB01", "WA1ALIASWB02"
@@ -231,6 +231,16 @@ def test_a_folder_that_can_not_be_made_is_told_once(tmp_path: Path, problems: li
     assert problems == ["Not a directory"]
 
 
+def test_without_a_home_nothing_is_written_to_the_working_directory(
+    tmp_path: Path, problems: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Journal(Path("journal"), problems.append).begin(URL, "ALIAS", [A]):
+        pass
+    assert problems == ["there is no home directory"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_is_told_once(
     journal: Journal, problems: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,8 +286,12 @@ def test_two_hundred_runs_at_once_lose_no_record(journal: Journal) -> None:
     assert all(each.statuses[WA1.href].has_succeeded for each in runs)
 
 
-def test_it_is_kept_where_the_platform_keeps_state(tmp_path: Path) -> None:
-    assert folder() == tmp_path / "clc-reset"
+def test_a_journal_that_is_turned_off_records_nothing(problems: list[str]) -> None:
+    journal = Journal(None, problems.append)
+    with journal.begin(URL, "ALIAS", [A]) as entry:
+        entry.answered([QUEUED])
+    assert list(journal.runs()) == []
+    assert problems == []
 
 
 def test_without_a_journal_there_are_no_runs(journal: Journal) -> None:

@@ -54,12 +54,20 @@ def test_the_exit_codes_are_the_programs() -> None:
     assert rows == table
 
 
-def test_the_json_is_the_programs() -> None:
-    result, members, error = blocks("json")
-    printed = run_clc(
-        "sandbox", "clc", "reset", "WA1ALIASWB01", "VA1ALIASJOB03", "-o", "json"
-    ).stdout
-    assert json.loads(result) == json.loads(printed)
+def test_the_json_is_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result, members, runs, error = blocks("json")
+    both = (
+        "clc reset WA1ALIASWB01 VA1ALIASJOB03 -o json > reset.json; clc history -o json > runs.json"
+    )
+    run_clc("sandbox", "sh", "-c", both)
+    assert json.loads(result) == json.loads(Path("reset.json").read_text())
+    ((shown,),) = json.loads(runs).values()
+    ((kept,),) = json.loads(Path("runs.json").read_text()).values()
+    assert kept | {name: shown[name] for name in ("run", "time", "base_url")} == shown
+    assert [len(kept[name]) for name in ("run", "time")] == [
+        len(shown[name]) for name in ("run", "time")
+    ]
     printed = run_clc("sandbox", "clc", "servers", "-g", "Nightly", "-o", "json").stdout
     assert json.loads(members) == json.loads(printed)
     printed = run_clc("sandbox", "--expired-token", "clc", "reset", "A", "-o", "json").stdout

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from clc_reset.api import Api
     from clc_reset.credentials import Keyring
     from clc_reset.groups import Groups
+    from clc_reset.journal import Journal
+    from clc_reset.listing import Listing
     from clc_reset.models import Operation, ServerResult
     from clc_reset.sandbox.behaviour import Behaviour
     from clc_reset.sandbox.server import Server
@@ -75,6 +77,22 @@ class App:
 
         return Api(self.origin, on_exchange=self._log, on_note=self.output.note)
 
+    @cached_property
+    def journal(self) -> Journal:
+        """What outlives this process of a reset, unless CLC_NO_JOURNAL turns it off."""
+        from clc_reset import places  # noqa: PLC0415
+        from clc_reset.journal import Journal  # noqa: PLC0415
+
+        is_off = os.environ.get("CLC_NO_JOURNAL", "0") not in {"", "0"}
+        return Journal(None if is_off else places.state(), self._warn_of_the_journal)
+
+    @property
+    def listing(self) -> Listing:
+        """What the API last listed, for a Tab press."""
+        from clc_reset import listing, places  # noqa: PLC0415
+
+        return listing.load(places.cache(), self.origin)
+
     def keyring(self, patience: float | None = None) -> Keyring:
         """The OS keyring, given `patience` seconds, or what is usual."""
         from clc_reset.credentials import Keyring  # noqa: PLC0415
@@ -114,9 +132,14 @@ class App:
 
     def groups(self, api: Api, account: str) -> Groups:
         """The groups of an account. Raises what `Api.read` raises, and RefusedError."""
+        from clc_reset import listing, places  # noqa: PLC0415
         from clc_reset.inventory import read_groups  # noqa: PLC0415
 
-        return read_groups(lambda path: api.read(account, path), account)
+        groups = read_groups(lambda path: api.read(account, path), account)
+        servers = [each.server for each in groups.members()]
+        found = listing.Listing(groups.names, servers)
+        listing.save(places.cache(), self.origin, account, found)
+        return groups
 
     def sandbox(self, behaviour: Behaviour, *, port: int, latency: float, logs: bool) -> Server:
         """A new cloud on loopback, listening. Raises UsageError where it can't be had."""
@@ -151,6 +174,12 @@ class App:
             serve_beside(server, path, command, environ, quiet=not self.verbose)
         except OSError as error:
             return error.strerror or str(error)
+
+    def _warn_of_the_journal(self, problem: str) -> None:
+        self.output.note(
+            f"Warning: the journal can't be written: {problem}. `clc status` won't remember this "
+            "reset by itself."
+        )
 
     def _log(self, exchange: Exchange) -> None:
         if self.verbose:

@@ -1,6 +1,6 @@
 """How a command that reports servers ends: the result, and what has to be said beside it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from clc_reset.cli.app import App
@@ -19,17 +19,23 @@ class Ending:
     hint: str
 
 
-def tell(
-    app: App, alias: str, results: Sequence[ServerResult], endings: Iterable[Ending], code: int
+def tell(  # noqa: PLR0913 - all that a command ends with
+    app: App,
+    alias: str,
+    results: Sequence[ServerResult],
+    endings: Iterable[Ending],
+    code: int,
+    *,
+    extra: Mapping[str, object] | None = None,
 ) -> int:
     """Print the results and what has to be said beside them; returns the exit code.
 
-    In JSON the first ending stands beside the servers as `error`.
+    In JSON `extra` stands beside the servers, and the first ending as `error`.
     """
     said = list(endings)
     error = {"error": problem(said[0].kind, said[0].message, code)} if said else {}
     try:
-        app.output.results(alias, results, error)
+        app.output.results(alias, results, {**(extra or {}), **error})
     finally:  # also where nobody reads the result any more
         for each in said:
             app.output.error(each.kind, each.message, each.hint, code)

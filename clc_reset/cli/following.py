@@ -15,10 +15,12 @@ from clc_reset.models import Operation, OperationStatus, ServerResult, ServerSta
 from clc_reset.wording import enumerate_names, show_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from clc_reset.api import Api
     from clc_reset.cli.app import App
+    from clc_reset.journal import Entry
+    from clc_reset.models import NoNews
     from clc_reset.output import Output, Progress
     from clc_reset.waiting import Waited
 
@@ -49,13 +51,19 @@ class Followed:
     still_running: Sequence[Operation]
 
 
-def follow(
-    app: App, api: Api, results: Sequence[ServerResult], *, limit: float, once: bool = False
+def follow(  # noqa: PLR0913 - what to follow, how, and where to record it
+    app: App,
+    api: Api,
+    results: Sequence[ServerResult],
+    *,
+    limit: float,
+    once: bool = False,
+    entry: Entry | None = None,
 ) -> Followed:
     """Poll the operations of the results, until all are final or `limit` seconds have passed.
 
     Their links are paths of the API, as `resolved` makes them. With `once` each is asked one
-    time only.
+    time only. Changes are recorded in the journal's `entry`.
     """
     followed = [_followable(each) for each in results]
     servers: dict[Operation, list[str]] = {each: [] for each in operations_of(followed)}
@@ -63,17 +71,26 @@ def follow(
         if each.operation in servers and each.server:
             servers[each.operation].append(each.server)
     with app.progress(servers, shown=not once) as progress:
-        listener = _Listener(app.output, progress)
+        listener = _Listener(app.output, progress, entry)
         for operation, names in servers.items():
             if names:
-                listener.changed(operation, OperationStatus("queued"), 0.0)
+                progress.changed(operation, OperationStatus("queued"), 0.0)
         waited = app.wait(api, servers, listener, limit=limit, once=once)
-    shares = Counter(each.operation for each in followed)
     return Followed(
-        [_after(each, waited, shares[each.operation]) for each in followed],
+        settled(followed, waited.statuses, waited.no_news),
         waited,
         [each for each in servers if not _is_final(waited.statuses.get(each))],
     )
+
+
+def settled(
+    results: Sequence[ServerResult],
+    statuses: Mapping[Operation, OperationStatus],
+    no_news: Mapping[Operation, NoNews],
+) -> list[ServerResult]:
+    """The results after what was heard of their operations."""
+    shares = Counter(each.operation for each in results)
+    return [_after(each, statuses, no_news, shares[each.operation]) for each in results]
 
 
 def resolved(api: Api, results: Iterable[ServerResult]) -> list[ServerResult]:
@@ -182,12 +199,17 @@ def _followable(result: ServerResult) -> ServerResult:
     return result
 
 
-def _after(result: ServerResult, waited: Waited, sharing: int) -> ServerResult:
+def _after(
+    result: ServerResult,
+    statuses: Mapping[Operation, OperationStatus],
+    no_news: Mapping[Operation, NoNews],
+    sharing: int,
+) -> ServerResult:
     if result.state is not ServerState.QUEUED or result.operation is None:
         return result
-    status = waited.statuses.get(result.operation)
+    status = statuses.get(result.operation)
     if status is None:
-        silence = waited.no_news.get(result.operation)
+        silence = no_news.get(result.operation)
         message = f"No status yet: {silence.reason}." if silence else "No status yet."
         state = ServerState.QUEUED if result.server else ServerState.UNKNOWN
         return replace(result, state=state, message=message)
@@ -207,14 +229,17 @@ def _after(result: ServerResult, waited: Waited, sharing: int) -> ServerResult:
 class _Listener:
     """Shows changes as progress, and says what is amiss."""
 
-    def __init__(self, output: Output, progress: Progress) -> None:
+    def __init__(self, output: Output, progress: Progress, entry: Entry | None) -> None:
         self._output = output
         self._progress = progress
+        self._entry = entry
         self._named: set[Operation] = set()
         self._has_counted = False
 
     def changed(self, operation: Operation, status: OperationStatus, seconds: float) -> None:
         self._progress.changed(operation, status, seconds)
+        if self._entry is not None:
+            self._entry.changed(operation, status)
 
     def tick(self, seconds: float) -> None:
         self._progress.tick(seconds)

@@ -17,6 +17,7 @@ from clc_reset.cli import (
     completion,
     exit_codes,
     following,
+    history,
     login,
     logout,
     reset,
@@ -175,5 +176,5 @@ def command() -> None:
     """
 
 
-for _each in (login, logout, whoami, servers, reset, status, sandbox, completion):
+for _each in (login, logout, whoami, servers, reset, status, history, sandbox, completion):
     command.add_command(_each.command)

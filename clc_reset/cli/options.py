@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from clc_reset.cli import completing
 from clc_reset.cli.app import App
 from clc_reset.cli.identity import ACCOUNT_VARIABLES
 from clc_reset.output import FORMS
@@ -64,6 +65,7 @@ def groups(command: _Command) -> _Command:
         "groups",
         metavar="GROUP",
         multiple=True,
+        shell_complete=completing.groups,
         help="All servers of a group and of those inside it, by its name, in any case, or its "
         "id. Repeatable.",
     )(command)

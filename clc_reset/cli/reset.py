@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from clc_reset.cli import choosing, exit_codes, following, identity, options, reading
+from clc_reset.cli import choosing, completing, exit_codes, following, identity, options, reading
 from clc_reset.cli.app import App, is_terminal
 from clc_reset.cli.ending import tell, unknown_outcome
 from clc_reset.cli.ids import check_groups, server_ids
@@ -15,7 +15,7 @@ from clc_reset.wording import count, enumerate_names
 
 
 @click.command("reset")
-@click.argument("servers", nargs=-1, metavar="[SERVER]...")
+@click.argument("servers", nargs=-1, metavar="[SERVER]...", shell_complete=completing.servers)
 @options.groups
 @click.option("-y", "--yes", is_flag=True, help="Reset a group without asking first.")
 @options.account
@@ -70,18 +70,20 @@ def command(  # noqa: PLR0913 - click passes one an option
                 return _show_dry_run(app, ids, alias)
             if asks:
                 choosing.confirm(app, alias, chosen)
-        app.account, app.usual_account, app.sent = alias, identity.usual_account(found), ids
-        answer = api.reset_servers(alias, ids)
-        app.known = following.resolved(api, answer.results)
-        _warn_of_the_unasked(app, answer)
-        if wait and not answer.problem:
-            followed = following.follow(app, api, app.known, limit=timeout)
-            endings = [
-                *following.endings(followed, timeout, app.usual_account),
-                *unknown_outcome(followed.results),
-            ]
-            return tell(app, alias, followed.results, endings, following.exit_code(followed))
-    return _tell(app, alias, answer)
+        with app.journal.begin(app.origin, alias, ids) as entry:
+            app.account, app.usual_account, app.sent = alias, identity.usual_account(found), ids
+            answer = api.reset_servers(alias, ids)
+            app.known = following.resolved(api, answer.results)
+            entry.answered(app.known, answer.problem)
+            _warn_of_the_unasked(app, answer)
+            if not wait or answer.problem:
+                return _tell(app, alias, answer)
+            followed = following.follow(app, api, app.known, limit=timeout, entry=entry)
+    endings = [
+        *following.endings(followed, timeout, app.usual_account),
+        *unknown_outcome(followed.results),
+    ]
+    return tell(app, alias, followed.results, endings, following.exit_code(followed))
 
 
 def _show_dry_run(app: App, ids: Sequence[str], alias: str | None) -> int:

@@ -29,7 +29,17 @@ def test_another_shell_is_a_usage_error(clc: Run) -> None:
     [
         (
             "clc ",
-            {"login", "logout", "whoami", "servers", "reset", "status", "sandbox", "completion"},
+            {
+                "login",
+                "logout",
+                "whoami",
+                "servers",
+                "reset",
+                "status",
+                "history",
+                "sandbox",
+                "completion",
+            },
         ),
         ("clc reset -o ", {"table", "tsv", "json"}),
         ("clc completion ", {"bash", "zsh", "fish"}),

@@ -21,7 +21,8 @@ A = "WA1ALIASWB01"
 def environment(**variables: str) -> dict[str, str]:
     """As cron has it, and then some."""
     coverage = {k: v for k, v in os.environ.items() if k.startswith(("COVERAGE", "COV_"))}
-    return {"PATH": os.defpath, "CLC_TOKEN": jwt(), **coverage, **variables}
+    home = os.environ["HOME"]
+    return {"PATH": os.defpath, "HOME": home, "CLC_TOKEN": jwt(), **coverage, **variables}
 
 
 def test_the_version_is_the_packages(clc: Run) -> None:
