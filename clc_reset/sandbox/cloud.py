@@ -94,7 +94,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What a route needs of a request; `id` is the last part of its path where that is one."""
+    """What a route needs of a request; `id` is the last part of its path where that is one.
+
+    The names of the query are in lower case.
+    """
 
     body: bytes
     id: str
@@ -168,7 +171,9 @@ class Cloud:
                 if parts["alias"].upper() != ALIAS:
                     # a status by another alias is reported to get 404; the rest was never recorded
                     return Answer(404 if "/status/" in url.path else 403, note="another account")
-            call = _Call(request.body, parts.get("id", ""), parse_qs(url.query))
+            # documented as GroupLinks and as groupLinks, and clients send both
+            query = {name.lower(): values for name, values in parse_qs(url.query).items()}
+            call = _Call(request.body, parts.get("id", ""), query)
             return routes[request.method](self, call)
         return Answer(404)
 
@@ -297,7 +302,7 @@ class Cloud:
                 "href": f"/v2/datacenters/{ALIAS.lower()}/{datacenter}/deploymentCapabilities",
             },
         ]
-        if call.query.get("groupLinks", [""])[0].lower() == "true":
+        if call.query.get("grouplinks", [""])[0].lower() == "true":
             links += [
                 {
                     "rel": "group",

@@ -293,6 +293,12 @@ def test_each_data_centre_names_its_root_group_when_asked() -> None:
     assert visitor.get("/v2/datacenters/ALIAS/WA1")["id"] == "wa1"
 
 
+@pytest.mark.parametrize("query", ["groupLinks=true", "GroupLinks=True", "GROUPLINKS=TRUE"])
+def test_the_root_group_can_be_asked_for_in_any_case(query: str) -> None:
+    links = Visitor().get(f"/v2/datacenters/ALIAS/WA1?{query}")["links"]
+    assert [each["name"] for each in links if each["rel"] == "group"] == ["WA1 Hardware"]
+
+
 def test_a_group_holds_its_subgroups_to_the_bottom_and_its_servers_in_upper_case() -> None:
     visitor = Visitor()
     group = visitor.get(f"/v2/groups/ALIAS/{roots(visitor)['wa1']}")
