@@ -32,6 +32,13 @@ _CANNOT_BE_QUEUED = (
     "or it is not in a valid state."
 )
 _INVALID_REQUEST = "The request is invalid."
+_VERBS = ["GET", "PATCH", "DELETE"]
+_CHANGES = {
+    "createdBy": USERNAME,
+    "createdDate": "2015-03-26T23:59:28Z",
+    "modifiedBy": USERNAME,
+    "modifiedDate": "2015-03-26T23:59:28Z",
+}
 
 # Recorded of a power on, polled ten times at even intervals: notStarted four times, executing
 # three, resumed twice, executing once more, then succeeded.
@@ -322,7 +329,7 @@ class Cloud:
     def _group(self, group: Group) -> dict[str, object]:
         members = self._members.get(group.id, [])
         href = f"/v2/groups/{ALIAS.lower()}/{group.id}"
-        links = [{"rel": "self", "href": href, "verbs": ["GET", "PUT", "DELETE"]}]
+        links = [{"rel": "self", "href": href, "verbs": _VERBS}]
         if group.parent:
             parent = f"/v2/groups/{ALIAS.lower()}/{group.parent}"
             links.append({"rel": "parentGroup", "href": parent, "id": group.parent})
@@ -346,6 +353,8 @@ class Cloud:
             "serversCount": active + sum(_count(each) for each in below),
             "groups": below,
             "links": links,
+            "changeInfo": _CHANGES,
+            "customFields": [],
         }
 
     def _one_server(self, call: _Call) -> Answer:

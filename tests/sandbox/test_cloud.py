@@ -315,6 +315,15 @@ def test_groups_nest_three_deep_and_one_of_them_is_empty() -> None:
     assert groups_below(wa1)["Staging"] == []
 
 
+def test_a_group_and_each_below_it_tell_who_changed_them_last() -> None:
+    visitor = Visitor()
+    group = visitor.get(f"/v2/groups/ALIAS/{roots(visitor)['wa1']}")
+    for each in (group, *group["groups"]):
+        assert each["changeInfo"]["modifiedBy"] == "demo"
+        assert each["changeInfo"]["modifiedDate"].endswith("Z")
+        assert each["customFields"] == []
+
+
 def test_the_count_of_a_group_leaves_archived_servers_out() -> None:
     visitor = Visitor()
     group = visitor.get(f"/v2/groups/ALIAS/{roots(visitor)['wa1']}")
