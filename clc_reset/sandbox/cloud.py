@@ -39,6 +39,23 @@ _CHANGES = {
     "modifiedBy": USERNAME,
     "modifiedDate": "2015-03-26T23:59:28Z",
 }
+_HARDWARE = {
+    "ipAddresses": [],
+    "alertPolicies": [],
+    "cpu": 2,
+    "diskCount": 3,
+    "hostName": "",
+    "inMaintenanceMode": False,
+    "memoryMB": 4096,
+    "storageGB": 19,
+    "disks": [
+        {"id": f"0:{number}", "sizeGB": size, "partitionPaths": []}
+        for number, size in enumerate((1, 2, 16))
+    ],
+    "partitions": [],
+    "snapshots": [],
+    "customFields": [],
+}
 
 # Recorded of a power on, polled ten times at even intervals: notStarted four times, executing
 # three, resumed twice, executing once more, then succeeded.
@@ -369,11 +386,16 @@ class Cloud:
             "groupId": server.group,
             "isTemplate": False,
             "locationId": server.datacenter.upper(),
+            "osType": "Debian 7 64-bit",
+            "os": "debian7_64Bit",
             "status": server.status,
-            "links": [{"rel": "self", "href": href, "id": server.id.lower()}],
+            "type": "standard",
+            "storageType": "standard",
+            "changeInfo": _CHANGES,
+            "links": [{"rel": "self", "href": href, "id": server.id.lower(), "verbs": _VERBS}],
         }
         if server.status == "active":
-            entity["details"] = {"powerState": server.power, "inMaintenanceMode": False}
+            entity["details"] = {**_HARDWARE, "powerState": server.power}
         return _answer(entity)
 
     def _build(self) -> None:

@@ -336,6 +336,20 @@ def test_a_server_has_its_id_in_lower_case_and_its_name_in_upper_case() -> None:
     assert server["details"]["powerState"] == "started"
 
 
+def test_a_server_has_the_recorded_hardware() -> None:
+    server = Visitor().get(f"/v2/servers/ALIAS/{A}")
+    details = server["details"]
+    assert (server["os"], server["type"], server["storageType"]) == (
+        "debian7_64Bit",
+        "standard",
+        "standard",
+    )
+    assert (details["cpu"], details["memoryMB"], details["inMaintenanceMode"]) == (2, 4096, False)
+    assert details["storageGB"] == sum(each["sizeGB"] for each in details["disks"])
+    assert details["diskCount"] == len(details["disks"])
+    assert server["changeInfo"]["createdBy"] == "demo"
+
+
 def test_an_archived_server_has_no_details() -> None:
     server = Visitor().get("/v2/servers/ALIAS/WA1ALIASOLD01")
     assert server["status"] == "archived"
