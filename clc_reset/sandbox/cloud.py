@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from random import Random
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from clc_reset.sandbox.behaviour import Behaviour
 
@@ -234,8 +234,9 @@ class Cloud:
         return bool(payload["nbf"] <= self._clock() < payload["exp"])
 
     def _log_in(self, call: _Call) -> Answer:
-        body = _json(call.body)
-        if not isinstance(body, dict):
+        # the platform's own Python client sends a form where it opens a session
+        body = _json(call.body) or dict(parse_qsl(call.body.decode(errors="replace")))
+        if not isinstance(body, dict) or not body:
             return _message(400, _INVALID_REQUEST, {"": ["A login object is required."]})
         locked = self._wrong_passwords >= WRONG_PASSWORDS_THAT_LOCK
         if locked or (body.get("username"), body.get("password")) != (USERNAME, PASSWORD):

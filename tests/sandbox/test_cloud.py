@@ -95,7 +95,23 @@ def test_three_wrong_passwords_in_a_row_lock_the_user() -> None:
     assert log_in(cloud).note == "demo is locked"
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"[" * 99_999])
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        (b"username=demo&password=demo", 200),
+        (b"username=demo&password=%64emo", 200),
+        (b"username=demo&password=wrong", 400),
+        (b"username=demo", 400),
+    ],
+)
+def test_a_login_may_come_as_a_form(form: bytes, status: int) -> None:
+    answer = Visitor().cloud.handle(Request("POST", "/v2/authentication/login", {}, form))
+    assert answer
+    assert answer.status == status
+    assert status == 200 or b"recognize the username or password" in answer.body
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"[1]", b"\xff", b"[" * 99_999])
 def test_a_login_that_is_no_object_is_invalid(body: bytes) -> None:
     answer = Visitor().cloud.handle(Request("POST", "/v2/authentication/login", {}, body))
     assert answer
