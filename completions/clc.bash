@@ -1,28 +1,22 @@
 _clc_completion() {
-    local IFS=$'\n'
-    local response
-
-    response=$(env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD _CLC_COMPLETE=bash_complete $1)
-
-    for completion in $response; do
-        IFS=',' read type value <<< "$completion"
-
-        if [[ $type == 'dir' ]]; then
-            COMPREPLY=()
-            compopt -o dirnames
-        elif [[ $type == 'file' ]]; then
-            COMPREPLY=()
-            compopt -o default
-        elif [[ $type == 'plain' ]]; then
-            COMPREPLY+=($value)
+    local IFS=' ' clc=${1//\\/} response value word words=() joined=
+    [[ $clc != \~/* ]] || clc=${HOME-}/${clc:2}
+    type -P -- "$clc" > /dev/null || clc=clc
+    for word in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+        if [[ $word == = || $joined ]]; then
+            words[${#words[@]}-1]+=$word
+        else
+            words+=("$word")
         fi
+        joined=
+        [[ $word != = ]] || joined=yes
     done
-
-    return 0
+    COMPREPLY=()
+    response=$(env _CLC_COMPLETE=bash_complete COMP_WORDS="${words[*]}" \
+        COMP_CWORD=$((${#words[@]} - 1)) "$clc" 2> /dev/null < /dev/null) || return 0
+    while IFS=, read -r word value; do
+        [[ ! $value ]] || COMPREPLY+=("$value")
+    done <<< "$response"
 }
 
-_clc_completion_setup() {
-    complete -o nosort -F _clc_completion clc
-}
-
-_clc_completion_setup;
+complete -F _clc_completion clc

@@ -1,17 +1,8 @@
-function _clc_completion;
-    set -l response (env _CLC_COMPLETE=fish_complete COMP_WORDS=(commandline -cp) COMP_CWORD=(commandline -t) clc);
+function _clc_completion
+    set -l token (commandline -ct)
+    set -l option (string match -r -- '^--[^=]+=' $token)
+    env _CLC_COMPLETE=fish_complete COMP_WORDS=(commandline -cp | string join ' ') \
+        COMP_CWORD=$token clc 2> /dev/null < /dev/null | string replace -- plain, "$option"
+end
 
-    for completion in $response;
-        set -l metadata (string split "," $completion);
-
-        if test $metadata[1] = "dir";
-            __fish_complete_directories $metadata[2];
-        else if test $metadata[1] = "file";
-            __fish_complete_path $metadata[2];
-        else if test $metadata[1] = "plain";
-            echo $metadata[2];
-        end;
-    end;
-end;
-
-complete --no-files --command clc --arguments "(_clc_completion)";
+complete --command clc --no-files --arguments '(_clc_completion)'

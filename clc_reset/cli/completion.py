@@ -1,16 +1,80 @@
-"""`clc completion`: print the script that teaches a shell to complete `clc`."""
+"""`clc completion`: print the script that teaches a shell to complete `clc`.
+
+Click answers the scripts, but they are our own. With click's, a Tab press in bash shows an error
+for `~/bin/clc` and ends a shell that has `set -e`; zsh ignores a session's second one, and is led
+to make of `--output=t` an argument `t`; fish cuts a help at its first comma.
+"""
 
 import click
-from click.shell_completion import ShellComplete, get_completion_class
 
 from clc_reset.cli import options
 from clc_reset.cli.app import App
 
-SHELLS = ("bash", "zsh", "fish")
+# Bash hands over the command as it was typed, and `--output=t` as three words. It may be the 3.2 of
+# macOS, which has no `nosort` and no negative index.
+_BASH = r"""_clc_completion() {
+    local IFS=' ' clc=${1//\\/} response value word words=() joined=
+    [[ $clc != \~/* ]] || clc=${HOME-}/${clc:2}
+    type -P -- "$clc" > /dev/null || clc=clc
+    for word in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+        if [[ $word == = || $joined ]]; then
+            words[${#words[@]}-1]+=$word
+        else
+            words+=("$word")
+        fi
+        joined=
+        [[ $word != = ]] || joined=yes
+    done
+    COMPREPLY=()
+    response=$(env _CLC_COMPLETE=bash_complete COMP_WORDS="${words[*]}" \
+        COMP_CWORD=$((${#words[@]} - 1)) "$clc" 2> /dev/null < /dev/null) || return 0
+    while IFS=, read -r word value; do
+        [[ ! $value ]] || COMPREPLY+=("$value")
+    done <<< "$response"
+}
+
+complete -F _clc_completion clc"""
+
+_ZSH = r"""#compdef clc
+
+_clc_completion() {
+    local kind value help
+    local -a response plain described
+    (( $+commands[clc] )) || return 1
+    response=("${(@f)$(env _CLC_COMPLETE=zsh_complete COMP_WORDS="${words[1,CURRENT]}" \
+        COMP_CWORD=$((CURRENT - 1)) clc 2> /dev/null < /dev/null)}")
+    for kind value help in $response; do
+        if [[ $help == _ ]]; then
+            plain+=("$value")
+        else
+            described+=("$value:$help")
+        fi
+    done
+    compset -P '--*='
+    _describe -V clc described
+    compadd -V clc -a plain
+}
+
+if [[ $funcstack[1] == _clc ]]; then
+    _clc_completion "$@"
+else
+    compdef _clc_completion clc
+fi"""
+
+_FISH = r"""function _clc_completion
+    set -l token (commandline -ct)
+    set -l option (string match -r -- '^--[^=]+=' $token)
+    env _CLC_COMPLETE=fish_complete COMP_WORDS=(commandline -cp | string join ' ') \
+        COMP_CWORD=$token clc 2> /dev/null < /dev/null | string replace -- plain, "$option"
+end
+
+complete --command clc --no-files --arguments '(_clc_completion)'"""
+
+SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
 @click.command("completion")
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", type=click.Choice(tuple(SCRIPTS)))
 @options.verbose
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
@@ -19,12 +83,4 @@ def command(ctx: click.Context, shell: str) -> None:
     In ~/.bashrc: eval "$(clc completion bash)". The other shells have their own ways; see the
     README.
     """
-    ctx.ensure_object(App).output.line(script(shell, ctx.find_root().command))
-
-
-def script(shell: str, root: click.Command) -> str:
-    """The completion script of one of SHELLS."""
-    kind = get_completion_class(shell)
-    assert kind is not None  # noqa: S101 - click knows all three
-    # not `.source()` of the subclass: bash's would start a bash to look at its version
-    return ShellComplete.source(kind(root, {}, "clc", "_CLC_COMPLETE")).rstrip("\n")
+    ctx.ensure_object(App).output.line(SCRIPTS[shell])
