@@ -1,20 +1,12 @@
 """What an operator sees: the command on a real terminal, tmux, whose screen is read back."""
 
-import os
 import re
 import shlex
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from pathlib import Path
 
 import pytest
 
-from tests.fakes import CLC, http, jwt, loopback, queued, wait_until
-
-TMUX = shutil.which("tmux")
-pytestmark = pytest.mark.skipif(TMUX is None, reason="needs tmux (Debian package tmux)")
+from tests.fakes import CLC, http, jwt, loopback, queued
+from tests.real.screen import Screen, Screens
 
 A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASLONGER01"
 LONG_ID = "va1-123456789012"
@@ -31,62 +23,6 @@ ANSWER = http(
     ],
 )
 SANDBOX = f"{CLC} sandbox --duration 2s"
-
-
-class Screen:
-    """A screen of tmux's that runs a line of shell."""
-
-    def __init__(self, socket: Path, columns: int) -> None:
-        self._socket = socket
-        self._columns = columns
-
-    def run(self, line: str, **variables: str) -> None:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "LANG": "C.UTF-8",
-            "SHELL": "/bin/sh",
-            **{k: v for k, v in os.environ.items() if k.startswith("COVERAGE")},
-        }
-        settings = [f"{name}={value}" for name, value in variables.items()]
-        script = shlex.join(["env", *settings, "bash", "-c", f'{line}\necho "[ended: $?]"; cat'])
-        subprocess.run(
-            [
-                *self._tmux("-f", os.devnull),
-                *("new-session", "-d", "-x", f"{self._columns}", "-y", "24", script),
-            ],
-            check=True,
-            env=environment,
-        )
-
-    def tell(self, *words: str) -> str:
-        return subprocess.run(self._tmux(*words), check=True, capture_output=True, text=True).stdout
-
-    def text(self) -> str:
-        return self.tell("capture-pane", "-p")
-
-    def wait_for(self, words: str) -> str:
-        wait_until(lambda: words in self.text())
-        return self.text()
-
-    def end(self) -> tuple[int, str]:
-        """The exit code, and the screen above it."""
-        above, _, code = self.wait_for("[ended: ").partition("[ended: ")
-        return int(code.partition("]")[0]), above
-
-    def close(self) -> None:
-        subprocess.run(self._tmux("kill-server"), check=False, capture_output=True)
-
-    def _tmux(self, *words: str) -> list[str]:
-        return [str(TMUX), "-S", str(self._socket), *words]
-
-
-Screens = Callable[[int], Screen]
-
-
-@pytest.fixture
-def screen(tmp_path: Path) -> Iterator[Screens]:
-    with ExitStack() as ending:
-        yield lambda columns: ending.enter_context(closing(Screen(tmp_path / "tmux", columns)))
 
 
 def reset(screen: Screen, *options: str, after: str = "", **variables: str) -> tuple[int, str]:
