@@ -1,0 +1,262 @@
+"""Tab presses in real shells, which load what the wheel puts where they look for it."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clc_reset.cli.main import command
+from tests.cli.test_completion import FILES, SHIPPED
+from tests.fakes import CLC, HANG, loopback, run_clc, wait_until
+from tests.real.screen import Screen, Screens
+
+SHARE = Path(sys.prefix, "share")
+INSTALLED = {
+    "bash": SHARE / "bash-completion" / "completions" / "clc",
+    "zsh": SHARE / "zsh" / "site-functions" / "_clc",
+    "fish": SHARE / "fish" / "vendor_completions.d" / "clc.fish",
+}
+FORGET_AND_EVALUATE = {
+    "bash": 'complete -r clc; eval "$(clc completion bash)"',
+    "zsh": 'compdef -d clc; eval "$(clc completion zsh)"',
+    "fish": "complete --erase --command clc; clc completion fish | source",
+}
+BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
+SHELLS = {
+    "bash": (
+        "bashrc",
+        f"PS1='> '; bind 'set show-all-if-ambiguous on'; source {INSTALLED['bash']}",
+        f"XDG_DATA_DIRS={SHARE} bash --noprofile --rcfile bashrc -i",
+    ),
+    "zsh": (
+        ".zshrc",
+        f"PS1='> '; fpath=({INSTALLED['zsh'].parent} $fpath); autoload -Uz compinit; compinit -Du",
+        "ZDOTDIR=. zsh -d -i",
+    ),
+    "fish": (
+        "fish/config.fish",
+        (
+            "set fish_greeting; set fish_autosuggestion_enabled 0\n"
+            "function fish_prompt; echo '> '; end"
+        ),
+        f"XDG_CONFIG_HOME=$PWD XDG_DATA_DIRS={SHARE}:/usr/share fish -i",
+    ),
+}
+"""The file that each reads when it starts, what is in it, and how it starts beside it."""
+
+PATH = f"{Path(CLC).parent}{os.pathsep}{os.environ['PATH']}"
+NOBODY = "http://127.0.0.1:1"
+BROKEN: dict[str, dict[str, str]] = {
+    "HOME that can't be written": {"HOME": "/proc"},
+    "base URL": {"CLC_BASE_URL": "nonsense"},
+    "token file": {"CLC_TOKEN_FILE": "/nowhere"},
+    "keyring": {"PYTHON_KEYRING_BACKEND": "no.such.Backend"},
+    "proxy": {"HTTPS_PROXY": "::nonsense", "ALL_PROXY": "socks9://"},
+    "network": {"HTTPS_PROXY": NOBODY, "HTTP_PROXY": NOBODY, "ALL_PROXY": NOBODY},
+    "certificates": {"SSL_CERT_FILE": "/nowhere"},
+    "locale": {"LC_ALL": "nonsense"},
+}
+BROKEN["all of it"] = {name: value for each in BROKEN.values() for name, value in each.items()}
+POOR = {"no HOME": {}, "the C locale": {"LANG": "C", "LC_ALL": "C"}}
+
+COMPLETIONS = {
+    "clc re": "clc reset",
+    "clc reset --dr": "clc reset --dry-run",
+    "clc reset -o ": "clc reset -o table tsv json",
+    "clc completion ": "clc completion bash zsh fish",
+}
+"""What is typed, and the words on the screen after a Tab press."""
+
+
+class Prompt:
+    """The prompt of a shell on a screen of its own."""
+
+    def __init__(self, shell: str, screen: Screen, folder: Path) -> None:
+        if shutil.which(shell) is None:
+            pytest.skip(f"needs {shell} (Debian package {shell})")
+        self.shell = shell
+        self.folder = folder
+        self.screen = screen
+
+    def start(self, *settings: str, **variables: str) -> None:
+        name, usual, start = SHELLS[self.shell]
+        file = self.folder / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("\n".join([usual, *settings]))
+        line = f"cd {shlex.quote(str(self.folder))}; exec env {start}"
+        self.screen.run(line, **{"PATH": PATH, **variables})
+        self.screen.wait_for(">")
+        self._clear()
+
+    def press_tab(self, line: str, shown: str) -> None:
+        """Type a line, press Tab, look at the whole screen, and forget the line."""
+        self.type(line, "Tab")
+        self._wait_for(shown)
+        self._clear()
+
+    def press_tab_in_vain(self, line: str) -> None:
+        """Type a line and press Tab; what is typed next stands behind it, and nothing else."""
+        self.type(line, "Tab")
+        self.type("x")
+        self._wait_for(f"{line}x")
+        self._clear()
+
+    def type(self, line: str, *keys: str) -> None:
+        self.screen.tell("send-keys", "-l", "--", line)
+        self.screen.tell("send-keys", *keys)
+
+    def _wait_for(self, shown: str) -> None:
+        """Wait until these words are on the screen, in some order, and no others."""
+        wait_until(lambda: set(self.screen.text().split()) == {">", *shown.split()})
+
+    def _clear(self) -> None:
+        self.type("", "C-u", "C-l")
+        self._wait_for("")
+
+
+BROKEN_CLC = ["echo broken >&2; exit 1", "kill -9 $$", None]
+
+
+def path_with(folder: Path, script: str | None) -> str:
+    """A PATH with the system's commands and a script for `clc`, if there is one."""
+    folder.mkdir()
+    if script:
+        (folder / "clc").write_text(f"#!/bin/sh\n{script}\n")
+        (folder / "clc").chmod(0o755)
+    return f"{folder}:/usr/bin:/bin"
+
+
+@pytest.fixture(params=SHELLS)
+def prompt(request: pytest.FixtureRequest, screen: Screens, tmp_path: Path) -> Prompt:
+    return Prompt(request.param, screen(80), tmp_path)
+
+
+@pytest.fixture
+def bash(screen: Screens, tmp_path: Path) -> Prompt:
+    return Prompt("bash", screen(80), tmp_path)
+
+
+@pytest.mark.parametrize("shell", FILES)
+def test_what_is_installed_is_what_is_shipped(shell: str) -> None:
+    assert INSTALLED[shell].read_text() == (SHIPPED / FILES[shell]).read_text()
+
+
+@pytest.mark.parametrize("environment", [*POOR, *BROKEN])
+def test_tab_completes_in_any_environment_and_shows_nothing_else(
+    prompt: Prompt, environment: str
+) -> None:
+    prompt.start(**{**POOR, **BROKEN}[environment])
+    for line, shown in COMPLETIONS.items():
+        prompt.press_tab(line, shown)
+
+
+def test_tab_completes_with_what_the_command_prints(prompt: Prompt) -> None:
+    prompt.start(FORGET_AND_EVALUATE[prompt.shell])
+    for line, shown in COMPLETIONS.items():
+        prompt.press_tab(line, shown)
+
+
+def test_tab_offers_every_command(prompt: Prompt) -> None:
+    prompt.start()
+    prompt.type("clc ", "Tab")
+    for each in command.commands:
+        prompt.screen.wait_for(each)
+
+
+def test_tab_completes_the_value_after_an_equals_sign_and_keeps_the_option(prompt: Prompt) -> None:
+    prompt.start()
+    prompt.press_tab("clc reset --output=j", "clc reset --output=json")
+
+
+def test_tab_completes_behind_a_server_and_in_a_later_command_of_the_line(prompt: Prompt) -> None:
+    prompt.start()
+    prompt.press_tab("clc reset 'WA1ALIASWB01' --dr", "clc reset 'WA1ALIASWB01' --dry-run")
+    prompt.press_tab("true; clc re", "true; clc reset")
+
+
+def test_tab_completes_a_command_that_then_runs(prompt: Prompt) -> None:
+    prompt.start()
+    prompt.type("clc re", "Tab")
+    prompt.type("--dr", "Tab")
+    prompt.type("WA1ALIASWB01 -o ts", "Tab")
+    prompt.type("", "Enter")
+    prompt.screen.wait_for("Dry run: 1 server in the login's own account; nothing was sent.")
+
+
+def test_tab_offers_nothing_where_there_is_nothing(prompt: Prompt) -> None:
+    prompt.start()
+    prompt.press_tab_in_vain("clc reset --no-such")
+
+
+@pytest.mark.parametrize("script", BROKEN_CLC)
+def test_tab_says_nothing_where_clc_is_broken_or_gone(prompt: Prompt, script: str | None) -> None:
+    prompt.start(PATH=path_with(prompt.folder / "bin", script))
+    prompt.press_tab_in_vain("clc re")
+
+
+@pytest.mark.parametrize("script", BROKEN_CLC)
+def test_bash_outlives_a_clc_that_is_broken_or_gone_under_set_e(
+    bash: Prompt, script: str | None
+) -> None:
+    bash.start("set -e", PATH=path_with(bash.folder / "bin", script))
+    bash.press_tab_in_vain("clc re")
+
+
+@pytest.mark.parametrize("options", ["-u", "-e", "-euo pipefail"])
+def test_bash_completes_under_its_strict_options(bash: Prompt, options: str) -> None:
+    bash.start(f"set {options}")
+    for line, shown in COMPLETIONS.items():
+        bash.press_tab(line, shown)
+
+
+@pytest.mark.parametrize("name", ["~/with\\ space/clc", "with\\ space/clc", "./link/clc"])
+def test_bash_completes_a_command_that_is_named_by_its_path(bash: Prompt, name: str) -> None:
+    (bash.folder / "with space").mkdir()
+    (bash.folder / "with space" / "clc").symlink_to(CLC)
+    (bash.folder / "link").symlink_to("with space")
+    bash.start(HOME=str(bash.folder), PATH=path_with(bash.folder / "bin", None))
+    bash.press_tab(f"{name} re", f"{name} reset")
+
+
+def test_bash_offers_the_choices_after_an_equals_sign(bash: Prompt) -> None:
+    bash.start()
+    bash.press_tab("clc reset --output=t", "clc reset --output=t table tsv")
+
+
+@pytest.mark.skipif(
+    not BASH_COMPLETION.exists(), reason="needs bash-completion (Debian package bash-completion)"
+)
+def test_bash_completion_finds_the_script_by_itself(bash: Prompt) -> None:
+    bash.start("complete -r", "unset -f _clc_completion", f"source {BASH_COMPLETION}")
+    bash.press_tab("clc re", "clc reset")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("environment", BROKEN)
+def test_what_answers_a_tab_press_says_nothing_and_asks_nobody(
+    shell: str, environment: str
+) -> None:
+    with loopback(HANG) as anybody:
+        proxies = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"), anybody.url)
+        answer = run_clc(
+            env={
+                "CLC_BASE_URL": anybody.url,
+                **proxies,
+                **BROKEN[environment],
+                "_CLC_COMPLETE": f"{shell}_complete",
+                "COMP_WORDS": "clc re",
+                "COMP_CWORD": "re" if shell == "fish" else "1",
+            }
+        )
+        assert (answer.returncode, answer.stderr, anybody.requests) == (0, "", [])
+    assert "reset" in answer.stdout
+
+
+def test_what_answers_a_tab_press_needs_no_standard_stream_but_output() -> None:
+    line = f"_CLC_COMPLETE=bash_complete COMP_WORDS='clc re' COMP_CWORD=1 {CLC} <&- 2>&-"
+    answer = subprocess.run(["/bin/sh", "-c", line], capture_output=True, check=True, text=True)
+    assert answer.stdout == "plain,reset\n"
