@@ -15,8 +15,9 @@ _clc_completion() {
     response=$(env _CLC_COMPLETE=bash_complete COMP_WORDS="${words[*]}" \
         COMP_CWORD=$((${#words[@]} - 1)) "$clc" 2> /dev/null < /dev/null) || return 0
     while IFS=, read -r word value; do
+        [[ ! $value ]] || printf -v value %q "$value"
         [[ ! $value ]] || COMPREPLY+=("$value")
     done <<< "$response"
 }
 
-complete -F _clc_completion clc
+complete -o nosort -F _clc_completion clc 2> /dev/null || complete -F _clc_completion clc

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clc_reset.cli.main import command
+from clc_reset.listing import Listing, save
 from tests.cli.test_completion import FILES, SHIPPED
 from tests.fakes import CLC, HANG, loopback, run_clc, wait_until
 from tests.real.screen import Screen, Screens
@@ -185,6 +186,15 @@ def test_tab_completes_a_command_that_then_runs(prompt: Prompt) -> None:
     prompt.type("WA1ALIASWB01 -o ts", "Tab")
     prompt.type("", "Enter")
     prompt.screen.wait_for("Dry run: 1 server in the login's own account; nothing was sent.")
+
+
+def test_tab_completes_the_name_of_a_group_with_a_blank_in_it(
+    prompt: Prompt, tmp_path: Path
+) -> None:
+    url = "http://127.0.0.1:1"
+    save(tmp_path / "cache" / "clc-reset", url, "ALIAS", Listing(["VA1 Hardware"], []))
+    prompt.start(XDG_CACHE_HOME=str(tmp_path / "cache"), CLC_BASE_URL=url)
+    prompt.press_tab("clc servers -g va", "clc servers -g VA1\\ Hardware")
 
 
 def test_tab_offers_nothing_where_there_is_nothing(prompt: Prompt) -> None:
