@@ -1,7 +1,8 @@
 """Builds what a command needs when it first needs it.
 
-All lazy imports live here: a Tab press, `--help` and a usage error load none of httpx, keyring
-and rich; a token in the environment leaves keyring alone; TSV and JSON leave rich alone.
+All lazy imports live here, but for those of the commands, which `main` loads by name: a Tab press,
+`--help` and a usage error load none of httpx, keyring and rich; a token in the environment leaves
+keyring alone; TSV and JSON leave rich alone.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 from clc_reset.errors import UsageError
-from clc_reset.models import DEFAULT_BASE_URL, api_origin
-from clc_reset.output import NoProgress, Output, PlainProgress, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from clc_reset.journal import Journal
     from clc_reset.listing import Listing
     from clc_reset.models import Operation, ServerResult
+    from clc_reset.output import Output, Progress
     from clc_reset.sandbox.behaviour import Behaviour
     from clc_reset.sandbox.server import Server
     from clc_reset.transport import Exchange
@@ -56,12 +56,16 @@ class App:
     @cached_property
     def output(self) -> Output:
         """What the user sees: a table on a terminal, TSV elsewhere, unless `-o` says otherwise."""
+        from clc_reset.output import Output  # noqa: PLC0415
+
         usual = "table" if is_terminal(sys.stdout) else "tsv"
         return Output(sys.stdout, sys.stderr, self.form or usual, _draw)
 
     @cached_property
     def origin(self) -> str:
         """The origin of CLC_BASE_URL. Raises UsageError where it has none that can be used."""
+        from clc_reset.models import DEFAULT_BASE_URL, api_origin  # noqa: PLC0415
+
         try:
             return api_origin(os.environ.get("CLC_BASE_URL") or DEFAULT_BASE_URL)
         except ValueError as error:
@@ -105,6 +109,8 @@ class App:
         self, servers: Mapping[Operation, Sequence[str]], *, shown: bool
     ) -> Generator[Progress]:
         """Progress while it lasts: live on a terminal, lines elsewhere, none with `-q`."""
+        from clc_reset.output import NoProgress, PlainProgress  # noqa: PLC0415
+
         if self.quiet or not shown:
             yield NoProgress()
         elif sys.stderr is not None and can_redraw(sys.stderr):
@@ -174,6 +180,22 @@ class App:
             serve_beside(server, path, command, environ, quiet=not self.verbose)
         except OSError as error:
             return error.strerror or str(error)
+
+    def flush(self) -> None:
+        """Write what is left, here rather than in Python's own end, which would change the code."""
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except (OSError, ValueError):
+            from clc_reset.output import let_go_of  # noqa: PLC0415
+
+            let_go_of(sys.stdout)
+
+    def end(self, error: Exception | KeyboardInterrupt) -> int:
+        """Say what an error came to; returns the exit code."""
+        from clc_reset.cli.cut_short import end  # noqa: PLC0415
+
+        return end(self, error)
 
     def _warn_of_the_journal(self, problem: str) -> None:
         self.output.note(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from clc_reset.cli import exit_codes
 from clc_reset.cli.app import App
 from clc_reset.errors import OUTCOME_UNKNOWN
 from clc_reset.models import ServerResult, ServerState
@@ -40,6 +41,20 @@ def tell(  # noqa: PLR0913 - all that a command ends with
         for each in said:
             app.output.error(each.kind, each.message, each.hint, code)
     return code
+
+
+def verdict(states: Iterable[ServerState], *, waited: bool = False) -> int:
+    """The exit code of a batch: the first of 6, 1 and 7 that applies, else 0.
+
+    Without a wait for the operations, queued is as good as it gets.
+    """
+    seen = set(states)
+    if ServerState.UNKNOWN in seen:
+        return exit_codes.UNKNOWN
+    if ServerState.FAILED in seen:
+        return exit_codes.FAILED
+    running = waited and seen & {ServerState.QUEUED, ServerState.RUNNING}
+    return exit_codes.RUNNING if running else exit_codes.OK
 
 
 def unknown_outcome(

@@ -1,7 +1,7 @@
 """The exit codes: their numbers, what they mean, which error ends in which. Known only here."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection
+from typing import NamedTuple
 
 from clc_reset.errors import (
     AuthenticationError,
@@ -12,7 +12,6 @@ from clc_reset.errors import (
     UsageError,
     signal_of,
 )
-from clc_reset.models import ServerState
 
 OK = 0
 FAILED = 1
@@ -30,8 +29,7 @@ NOT_FOUND = 127
 """The last two are those of `clc sandbox COMMAND`, as env and the shells have them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(NamedTuple):
     """What an exit code tells, and the answer to "was anything reset?"."""
 
     code: int
@@ -96,16 +94,3 @@ def of_error(error: BaseException, *, sent: Collection[str]) -> int:
 def of_signal(signum: int) -> int:
     """The exit code of a process that a signal ended, as shells count."""
     return 128 + signum
-
-
-def of_states(states: Iterable[ServerState], *, waited: bool = False) -> int:
-    """The verdict on a batch: the first of 6, 1 and 7 that applies, else 0.
-
-    Without a wait for the operations, queued is as good as it gets.
-    """
-    seen = set(states)
-    if ServerState.UNKNOWN in seen:
-        return UNKNOWN
-    if ServerState.FAILED in seen:
-        return FAILED
-    return RUNNING if waited and seen & {ServerState.QUEUED, ServerState.RUNNING} else OK

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from clc_reset.cli import exit_codes
-from clc_reset.cli.ending import Ending
+from clc_reset.cli.ending import Ending, verdict
 from clc_reset.errors import INTERRUPTED, TIME_LIMIT, UnreachableError
 from clc_reset.models import Operation, OperationStatus, ServerResult, ServerState, is_operation_id
 from clc_reset.wording import enumerate_names, show_seconds
@@ -181,7 +181,7 @@ def exit_code(followed: Followed) -> int:
     if followed.waited.timed_out and not any(each.server for each in followed.results):
         # asked for by its id, and not heard of in time: to be asked again, as what is running
         states = {ServerState.RUNNING if s is ServerState.UNKNOWN else s for s in states}
-    return exit_codes.of_states(states, waited=True)
+    return verdict(states, waited=True)
 
 
 def _is_final(status: OperationStatus | None) -> bool:

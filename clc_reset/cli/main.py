@@ -4,34 +4,31 @@ import io
 import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
 from clc_reset import __version__
-from clc_reset.cli import (
-    completion,
-    exit_codes,
-    following,
-    history,
-    login,
-    logout,
-    reset,
-    sandbox,
-    servers,
-    status,
-    whoami,
-)
+from clc_reset.cli import exit_codes
 from clc_reset.cli.app import App
-from clc_reset.errors import INTERNAL, INTERRUPTED, ClcError, Interrupted
-from clc_reset.models import ServerState
-from clc_reset.output import let_go_of, problem
-from clc_reset.wording import describe, enumerate_names
+from clc_reset.errors import Interrupted
 
+_SUMMARIES = {
+    "login": "Log in, and keep the token in the OS keyring for 14 days.",
+    "logout": "Forget the token in the OS keyring.",
+    "whoami": "Show user, account, roles, the token's age and expiry, and where it comes from.",
+    "servers": "List servers, with their groups and data centres.",
+    "reset": "Power servers off and on again, as with the reset button.",
+    "status": "Ask for the status of operations, as `clc reset` printed their ids.",
+    "history": "List the latest resets from this machine, the newest first.",
+    "sandbox": "Run a CLC cloud on this machine, on loopback, to rehearse a reset.",
+    "completion": "Print the completion script of a shell.",
+}
+"""What help and a Tab press show of the commands, each a module that they need not load."""
 _COMPLETE = "_CLC_COMPLETE"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -55,8 +52,17 @@ class Commands(click.Group):
             if _COMPLETE not in os.environ:
                 raise
             code = exit_codes.FAILED  # a Tab press in a broken environment offers nothing
-        _flush()
+        App().flush()
         sys.exit(code or exit_codes.OK)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Load the command that is named, and no other."""
+        name, found, rest = super().resolve_command(ctx, args)
+        if found is not None:
+            found = import_module(f"{__package__}.{name}").command
+        return name, found, rest
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401
         """Read the group's own options; `--help` and `--version` print and end here."""
@@ -83,59 +89,16 @@ class Commands(click.Group):
 
 @contextmanager
 def _boundary(app: App) -> Generator[None]:
+    """Let every error end as a message and a code."""
     try:
         yield
     except (click.ClickException, click.exceptions.Exit):
         raise
-    except BrokenPipeError:
-        code = exit_codes.UNKNOWN if _outcome_is_unknown(app) else exit_codes.CLOSED_PIPE
-    except ClcError as error:
-        code = exit_codes.of_error(error, sent=app.sent)
-        app.output.error(error.kind, error.message, error.hint, code)
-    except KeyboardInterrupt as error:
-        code = exit_codes.of_error(error, sent=app.sent)
-        _tell_what_is_known(app, INTERRUPTED, _interruption(error, app), code)
-    except Exception as error:  # noqa: BLE001 - a traceback at two in the morning helps nobody
-        code = exit_codes.of_error(error, sent=app.sent)
-        _tell_what_is_known(app, INTERNAL, _surprise(error), code)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a traceback helps nobody
+        code = app.end(error)
     else:
         return
     raise click.exceptions.Exit(code)
-
-
-def _outcome_is_unknown(app: App) -> bool:
-    """Whether a reset may have been sent of which a server's outcome isn't known."""
-    states = {each.state for each in app.known}
-    return bool(app.sent) and (not states or ServerState.UNKNOWN in states)
-
-
-def _tell_what_is_known(app: App, kind: str, message: str, code: int) -> None:
-    """End a command that was cut short; a reset that may have been sent is never passed over."""
-    hint = ""
-    if app.known:
-        states = Counter(each.state for each in app.known)
-        known = ", ".join(f"{number:,} {state}" for state, number in states.items())
-        operations = following.operations_of(app.known)
-        message += f" A reset was sent: {known}. {following.go_on(operations)}"
-        hint = following.resume_hint(operations, app.usual_account)
-        if not app.output.has_result:
-            app.output.results(app.account, app.known, {"error": problem(kind, message, code)})
-    elif app.sent:
-        message += f" A reset was sent, and may have reached: {enumerate_names(app.sent)}."
-        hint = "Look at the servers before you repeat it: running it again would reset them again."
-    app.output.error(kind, message, hint, code)
-
-
-def _interruption(error: KeyboardInterrupt, app: App) -> str:
-    if isinstance(error, Interrupted) and error.message:
-        app.sent = ()  # it is certain that nothing was
-        return f"Interrupted. {error.message}"
-    return "Interrupted."
-
-
-def _surprise(error: Exception) -> str:
-    words = describe(error)
-    return f"{words}." if isinstance(error, OSError) else f"{words} (a defect of clc)."
 
 
 def run() -> NoReturn:
@@ -157,16 +120,11 @@ def _stop(signum: int, _frame: FrameType | None) -> None:
     raise Interrupted(signum)
 
 
-def _flush() -> None:
-    """Write what is left, here rather than in Python's own end, which would change the code."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (OSError, ValueError):
-        let_go_of(sys.stdout)
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    commands={name: click.Command(name, help=summary) for name, summary in _SUMMARIES.items()},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="clc %(version)s")
 def command() -> None:
     """Hard-reset CenturyLink Cloud servers, and be told the truth about each of them.
@@ -174,7 +132,3 @@ def command() -> None:
     A reset is the button on the front of the machine. It is sent once, and never repeated when it
     may have arrived.
     """
-
-
-for _each in (login, logout, whoami, servers, reset, status, history, sandbox, completion):
-    command.add_command(_each.command)

@@ -7,7 +7,7 @@ import click
 
 from clc_reset.cli import choosing, completing, exit_codes, following, identity, options, reading
 from clc_reset.cli.app import App, is_terminal
-from clc_reset.cli.ending import tell, unknown_outcome
+from clc_reset.cli.ending import tell, unknown_outcome, verdict
 from clc_reset.cli.ids import check_groups, server_ids
 from clc_reset.errors import INTERRUPTED, OUTCOME_UNKNOWN
 from clc_reset.models import ResetAnswer, ServerResult, ServerState
@@ -107,7 +107,7 @@ def _warn_of_the_unasked(app: App, answer: ResetAnswer) -> None:
 
 
 def _tell(app: App, alias: str, answer: ResetAnswer) -> int:
-    kind, code = OUTCOME_UNKNOWN, exit_codes.of_states(each.state for each in answer.results)
+    kind, code = OUTCOME_UNKNOWN, verdict(each.state for each in answer.results)
     if answer.signum is not None:
         kind, code = INTERRUPTED, exit_codes.of_signal(answer.signum)
     why = f"A reset was sent, but {answer.problem}. " if answer.problem else ""

@@ -14,7 +14,6 @@ from clc_reset.errors import (
     UnreachableError,
     UsageError,
 )
-from clc_reset.models import ServerState as S
 
 
 @pytest.mark.parametrize(
@@ -42,30 +41,3 @@ def test_an_error_has_its_code_whatever_was_sent(
 def test_a_surprise_is_5_and_once_a_reset_was_sent_6(error: BaseException) -> None:
     assert exit_codes.of_error(error, sent=[]) == 5
     assert exit_codes.of_error(error, sent=["WA1ALIASWB01"]) == 6
-
-
-@pytest.mark.parametrize(
-    ("states", "code"),
-    [
-        ([S.SUCCEEDED, S.SUCCEEDED], 0),
-        ([S.SUCCEEDED, S.RUNNING], 7),
-        ([S.QUEUED], 7),
-        ([S.RUNNING, S.FAILED], 1),
-        ([S.FAILED, S.RUNNING, S.UNKNOWN], 6),
-    ],
-)
-def test_after_a_wait_running_is_7(states: list[S], code: int) -> None:
-    assert exit_codes.of_states(states, waited=True) == code
-
-
-@pytest.mark.parametrize(
-    ("states", "code"),
-    [
-        ([S.QUEUED, S.QUEUED], 0),
-        ([S.QUEUED, S.FAILED], 1),
-        ([S.FAILED, S.UNKNOWN, S.QUEUED], 6),
-        ([S.UNKNOWN], 6),
-    ],
-)
-def test_the_verdict_is_the_worst_that_applies(states: list[S], code: int) -> None:
-    assert exit_codes.of_states(states) == code

@@ -30,6 +30,12 @@ def test_the_version_is_the_packages(clc: Run) -> None:
     assert (result.exit_code, result.stdout) == (0, f"clc {__version__}\n")
 
 
+def loaded(name: str) -> click.Command:
+    _, found, _ = command.resolve_command(click.Context(command), [name])
+    assert found
+    return found
+
+
 @pytest.mark.parametrize("option", ["-h", "--help"])
 @pytest.mark.parametrize("name", ["", *command.commands])
 def test_every_command_has_help(
@@ -42,9 +48,15 @@ def test_every_command_has_help(
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
-def test_every_command_is_verbose_on_request() -> None:
-    for each in command.commands.values():
-        assert any("--verbose" in option.opts for option in each.params), each.name
+@pytest.mark.parametrize("name", command.commands)
+def test_every_command_is_verbose_on_request(name: str) -> None:
+    assert any("--verbose" in option.opts for option in loaded(name).params)
+
+
+@pytest.mark.parametrize("name", command.commands)
+def test_the_help_sums_a_command_up_in_its_own_words(name: str) -> None:
+    own = loaded(name).get_short_help_str(200)
+    assert command.commands[name].get_short_help_str(200) == own
 
 
 def test_the_help_lists_the_exit_codes(clc: Run) -> None:
@@ -360,6 +372,17 @@ def loaded_by(*arguments: str, **variables: str) -> set[str]:
     loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "click" in loaded
     return loaded
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--version"])
+def test_no_command_is_loaded_before_it_is_named(arguments: str) -> None:
+    commands = {f"clc_reset.cli.{name}" for name in command.commands}
+    assert not loaded_by(arguments) & (commands | {"clc_reset.models"})
+
+
+def test_a_tab_press_for_a_name_loads_no_command() -> None:
+    tab = {"_CLC_COMPLETE": "bash_complete", "COMP_WORDS": "clc re", "COMP_CWORD": "1"}
+    assert not loaded_by(**tab) & {"clc_reset.cli.reset", "clc_reset.models"}
 
 
 @pytest.mark.parametrize(

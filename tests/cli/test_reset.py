@@ -213,7 +213,7 @@ def test_a_surprise_after_the_reset_was_sent_is_6_and_names_the_servers(
     clc: Run, api_ctl_io: respx.Router, with_token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api_ctl_io.post().respond(200, json=[QUEUED])
-    monkeypatch.setattr("clc_reset.cli.reset.exit_codes.of_states", _fails(ZeroDivisionError("x")))
+    monkeypatch.setattr("clc_reset.cli.reset.verdict", _fails(ZeroDivisionError("x")))
     result = clc("reset", A)
     assert result.exit_code == 6
     assert "A reset was sent: 1 queued." in result.stderr
@@ -224,7 +224,7 @@ def test_an_interruption_after_the_reset_was_sent_names_the_servers(
     clc: Run, api_ctl_io: respx.Router, with_token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api_ctl_io.post().respond(200, json=[QUEUED])
-    monkeypatch.setattr("clc_reset.cli.reset.exit_codes.of_states", _fails(KeyboardInterrupt()))
+    monkeypatch.setattr("clc_reset.cli.reset.verdict", _fails(KeyboardInterrupt()))
     result = clc("reset", A)
     assert result.exit_code == 130
     assert result.stderr == (
@@ -250,7 +250,7 @@ def test_a_link_that_came_back_whole_can_be_resumed_after_an_interruption(
 ) -> None:
     link = {**QUEUED["links"][0], "href": "https://api.ctl.io/v2/operations/abcd/status/wa1-1"}
     api_ctl_io.post().respond(200, json=[{**QUEUED, "links": [link]}])
-    monkeypatch.setattr("clc_reset.cli.reset.exit_codes.of_states", _fails(KeyboardInterrupt()))
+    monkeypatch.setattr("clc_reset.cli.reset.verdict", _fails(KeyboardInterrupt()))
     assert "Resume with: clc status --wait wa1-1\n" in clc("reset", A).stderr
 
 
