@@ -14,6 +14,8 @@ import httpx
 import pytest
 import respx
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clc_reset.api import Api, may_be_repeated
 from clc_reset.errors import (
@@ -741,6 +743,14 @@ def test_a_link_that_leads_away_from_the_api_is_not_followed(
         session.api.operation_status(Operation("wa1-1", href))
     assert not api_ctl_io.calls
     assert session.api.path_of(WA1) == WA1.href
+
+
+@given(st.from_regex(r"(?:/[A-Za-z0-9_-]+)+", fullmatch=True))
+def test_a_plain_path_is_the_target_that_joining_it_to_the_origin_gives(path: str) -> None:
+    joined = httpx.URL("http://127.0.0.1:1").join(path)
+    assert str(joined) == f"http://127.0.0.1:1{joined.raw_path.decode()}"
+    target = Session("http://127.0.0.1:1").api.path_of(Operation("wa1-1", path))
+    assert target == path == joined.raw_path.decode()
 
 
 # --- what is only read -------------------------------------------------------------------------
