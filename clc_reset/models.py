@@ -13,22 +13,23 @@ DEFAULT_BASE_URL = "https://api.ctl.io"
 TOKEN_LIFE_WARNING = timedelta(days=2)
 """Less life than this is worth a warning: the next run of a cron job may come too late."""
 
-_UNPRINTABLE = re.compile(
+# not compiled here: most runs need few of them, and re keeps what it has compiled
+_UNPRINTABLE = (
     # C0 and C1 controls, line and paragraph separators, marks that reorder text, lone surrogates
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+"
 )
-_BLANKS = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+")
-_JWT = re.compile(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*")
-_SERVER_ID = re.compile(r"[A-Za-z0-9_-]+")
-_OPERATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_ACCOUNT_ALIAS = re.compile(r"[A-Za-z0-9]+")
-_TOKEN = re.compile(r"[!-~]+")
-_BASE_URL = re.compile(
+_BLANKS = r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+"
+_JWT = r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*"
+_SERVER_ID = r"[A-Za-z0-9_-]+"
+_OPERATION_ID = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+_ACCOUNT_ALIAS = r"[A-Za-z0-9]+"
+_VISIBLE = r"[!-~]+"
+_BASE_URL = (
     # no user, path, query or fragment; other clients' `/v2` is understood and left out
     r"(?P<scheme>https?)://(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     r"(?:/v2)?/?"
 )
-_LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]")
+_LOOPBACK = r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]"
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -38,8 +39,8 @@ def printable(text: str) -> str:
     What looks like a token (a JWT) is not shown either, whoever quotes it.
     """
     if not (text.isascii() and text.isprintable()):
-        text = _UNPRINTABLE.sub("", _BLANKS.sub(" ", text))
-    return _JWT.sub("[secret]", text) if "eyJ" in text else text
+        text = re.sub(_UNPRINTABLE, "", re.sub(_BLANKS, " ", text))
+    return re.sub(_JWT, "[secret]", text) if "eyJ" in text else text
 
 
 def is_server_id(text: str) -> bool:
@@ -48,17 +49,17 @@ def is_server_id(text: str) -> bool:
     The API takes data centre, account alias, name and number without a separator, so no more
     than the characters can be checked without asking it.
     """
-    return _SERVER_ID.fullmatch(text) is not None
+    return re.fullmatch(_SERVER_ID, text) is not None
 
 
 def is_operation_id(text: str) -> bool:
     """Whether the text can be a status id: `wa1-12345`. It can stand in a URL's path as it is."""
-    return _OPERATION_ID.fullmatch(text) is not None
+    return re.fullmatch(_OPERATION_ID, text) is not None
 
 
 def is_account_alias(text: str) -> bool:
     """Whether the text can be an account alias, and so be put into a URL's path."""
-    return _ACCOUNT_ALIAS.fullmatch(text) is not None
+    return re.fullmatch(_ACCOUNT_ALIAS, text) is not None
 
 
 def api_origin(base_url: str) -> str:
@@ -66,7 +67,7 @@ def api_origin(base_url: str) -> str:
 
     Raises ValueError, its text the reason, for what isn't an https origin; http is for loopback.
     """
-    found = _BASE_URL.fullmatch(base_url.strip().lower())
+    found = re.fullmatch(_BASE_URL, base_url.strip().lower())
     if not found:
         reason = "it isn't a URL of the form https://HOST[:PORT]"
         raise ValueError(reason)
@@ -83,7 +84,7 @@ def api_origin(base_url: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether a host, as a URL has it, is this machine: `localhost`, `127.0.0.1`, `[::1]`."""
-    return _LOOPBACK.fullmatch(host.lower()) is not None
+    return re.fullmatch(_LOOPBACK, host.lower()) is not None
 
 
 class ServerState(StrEnum):
@@ -209,7 +210,7 @@ class Credential:
 
         Raises ValueError where the text can't stand in an Authorization header.
         """
-        if not _TOKEN.fullmatch(token):
+        if not re.fullmatch(_VISIBLE, token):
             reason = "it isn't one word of visible ASCII"
             raise ValueError(reason)
         claims = _claims(token)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -30,7 +29,7 @@ SILENT_NAMED = 5
 """Operations without news that are named; of the others it is said once that there are some."""
 
 _PENDING = {ServerState.QUEUED, ServerState.RUNNING}
-_LINK = re.compile(r"/v2/operations/(?P<alias>[A-Za-z0-9]+)/status/(?P<id>[^/?]+)")
+_LINK = r"/v2/operations/(?P<alias>[A-Za-z0-9]+)/status/(?P<id>[^/?]+)"
 
 
 def operations_of(results: Iterable[ServerResult]) -> list[Operation]:
@@ -104,7 +103,7 @@ def resolved(api: Api, results: Iterable[ServerResult]) -> list[ServerResult]:
         path = api.path_of(operation)
         if path is None:
             return replace(operation, href="")
-        link = _LINK.fullmatch(path)
+        link = re.fullmatch(_LINK, path)
         key = (link["alias"].upper(), link["id"]) if link else ("", path)
         return first.setdefault(key, replace(operation, href=path))
 
@@ -154,13 +153,13 @@ def resume_hint(operations: Iterable[Operation], usual: str | None) -> str:
     ids: dict[str, dict[str, None]] = {}
     lost = []
     for operation in operations:
-        link = _LINK.fullmatch(operation.href)
+        link = re.fullmatch(_LINK, operation.href)
         if link and is_operation_id(link["id"]):
             ids.setdefault(link["alias"].upper(), {})[link["id"]] = None
         else:
             lost.append(operation.id)
     lines = [
-        shlex.join(
+        " ".join(
             ["clc", "status", "--wait", *([] if where == usual else ["-a", where]), *ids[where]]
         )
         for where in ids

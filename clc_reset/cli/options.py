@@ -17,7 +17,7 @@ _Command = TypeVar("_Command", bound=Callable[..., object])
 LONGEST_DURATION = 365 * 86400.0
 """In seconds: more is a slip of the finger."""
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
+_DURATION = r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?"
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -38,7 +38,7 @@ class Duration(_ParamType):
         """Read the text; a default in seconds is passed on."""
         if isinstance(value, float):
             return value
-        found = _DURATION.fullmatch(f"{value}".strip())
+        found = re.fullmatch(_DURATION, f"{value}".strip())
         seconds = float(found[1]) * _SECONDS[found[2]] if found else math.inf
         if seconds > LONGEST_DURATION:
             self.fail(f"{value!r} is not a duration such as 90, 90s, 200ms, 10m or 1h.", param, ctx)
