@@ -113,7 +113,8 @@ answer = {str(each.RootGroup()): below(each.RootGroup()) for each in v2.Datacent
     assert set(roots) == {"WA1 Hardware", "VA1 Hardware"}
     groups = roots["WA1 Hardware"]["groups"]
     assert groups["Web"]["servers"] == [A, B, "WA1ALIASWB03"]
-    assert (groups["Archive"]["type"], groups["Archive"]["servers"]) == ("archive", [ARCHIVED])
+    retired = groups["Database"]["groups"]["Retired"]
+    assert (retired["type"], retired["servers"]) == ("archive", [ARCHIVED])
 
 
 def test_it_reads_the_group_of_a_server(python: str) -> None:
