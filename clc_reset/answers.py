@@ -6,7 +6,6 @@ whatever else comes is read as far as it goes. No server that was asked for is e
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from clc_reset.models import (
@@ -70,7 +69,7 @@ def _merged(first: ServerResult, second: ServerResult) -> ServerResult:
     if first == second:
         return first
     if first.state is second.state is ServerState.FAILED:
-        return replace(first, message=f"{first.message} {second.message}")
+        return first._replace(message=f"{first.message} {second.message}")
     ids = {each.operation.id for each in (first, second) if each.operation}
     message = "The API answered for this server in more than one way"
     return ServerResult(

@@ -7,7 +7,6 @@ arrived.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -359,9 +358,9 @@ class Api:
         def told(result: ServerResult) -> ServerResult:
             if result.message is None:
                 return result
-            return replace(result, message=self._transport.without_secrets(result.message))
+            return result._replace(message=self._transport.without_secrets(result.message))
 
-        return replace(answer, results=tuple(map(told, answer.results)))
+        return answer._replace(results=tuple(map(told, answer.results)))
 
     def _words(self, answer: Answer, *, before: str) -> str:
         """The words of an error's body with `before` in front, empty where it has none."""

@@ -1,4 +1,7 @@
-"""The values that the rooms hand each other. They know no library, no network and no screen."""
+"""The values that the rooms hand each other. They know no library, no network and no screen.
+
+They are named tuples, since every run defines them all, and a frozen dataclass takes 0.3 ms.
+"""
 
 import base64
 import binascii
@@ -7,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 DEFAULT_BASE_URL = "https://api.ctl.io"
 TOKEN_LIFE_WARNING = timedelta(days=2)
@@ -98,8 +101,7 @@ class ServerState(StrEnum):
     NOT_SENT = "not sent"
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """A queued operation: its status id (`wa1-12345`) and the link that tells its status.
 
     A whole batch may share one in each data centre (recorded), or have one a server (documented).
@@ -109,8 +111,7 @@ class Operation:
     href: str
 
 
-@dataclass(frozen=True, slots=True)
-class OperationStatus:
+class OperationStatus(NamedTuple):
     """An operation's status, by the API's own word: `notStarted`, `executing`, `resumed`, ….
 
     Only two words are final. All others are polled on, the undocumented and the unknown ones too:
@@ -135,8 +136,7 @@ class OperationStatus:
         return self.word.lower() == "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class NoNews:
+class NoNews(NamedTuple):
     """A poll that told nothing, and why. `retry_after` is in seconds, where the API named any.
 
     `slow_down` tells that the API is asked too often (429, 503), `unreachable` that it wasn't
@@ -149,8 +149,7 @@ class NoNews:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ServerResult:
+class ServerResult(NamedTuple):
     """The fate of one server, the id in upper case. A refused one has no operation.
 
     `server` is empty where an operation was asked for by its id: the API doesn't tell whose it is.
@@ -162,8 +161,7 @@ class ServerResult:
     message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResetAnswer:
+class ResetAnswer(NamedTuple):
     """What is known of a batch that was sent: one result a server asked for, in the order asked.
 
     `unasked` names what the API answered for although nobody asked. Where no answer came that can
@@ -177,7 +175,7 @@ class ResetAnswer:
     signum: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # which can leave the token out of its repr
 class Credential:
     """A bearer token and what is known of it. The token is never part of a repr.
 

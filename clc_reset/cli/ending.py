@@ -1,7 +1,7 @@
 """How a command that reports servers ends: the result, and what has to be said beside it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from clc_reset.cli import exit_codes
 from clc_reset.cli.app import App
@@ -11,8 +11,7 @@ from clc_reset.output import problem
 from clc_reset.wording import count, enumerate_names
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """What has to be said beside a result. `kind` is its word in `-o json`."""
 
     kind: str

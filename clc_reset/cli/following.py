@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clc_reset.cli import exit_codes
 from clc_reset.cli.ending import Ending, verdict
@@ -38,8 +37,7 @@ def operations_of(results: Iterable[ServerResult]) -> list[Operation]:
     return list(dict.fromkeys(each for each in found if each is not None))
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
+class Followed(NamedTuple):
     """The results after their operations were followed, and how that went.
 
     `still_running` are the operations that nobody has heard the end of.
@@ -102,13 +100,13 @@ def resolved(api: Api, results: Iterable[ServerResult]) -> list[ServerResult]:
     def one(operation: Operation) -> Operation:
         path = api.path_of(operation)
         if path is None:
-            return replace(operation, href="")
+            return operation._replace(href="")
         link = re.fullmatch(_LINK, path)
         key = (link["alias"].upper(), link["id"]) if link else ("", path)
-        return first.setdefault(key, replace(operation, href=path))
+        return first.setdefault(key, operation._replace(href=path))
 
     return [
-        replace(each, operation=one(each.operation)) if each.operation else each for each in results
+        each._replace(operation=one(each.operation)) if each.operation else each for each in results
     ]
 
 
@@ -191,10 +189,10 @@ def _followable(result: ServerResult) -> ServerResult:
     if result.state is not ServerState.QUEUED:
         return result
     if result.operation is None:
-        return replace(result, state=ServerState.UNKNOWN)
+        return result._replace(state=ServerState.UNKNOWN)
     if not result.operation.href:
         message = "Queued, but its status link leads away from the API: it is not followed."
-        return replace(result, state=ServerState.UNKNOWN, message=message)
+        return result._replace(state=ServerState.UNKNOWN, message=message)
     return result
 
 
@@ -211,9 +209,9 @@ def _after(
         silence = no_news.get(result.operation)
         message = f"No status yet: {silence.reason}." if silence else "No status yet."
         state = ServerState.QUEUED if result.server else ServerState.UNKNOWN
-        return replace(result, state=state, message=message)
+        return result._replace(state=state, message=message)
     if status.has_succeeded:
-        return replace(result, state=ServerState.SUCCEEDED, message=None)
+        return result._replace(state=ServerState.SUCCEEDED, message=None)
     if status.has_failed:
         message = "The operation failed; the API doesn't say why."
         if sharing > 1:
@@ -221,8 +219,8 @@ def _after(
                 f"The operation failed. {sharing:,} servers share it, and the API doesn't say "
                 "which of them failed."
             )
-        return replace(result, state=ServerState.FAILED, message=message)
-    return replace(result, state=ServerState.RUNNING, message=status.word)
+        return result._replace(state=ServerState.FAILED, message=message)
+    return result._replace(state=ServerState.RUNNING, message=status.word)
 
 
 class _Listener:
