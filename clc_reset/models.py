@@ -3,9 +3,6 @@
 They are named tuples, since every run defines them all, and a frozen dataclass takes 0.3 ms.
 """
 
-import base64
-import binascii
-import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -232,10 +229,13 @@ class Credential:
 
 
 def _claims(token: str) -> dict[str, object]:
+    import base64  # noqa: PLC0415 - a Tab press, help and a usage error look at no token
+    import json  # noqa: PLC0415
+
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (IndexError, binascii.Error, ValueError, RecursionError):
+    except (IndexError, ValueError, RecursionError):  # binascii's error is a ValueError
         return {}
     return claims if isinstance(claims, dict) else {}
 

@@ -3,7 +3,6 @@
 Tables are drawn by `terminal`, which loads rich; this room does without.
 """
 
-import json
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -273,6 +272,8 @@ def _row(result: ServerResult) -> Row:
 
 
 def _json(value: Mapping[str, object]) -> str:
+    import json  # noqa: PLC0415 - for who asks for it
+
     # ASCII, so that it parses whatever the locale; control characters go from the text first
     return json.dumps(_clean(value)) + "\n"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -45,6 +44,8 @@ def require_terminal() -> None:
 
 def confirm(app: App, alias: str, found: Mapping[str, str]) -> None:
     """Show what was found and ask once. Raises DeclinedError, and Interrupted."""
+    import shutil  # noqa: PLC0415 - it brings all kinds of archives with it
+
     lines = screenful(found, *shutil.get_terminal_size())
     app.output.note("\n".join([f"In account {alias}:", *lines]))
     these = f"these {count(len(found), 'server')}" if len(found) > 1 else "this server"

@@ -3,7 +3,6 @@
 Raises UsageError for what can't be read, AuthenticationError where it is a secret's file.
 """
 
-import getpass
 import sys
 from collections.abc import Callable
 from typing import BinaryIO
@@ -62,6 +61,8 @@ def without_line_end(text: str) -> str:
 
 def ask(app: App, what: str, otherwise: str, *, hidden: bool = False) -> str:
     """Ask on the terminal, on standard error; `otherwise` says how to do without one."""
+    import getpass  # noqa: PLC0415 - most commands ask nothing
+
     require_terminal(f"the {what}", otherwise)
     prompt = f"{what.capitalize()}: "
     try:

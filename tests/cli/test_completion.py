@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from clc_reset.cli.main import command
 from tests.cli.conftest import Run
 from tests.fakes import run_clc
 
@@ -27,20 +28,8 @@ def test_another_shell_is_a_usage_error(clc: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (
-            "clc ",
-            {
-                "login",
-                "logout",
-                "whoami",
-                "servers",
-                "reset",
-                "status",
-                "history",
-                "sandbox",
-                "completion",
-            },
-        ),
+        ("clc ", set(command.commands)),
+        ("clc nonsense ", set(command.commands)),
         ("clc reset -o ", {"table", "tsv", "json"}),
         ("clc completion ", {"bash", "zsh", "fish"}),
     ],
