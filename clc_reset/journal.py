@@ -16,10 +16,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, NamedTuple, Self
 
 from clc_reset.errors import ClcError, Interrupted
 from clc_reset.models import Operation, OperationStatus, ServerResult, ServerState
@@ -31,10 +30,10 @@ YOUNGEST_DROPPED = 30 * 86400
 
 _SUFFIX = ".jsonl"
 _BLOCK = 2**16
+_STATUS = b'"event":"status"'
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One reset as the journal has it.
 
     `results` are None where no answer was ever recorded; `not_sent` then says why nothing was sent,
@@ -50,13 +49,13 @@ class Run:
     results: Sequence[ServerResult] | None = None
     problem: str = ""
     not_sent: str = ""
-    statuses: Mapping[str, OperationStatus] = field(default_factory=dict)
+    statuses: Mapping[str, OperationStatus] = MappingProxyType({})
 
 
 class Entry:
     """What is recorded of one run, while it lasts. After a problem it records no more of it."""
 
-    def __init__(self, folder: Path | None, run: str, on_problem: Callable[[str], None]) -> None:
+    def __init__(self, folder: str | None, run: str, on_problem: Callable[[str], None]) -> None:
         """Without a folder nothing is recorded; see `Journal`."""
         self.run = run
         self._folder = folder
@@ -124,7 +123,7 @@ class Journal:
     `on_problem` is told, once a run, why it can't be written.
     """
 
-    def __init__(self, folder: Path | None, on_problem: Callable[[str], None]) -> None:
+    def __init__(self, folder: str | None, on_problem: Callable[[str], None]) -> None:
         self._folder = folder
         self._on_problem = on_problem
 
@@ -139,11 +138,16 @@ class Journal:
         """Record more of a run."""
         return Entry(self._folder, run, self._on_problem)
 
-    def runs(self) -> Iterator[Run]:
-        """All runs, the newest first. Raises OSError where the journal can't be read."""
+    def runs(self, *, statuses: bool = True) -> Iterator[Run]:
+        """All runs, the newest first. Raises OSError where the journal can't be read.
+
+        Without `statuses`, what was heard of the operations is passed over: it is most of it.
+        """
         later: dict[str, list[dict[str, Any]]] = {}
         for path in _files(self._folder) if self._folder else ():
             for line in _lines_from_the_end(path):
+                if not statuses and _STATUS in line:
+                    continue
                 record = _record(line)
                 if record is None:
                     continue
@@ -154,15 +158,15 @@ class Journal:
                     yield run
 
 
-def _opened(folder: Path, name: str) -> int:
+def _opened(folder: str, name: str) -> int:
     """The file of a day, for appending; only the user may read it."""
-    if not folder.is_absolute():
+    if not os.path.isabs(folder):
         raise OSError(errno.ENOENT, "there is no home directory")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
     with suppress(OSError):  # somebody else's
-        folder.chmod(0o700)
-    path = folder / name
-    is_new = not path.exists()
+        os.chmod(folder, 0o700)
+    path = os.path.join(folder, name)
+    is_new = not os.path.exists(path)
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     if is_new:
         _drop_the_old(folder)
@@ -172,24 +176,30 @@ def _opened(folder: Path, name: str) -> int:
     return file
 
 
-def _drop_the_old(folder: Path) -> None:
+def _drop_the_old(folder: str) -> None:
     kept = 0
     for path in _files(folder):
         with suppress(OSError):  # another `clc` was faster
-            if kept >= FEWEST_KEPT and time.time() - path.stat().st_mtime > YOUNGEST_DROPPED:
-                path.unlink()
-            else:
-                kept += path.read_bytes().count(b"\n{")
+            if kept >= FEWEST_KEPT and time.time() - os.stat(path).st_mtime > YOUNGEST_DROPPED:
+                os.unlink(path)
+                continue
+            with open(path, "rb") as file:
+                kept += file.read().count(b"\n{")
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: str) -> list[str]:
     """The files, the newest day first."""
-    return sorted(folder.glob(f"*{_SUFFIX}"), reverse=True)
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    names = sorted((each for each in names if each.endswith(_SUFFIX)), reverse=True)
+    return [os.path.join(folder, each) for each in names]
 
 
-def _lines_from_the_end(path: Path) -> Iterator[bytes]:
+def _lines_from_the_end(path: str) -> Iterator[bytes]:
     """A file's lines, the last first; no more is read than is asked for."""
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         position = file.seek(0, os.SEEK_END)
         rest = b""
         while position:

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 
@@ -19,27 +18,34 @@ class Listing(NamedTuple):
     servers: Sequence[str]
 
 
-def save(folder: Path, base_url: str, account: str, listing: Listing) -> None:
+def save(folder: str, base_url: str, account: str, listing: Listing) -> None:
     """Keep a listing, for the user's eyes only. What can't be kept is not missed."""
-    unfinished = folder / f"{account}.{os.getpid()}"
+    unfinished = os.path.join(folder, f"{account}.{os.getpid()}")
     with suppress(OSError):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unfinished.touch(mode=0o600)
-        unfinished.write_text(json.dumps(listing._asdict()))
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        with open(unfinished, "w", opener=_for_the_user_only) as file:
+            json.dump(listing._asdict(), file)
         # a Tab press sees all of it or nothing
-        unfinished.replace(folder / f"{_name(base_url)}{account}.json")
+        os.replace(unfinished, os.path.join(folder, f"{_name(base_url)}{account}.json"))
 
 
-def load(folder: Path, base_url: str) -> Listing:
+def load(folder: str, base_url: str) -> Listing:
     """What was listed at an API, of all accounts; empty where nothing was."""
     groups: dict[str, None] = {}
     servers: dict[str, None] = {}
-    for path in sorted(folder.glob(f"{_name(base_url)}*.json")):
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            kept = json.loads(path.read_bytes())
-            groups |= dict.fromkeys(kept["groups"])
-            servers |= dict.fromkeys(kept["servers"])
+    with suppress(OSError):
+        for name in sorted(os.listdir(folder)):
+            if name.startswith(_name(base_url)):
+                with suppress(ValueError, TypeError, KeyError):
+                    with open(os.path.join(folder, name), "rb") as file:
+                        kept = json.load(file)
+                    groups |= dict.fromkeys(kept["groups"])
+                    servers |= dict.fromkeys(kept["servers"])
     return Listing(list(groups), list(servers))
+
+
+def _for_the_user_only(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _name(base_url: str) -> str:

@@ -28,7 +28,7 @@ def problems() -> list[str]:
 
 @pytest.fixture
 def journal(tmp_path: Path, problems: list[str]) -> Journal:
-    return Journal(tmp_path / "journal", problems.append)
+    return Journal(str(tmp_path / "journal"), problems.append)
 
 
 def latest(journal: Journal) -> Run:
@@ -58,6 +58,8 @@ def test_what_was_answered_and_heard_is_told_again(journal: Journal) -> None:
     assert run.results == [QUEUED, REFUSED]
     assert run.problem == "no more"
     assert run.statuses == {WA1.href: OperationStatus("succeeded")}
+    (short,) = journal.runs(statuses=False)
+    assert short == run._replace(statuses={})
 
 
 @pytest.mark.parametrize("error", [RefusedError("Not today."), Interrupted(2, "Not today.")])
@@ -134,7 +136,7 @@ def test_what_is_asked_is_flushed_to_disk_before_anything_else(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_record_that_was_cut_short_harms_no_other(tmp_path: Path, data: st.DataObject) -> None:
-    journal = Journal(tmp_path / "journal", lambda _problem: None)
+    journal = Journal(str(tmp_path / "journal"), lambda _problem: None)
     with journal.begin(URL, "ALIAS", [A]) as entry:
         entry.answered([QUEUED])
     file = file_of(tmp_path)
@@ -226,7 +228,9 @@ def test_old_days_are_dropped_beyond_ten_thousand_records(
 
 def test_a_folder_that_can_not_be_made_is_told_once(tmp_path: Path, problems: list[str]) -> None:
     (tmp_path / "file").touch()
-    with Journal(tmp_path / "file" / "journal", problems.append).begin(URL, "ALIAS", [A]) as entry:
+    with Journal(str(tmp_path / "file" / "journal"), problems.append).begin(
+        URL, "ALIAS", [A]
+    ) as entry:
         entry.answered([QUEUED])
     assert problems == ["Not a directory"]
 
@@ -235,7 +239,7 @@ def test_without_a_home_nothing_is_written_to_the_working_directory(
     tmp_path: Path, problems: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with Journal(Path("journal"), problems.append).begin(URL, "ALIAS", [A]):
+    with Journal("journal", problems.append).begin(URL, "ALIAS", [A]):
         pass
     assert problems == ["there is no home directory"]
     assert list(tmp_path.iterdir()) == []

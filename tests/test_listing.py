@@ -10,24 +10,24 @@ WEB = Listing(["Web"], ["WA1ALIASWB01"])
 
 def test_what_was_listed_is_kept_for_the_user_only(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
-    save(folder, URL, "ALIAS", Listing(["Old"], []))
-    save(folder, URL, "ALIAS", WEB)
-    save(folder, URL, "OTHR", Listing(["Web", "Batch"], ["VA1OTHRJOB01"]))
-    assert load(folder, URL) == (["Web", "Batch"], ["WA1ALIASWB01", "VA1OTHRJOB01"])
-    assert load(folder, f"{URL}:8443") == ([], [])
+    save(str(folder), URL, "ALIAS", Listing(["Old"], []))
+    save(str(folder), URL, "ALIAS", WEB)
+    save(str(folder), URL, "OTHR", Listing(["Web", "Batch"], ["VA1OTHRJOB01"]))
+    assert load(str(folder), URL) == (["Web", "Batch"], ["WA1ALIASWB01", "VA1OTHRJOB01"])
+    assert load(str(folder), f"{URL}:8443") == ([], [])
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
 
 
 def test_what_can_not_be_kept_is_not_missed(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    save(tmp_path / "file" / "cache", URL, "ALIAS", WEB)
-    assert load(tmp_path / "file" / "cache", URL) == ([], [])
+    save(str(tmp_path / "file" / "cache"), URL, "ALIAS", WEB)
+    assert load(str(tmp_path / "file" / "cache"), URL) == ([], [])
 
 
 @pytest.mark.parametrize("kept", ["", "[]", "{}", '{"groups":3,"servers":[]}', "\0"])
 def test_what_can_not_be_read_is_passed_over(tmp_path: Path, kept: str) -> None:
-    save(tmp_path, URL, "ALIAS", WEB)
+    save(str(tmp_path), URL, "ALIAS", WEB)
     (file,) = tmp_path.iterdir()
     file.write_text(kept)
-    assert load(tmp_path, URL) == ([], [])
+    assert load(str(tmp_path), URL) == ([], [])

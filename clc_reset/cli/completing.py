@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from clc_reset.journal import Run
 
-RUNS_READ = 200
+RUNS_READ = 100
 """Runs of the journal that a Tab press reads, at the most."""
 MOST_OFFERED = 500
 
@@ -44,7 +44,8 @@ def runs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[
 def _runs() -> Iterator[Run]:
     """The latest runs at the API in use."""
     app = App()
-    return (run for run in islice(app.journal.runs(), RUNS_READ) if run.base_url == app.origin)
+    latest = islice(app.journal.runs(statuses=False), RUNS_READ)
+    return (run for run in latest if run.base_url == app.origin)
 
 
 def _offer(found: Iterable[str], incomplete: str) -> list[str]:

@@ -24,7 +24,7 @@ DONE = http(200, {"status": "succeeded"}, "Connection: close\r\n")
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "clc-reset", lambda _problem: None)
+    return Journal(str(tmp_path / "clc-reset"), lambda _problem: None)
 
 
 @contextmanager
@@ -129,7 +129,6 @@ def test_two_hundred_processes_at_once_lose_no_record(journal: Journal, tmp_path
 
 TWO_HUNDRED = """
 import os, sys
-from pathlib import Path
 from clc_reset.journal import Journal
 from clc_reset.models import Operation, OperationStatus, ServerResult, ServerState
 
@@ -138,7 +137,7 @@ for _ in range(200):
     if os.fork() == 0:
         os.close(write)
         os.read(read, 1)  # until all are there
-        with Journal(Path(sys.argv[1]), sys.exit).begin("https://api", "ALIAS", ["A"]) as entry:
+        with Journal(sys.argv[1], sys.exit).begin("https://api", "ALIAS", ["A"]) as entry:
             entry.answered([ServerResult("A", ServerState.QUEUED, Operation("wa1-1", "/1"))])
             for number in range(50):
                 entry.changed(Operation("", f"/{number}"), OperationStatus("executing"))

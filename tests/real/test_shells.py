@@ -192,7 +192,7 @@ def test_tab_completes_the_name_of_a_group_with_a_blank_in_it(
     prompt: Prompt, tmp_path: Path
 ) -> None:
     url = "http://127.0.0.1:1"
-    save(tmp_path / "cache" / "clc-reset", url, "ALIAS", Listing(["VA1 Hardware"], []))
+    save(str(tmp_path / "cache" / "clc-reset"), url, "ALIAS", Listing(["VA1 Hardware"], []))
     prompt.start(XDG_CACHE_HOME=str(tmp_path / "cache"), CLC_BASE_URL=url)
     prompt.press_tab("clc servers -g va", "clc servers -g VA1\\ Hardware")
 
