@@ -14,13 +14,17 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
-import keyring
-from keyring.backends import fail, null
-from keyring.errors import KeyringLocked, NoKeyringError
-
 from clc_reset.errors import WITHOUT_A_KEYRING, KeyringError
 from clc_reset.models import Credential
 from clc_reset.wording import describe
+
+if sys.platform != "darwin":  # pragma: no branch
+    # elsewhere, too, keyring searches for macOS's own libraries, with ldconfig and a compiler
+    sys.modules.setdefault("keyring.backends.macOS.api", None)  # type: ignore[arg-type]
+
+import keyring
+from keyring.backends import fail, null
+from keyring.errors import KeyringLocked, NoKeyringError
 
 SERVICE = "clc-reset"
 """The keyring's service name; the user name in it is the base URL."""

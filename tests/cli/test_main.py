@@ -400,3 +400,10 @@ def test_a_reset_with_a_token_loads_neither_keyring_nor_rich(form: str) -> None:
         loaded = loaded_by("reset", A, "-o", form, CLC_TOKEN=jwt(), CLC_BASE_URL=server.url)
     assert "httpx" in loaded
     assert not loaded & {"keyring", "rich", "clc_reset.groups", "clc_reset.inventory"}
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there they are the keyring")
+def test_the_search_for_a_keyring_leaves_the_libraries_of_macos_alone() -> None:
+    loaded = loaded_by("whoami")
+    assert "keyring.backends.macOS.api" in loaded  # it was asked for
+    assert "ctypes" not in loaded
