@@ -364,7 +364,12 @@ def loaded_by(*arguments: str, **variables: str) -> set[str]:
     """The modules that a command loads."""
     result = subprocess.run(
         [CLC, *arguments],
-        env={"PATH": os.defpath, "PYTHONPROFILEIMPORTTIME": "1", **variables},
+        env={
+            "PATH": os.defpath,
+            "HOME": os.environ["HOME"],
+            "PYTHONPROFILEIMPORTTIME": "1",
+            **variables,
+        },
         capture_output=True,
         check=False,
         text=True,

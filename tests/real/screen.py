@@ -24,6 +24,7 @@ class Screen:
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
             "SHELL": "/bin/sh",
+            "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"],  # HOME is left to those who need it
             **{k: v for k, v in os.environ.items() if k.startswith("COVERAGE")},
         }
         settings = [f"{name}={value}" for name, value in variables.items()]

@@ -335,7 +335,7 @@ def as_cron_does(*arguments: str, **variables: str) -> subprocess.CompletedProce
     """Run the command with no more in its environment than `env -i` leaves."""
     return subprocess.run(
         [CLC, *arguments],
-        env={"PATH": os.defpath, **variables},
+        env={"PATH": os.defpath, "CLC_NO_JOURNAL": "1", **variables},
         input=PASSWORD,
         capture_output=True,
         check=False,
