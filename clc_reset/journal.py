@@ -30,7 +30,6 @@ YOUNGEST_DROPPED = 30 * 86400
 
 _SUFFIX = ".jsonl"
 _BLOCK = 2**16
-_STATUS = b'"event":"status"'
 
 
 class Run(NamedTuple):
@@ -138,16 +137,11 @@ class Journal:
         """Record more of a run."""
         return Entry(self._folder, run, self._on_problem)
 
-    def runs(self, *, statuses: bool = True) -> Iterator[Run]:
-        """All runs, the newest first. Raises OSError where the journal can't be read.
-
-        Without `statuses`, what was heard of the operations is passed over: it is most of it.
-        """
+    def runs(self) -> Iterator[Run]:
+        """All runs, the newest first. Raises OSError where the journal can't be read."""
         later: dict[str, list[dict[str, Any]]] = {}
         for path in _files(self._folder) if self._folder else ():
             for line in _lines_from_the_end(path):
-                if not statuses and _STATUS in line:
-                    continue
                 record = _record(line)
                 if record is None:
                     continue

@@ -3,12 +3,13 @@
 Nothing else is read from it: what is reset was listed by the API a moment before, or typed.
 """
 
-import json
 import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
+
+_GROUP = "group "
 
 
 class Listing(NamedTuple):
@@ -24,9 +25,10 @@ def save(folder: str, base_url: str, account: str, listing: Listing) -> None:
     with suppress(OSError):
         os.makedirs(folder, mode=0o700, exist_ok=True)
         with open(unfinished, "w", opener=_for_the_user_only) as file:
-            json.dump(listing._asdict(), file)
+            file.writelines(f"{_GROUP}{each}\n" for each in listing.groups if "\n" not in each)
+            file.writelines(f"{each}\n" for each in listing.servers)
         # a Tab press sees all of it or nothing
-        os.replace(unfinished, os.path.join(folder, f"{_name(base_url)}{account}.json"))
+        os.replace(unfinished, os.path.join(folder, f"{_name(base_url)}{account}"))
 
 
 def load(folder: str, base_url: str) -> Listing:
@@ -36,11 +38,10 @@ def load(folder: str, base_url: str) -> Listing:
     with suppress(OSError):
         for name in sorted(os.listdir(folder)):
             if name.startswith(_name(base_url)):
-                with suppress(ValueError, TypeError, KeyError):
-                    with open(os.path.join(folder, name), "rb") as file:
-                        kept = json.load(file)
-                    groups |= dict.fromkeys(kept["groups"])
-                    servers |= dict.fromkeys(kept["servers"])
+                with open(os.path.join(folder, name), errors="replace") as file:
+                    for line in file.read().splitlines():
+                        kept = groups if line.startswith(_GROUP) else servers
+                        kept[line.removeprefix(_GROUP)] = None
     return Listing(list(groups), list(servers))
 
 

@@ -1,7 +1,5 @@
 from pathlib import Path
 
-import pytest
-
 from clc_reset.listing import Listing, load, save
 
 URL = "https://api.ctl.io"
@@ -25,9 +23,6 @@ def test_what_can_not_be_kept_is_not_missed(tmp_path: Path) -> None:
     assert load(str(tmp_path / "file" / "cache"), URL) == ([], [])
 
 
-@pytest.mark.parametrize("kept", ["", "[]", "{}", '{"groups":3,"servers":[]}', "\0"])
-def test_what_can_not_be_read_is_passed_over(tmp_path: Path, kept: str) -> None:
-    save(str(tmp_path), URL, "ALIAS", WEB)
-    (file,) = tmp_path.iterdir()
-    file.write_text(kept)
-    assert load(str(tmp_path), URL) == ([], [])
+def test_a_name_of_two_lines_is_not_kept(tmp_path: Path) -> None:
+    save(str(tmp_path), URL, "ALIAS", Listing(["Web\nWeb", "B\u00e4tch"], []))
+    assert load(str(tmp_path), URL) == (["B\u00e4tch"], [])

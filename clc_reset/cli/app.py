@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 from clc_reset.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from clc_reset.api import Api
     from clc_reset.credentials import Keyring
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from clc_reset.listing import Listing
     from clc_reset.models import Operation, ServerResult
     from clc_reset.output import Output, Progress
+    from clc_reset.recent import Recent
     from clc_reset.sandbox.behaviour import Behaviour
     from clc_reset.sandbox.server import Server
     from clc_reset.transport import Exchange
@@ -89,6 +90,13 @@ class App:
 
         is_off = os.environ.get("CLC_NO_JOURNAL", "0") not in {"", "0"}
         return Journal(None if is_off else places.state(), self._warn_of_the_journal)
+
+    @property
+    def recent(self) -> Iterator[Recent]:
+        """The latest runs at the API in use. Raises OSError where there is no journal."""
+        from clc_reset import places, recent  # noqa: PLC0415
+
+        return recent.runs(places.state(), self.origin)
 
     @property
     def listing(self) -> Listing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,8 @@ if TYPE_CHECKING:
 
     import click
 
-    from clc_reset.journal import Run
+    from clc_reset.recent import Recent
 
-RUNS_READ = 100
-"""Runs of the journal that a Tab press reads, at the most."""
 MOST_OFFERED = 500
 
 
@@ -32,20 +31,17 @@ def groups(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
 
 def operations(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Operation ids of the latest resets."""
-    found = (each.operation.id for run in _runs() for each in run.results or () if each.operation)
-    return _offer(found, incomplete)
+    return _offer(chain.from_iterable(run.operations for run in _runs()), incomplete)
 
 
 def runs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """The ids of the latest runs."""
-    return _offer((run.id for run in _runs()), incomplete)
+    return _offer((each.run for each in _runs()), incomplete)
 
 
-def _runs() -> Iterator[Run]:
-    """The latest runs at the API in use."""
-    app = App()
-    latest = islice(app.journal.runs(statuses=False), RUNS_READ)
-    return (run for run in latest if run.base_url == app.origin)
+def _runs() -> Iterator[Recent]:
+    with suppress(OSError):  # there is no journal yet
+        yield from App().recent
 
 
 def _offer(found: Iterable[str], incomplete: str) -> list[str]:
