@@ -9,8 +9,11 @@ import os
 import re
 import ssl
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any
@@ -162,11 +165,13 @@ class Transport:
         self._on_exchange = on_exchange
         self._clock = clock
         self._targets: dict[str, str] = {}
-        headers = {
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            "User-Agent": f"clc-reset/{__version__}",
-        }
+        self._headers = httpx.Headers(
+            {
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+                "User-Agent": f"clc-reset/{__version__}",
+            }
+        )
         try:
             self._here = httpx.URL(origin)
         except httpx.InvalidURL as error:
@@ -175,11 +180,11 @@ class Transport:
             ) from error
         proxy = _proxy(self._here)
         tls = _tls_context(origin)
+        # Not a Client: nothing may redirect, keep cookies or authenticate here, and its layers are
+        # a third of what a poll costs. One for each request at a time, so that none waits.
+        self._connect = partial(httpx.HTTPTransport, verify=tls, proxy=proxy, trust_env=False)
         try:
-            # one proxy, chosen here: httpx would set up all that the environment names
-            self._client = httpx.Client(
-                headers=headers, verify=tls, proxy=proxy, trust_env=False, follow_redirects=False
-            )
+            self._idle = deque([self._connect()])
         except (ImportError, ValueError, TypeError, httpx.InvalidURL) as error:
             # other texts may quote the proxy's password
             why = f": {first_line(error)}" if isinstance(error, ImportError) else "."
@@ -191,11 +196,12 @@ class Transport:
     def authorize(self, token: str) -> None:
         """Carry a token from now on."""
         self._forms_of_token = _forms(token)
-        self._client.headers["Authorization"] = f"Bearer {token}"
+        self._headers["Authorization"] = f"Bearer {token}"
 
     def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+        """Close the connections that wait for a request."""
+        while self._idle:
+            self._idle.pop().close()
 
     def target(self, href: str) -> str | None:
         """The path and query of a link to the API's own origin; None where it leads elsewhere."""
@@ -220,11 +226,12 @@ class Transport:
         happens is in what it returns, a signal too.
         """
         departure = _Departure()
+        headers = httpx.Headers({**self._headers, **_ON_A_CONNECTION_OF_ITS_OWN})
         outcomes: SimpleQueue[Answer | NoAnswer] = SimpleQueue()
         began = self._clock()
 
         def work() -> None:
-            outcome = self._attempt(request, _ON_A_CONNECTION_OF_ITS_OWN, {"trace": departure})
+            outcome = self._attempt(request, headers, {"trace": departure})
             if isinstance(outcome, NoAnswer) and departure.never_left():
                 outcome = replace(outcome, never_left=True)
             outcomes.put(outcome)
@@ -250,37 +257,57 @@ class Transport:
         self._on_exchange(Exchange(request.method, self.origin + request.path, told, milliseconds))
 
     def _attempt(
-        self, request: Request, headers: Mapping[str, str], extensions: dict[str, Any]
+        self, request: Request, headers: httpx.Headers, extensions: Mapping[str, Any]
     ) -> Answer | NoAnswer:
         """Send a request in this thread; whatever happens is in what it returns.
 
         Whether it left is as far as the error alone tells; a trace may know better.
         """
         try:
-            with self._client.stream(
-                request.method,
-                self.origin + request.path,
-                # not `json=`: ASCII carries any password
-                content=None if request.content is None else json.dumps(request.content).encode(),
-                headers=headers,
-                timeout=httpx.Timeout(request.seconds, connect=CONNECT_SECONDS),
-                extensions=extensions,
-            ) as response:
+            return self._answer(request, headers, extensions)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the request may be out there
+            # h11 quotes what it can't read, which may be an echo of what was sent
+            why = self.without_secrets(_why(error, request.seconds), request.secret)
+            return NoAnswer(why, isinstance(error, _BEFORE_THE_REQUEST))
+
+    def _answer(
+        self, request: Request, headers: httpx.Headers, extensions: Mapping[str, Any]
+    ) -> Answer:
+        sent = httpx.Request(
+            request.method,
+            self.origin + request.path,
+            headers=headers,
+            # not `json=`: ASCII carries any password
+            content=None if request.content is None else json.dumps(request.content).encode(),
+            extensions={
+                "timeout": {
+                    "connect": CONNECT_SECONDS,
+                    "pool": CONNECT_SECONDS,
+                    "write": request.seconds,
+                    "read": request.seconds,
+                },
+                **extensions,
+            },
+        )
+        try:
+            transport = self._idle.pop()
+        except IndexError:
+            transport = self._connect()
+        try:
+            with closing(transport.handle_request(sent)) as response:
                 return Answer(
                     response.status_code,
                     response.headers.get("Retry-After"),
                     self._body(response, request.largest),
                     request.secret,
                 )
-        except Exception as error:  # noqa: BLE001 - whatever it was, the request may be out there
-            # h11 quotes what it can't read, which may be an echo of what was sent
-            why = self.without_secrets(_why(error, request.seconds), request.secret)
-            return NoAnswer(why, isinstance(error, _BEFORE_THE_REQUEST))
+        finally:
+            self._idle.append(transport)
 
     def ask(self, request: Request) -> Answer | NoAnswer:
         """Send one request once in this thread, on any connection. It may not end in time."""
         began = self._clock()
-        outcome = self._attempt(request, {}, {})
+        outcome = self._attempt(request, self._headers, {})
         self._tell(request, outcome, began)
         return outcome
 
