@@ -9,6 +9,8 @@ The schedule, and why it is as it is:
 - The pause then grows to an eighth of the time waited, so that an end is noticed within about an
   eighth of the operation's duration, and polls grow with the logarithm of the time, not with it.
   It stays at five seconds at the most: nobody minds one request in five seconds.
+- A pause is counted from when the operation was asked for, so that a distant API makes no end to be
+  noticed later. Half of it, at least, follows the answer: a slow one isn't asked without a break.
 - A tenth of jitter keeps operations that began together from being polled together.
 - Whoever has been due longest is polled next. When there are more operations than sixteen requests
   at a time can serve, they take turns in this order, so that none is starved.
@@ -202,6 +204,7 @@ class _Wait:
         self._deadline = self._began + limit
         self._slowed_until = self._began
         self._in_flight = 0
+        self._asked_at: dict[Operation, float] = {}
         self._misses: dict[Operation, int] = {}
         self._due = [
             (self._began, turn, each) for turn, each in enumerate(dict.fromkeys(operations))
@@ -237,6 +240,7 @@ class _Wait:
         while self._due and self._due[0][0] <= now and self._in_flight < at_a_time:
             _, _, operation = heapq.heappop(self._due)
             self._in_flight += 1
+            self._asked_at[operation] = now
             self._polls.submit(operation)
 
     def _time_to_sleep(self, now: float) -> float:
@@ -268,7 +272,7 @@ class _Wait:
             self.waited.statuses[operation] = status
             self._listener.changed(operation, status, now - self._began)
         if not status.is_final:
-            self._ask_again(operation, now + self._pause(now))
+            self._ask_again(operation, now)
 
     def _hear_nothing(self, operation: Operation, news: NoNews, now: float) -> None:
         self.waited.no_news[operation] = news
@@ -277,11 +281,12 @@ class _Wait:
             self._listener.silent(operation, news.reason)
         if news.slow_down:
             self._slowed_until = now + SLOWED_SECONDS
-        asked_for = min(news.retry_after or 0.0, LONGEST_RETRY_AFTER)
-        self._ask_again(operation, now + max(asked_for, self._pause(now)))
+        self._ask_again(operation, now, min(news.retry_after or 0.0, LONGEST_RETRY_AFTER))
 
-    def _ask_again(self, operation: Operation, due: float) -> None:
+    def _ask_again(self, operation: Operation, now: float, at_least: float = 0.0) -> None:
         if not self._once:
+            pause = self._pause(now)
+            due = max(self._asked_at[operation] + pause, now + pause / 2, now + at_least)
             self._turns += 1
             heapq.heappush(self._due, (due, self._turns, operation))
 

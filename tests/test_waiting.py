@@ -159,12 +159,22 @@ def test_without_operations_there_is_nothing_to_wait_for() -> None:
     assert Simulation(scripted(word("x"))).run([]) == Waited()
 
 
-def test_the_first_poll_comes_at_once_and_the_second_after_half_a_second() -> None:
-    world = Simulation(scripted(word("executing")), latency=lambda: 0.0)
+@pytest.mark.parametrize("latency", [0.0, 0.05, 0.2])
+def test_the_first_poll_comes_at_once_and_the_second_after_half_a_second(latency: float) -> None:
+    world = Simulation(scripted(word("executing")), latency=lambda: latency)
     world.run([ONE], limit=1)
     first, second = (when for when, _ in world.begun[:2])
     assert first == 0.0
     assert second == pytest.approx(0.5, rel=0.1)
+
+
+def test_a_slow_api_is_left_alone_for_half_of_a_pause_after_it_has_answered() -> None:
+    world = Simulation(scripted(word("executing")), latency=lambda: 20.0)
+    world.run([ONE], limit=300)
+    times = [when for when, _ in world.begun]
+    after_the_answer = [after - before - 20.0 for before, after in itertools.pairwise(times)]
+    assert after_the_answer[0] == pytest.approx(2.5 / 2, rel=0.11)
+    assert after_the_answer[-1] == pytest.approx(LONGEST_PAUSE / 2, rel=0.11)
 
 
 @given(st.floats(min_value=1, max_value=1500))
