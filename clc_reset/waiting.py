@@ -11,7 +11,8 @@ The schedule, and why it is as it is:
   It stays at five seconds at the most: nobody minds one request in five seconds.
 - A pause is counted from when the operation was asked for, so that a distant API makes no end to be
   noticed later. Half of it, at least, follows the answer: a slow one isn't asked without a break.
-- A tenth of jitter keeps operations that began together from being polled together.
+- A tenth of jitter keeps operations that began together from being polled together. It only ever
+  lengthens a pause: nobody asks sooner than after half a second.
 - Whoever has been due longest is polled next. When there are more operations than sixteen requests
   at a time can serve, they take turns in this order, so that none is starved.
 - Sixteen at a time, half as many for a while after the API asked to slow down (429, 503). A share
@@ -292,4 +293,4 @@ class _Wait:
 
     def _pause(self, now: float) -> float:
         pause = min(max(SECOND_POLL, (now - self._began) * SHARE), LONGEST_PAUSE)
-        return pause * (1 + JITTER * (2 * self._random() - 1))
+        return pause * (1 + JITTER * self._random())

@@ -197,7 +197,7 @@ def test_the_time_limit_ends_it_and_what_is_known_is_returned() -> None:
     world = Simulation(scripted(word("executing")))
     waited = world.run([ONE], limit=10)
     assert waited == Waited(statuses={ONE: word("executing")}, timed_out=True)
-    assert world.now == pytest.approx(10)
+    assert world.now == pytest.approx(10, abs=GRACE)
 
 
 def test_what_is_in_flight_at_the_time_limit_has_half_a_second() -> None:
