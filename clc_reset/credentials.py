@@ -23,7 +23,9 @@ if sys.platform != "darwin":  # pragma: no branch
     sys.modules.setdefault("keyring.backends.macOS.api", None)  # type: ignore[arg-type]
 
 import keyring
+from keyring import backend, core
 from keyring.backends import fail, null
+from keyring.backends.chainer import ChainerBackend
 from keyring.errors import KeyringLocked, NoKeyringError
 
 SERVICE = "clc-reset"
@@ -106,6 +108,7 @@ class Keyring:
         def work() -> None:
             try:
                 with redirect_stdout(sys.stderr):  # a backend may be chatty
+                    _choose_backend()
                     outcomes.put(call())
             except BaseException as error:  # noqa: BLE001 - backends raise anything, SystemExit too
                 outcomes.put(_Raised(error))
@@ -121,10 +124,27 @@ class Keyring:
         return outcome
 
 
+def _choose_backend() -> None:
+    """Let keyring choose, as it would by itself, unless a backend is set."""
+    if getattr(core, "_keyring_backend", keyring) is None:
+        core.init_backend(limit=_may_be_chosen)
+
+
+def _may_be_chosen(ring: backend.KeyringBackend) -> bool:
+    """Not the chain of several backends where there is one, which it would not be chosen for.
+
+    To learn that from the chain itself takes as many connections to D-Bus as all the rest.
+    """
+    if not isinstance(ring, ChainerBackend):
+        return True
+    others = (fail.Keyring, null.Keyring, ChainerBackend)
+    return sum(not isinstance(each, others) for each in backend.get_all_keyring()) > 1
+
+
 def _backend_names() -> list[str]:
     """The backend in use; after it those that it asks in turn, where it is a chain."""
-    backend = keyring.get_keyring()
-    kinds = map(type, (backend, *getattr(backend, "backends", ())))
+    ring = keyring.get_keyring()
+    kinds = map(type, (ring, *getattr(ring, "backends", ())))
     return [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
 
 

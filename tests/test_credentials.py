@@ -2,9 +2,12 @@ import json
 import threading
 from collections.abc import Callable
 
+import keyring
 import pytest
+from keyring import backend, core
 from keyring.backend import KeyringBackend
 from keyring.backends import fail, null
+from keyring.backends.chainer import ChainerBackend
 from keyring.errors import KeyringLocked
 
 from clc_reset.credentials import SERVICE, Keyring
@@ -199,3 +202,52 @@ def test_without_a_backend_the_advice_of_keyring_is_not_repeated(use_keyring: Us
     with pytest.raises(KeyringError) as raised:
         Keyring(5).load(ORIGIN)
     assert "keyrings.alt" not in str(raised.value)
+
+
+def test_keyring_still_keeps_its_choice_where_we_look_for_it() -> None:
+    ring = keyring.get_keyring()
+    assert core._keyring_backend is ring  # noqa: SLF001
+
+
+@pytest.fixture
+def rings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., KeyringBackend]:
+    """Let keyring find these backends, and return what is chosen of them."""
+
+    def choose(*found: KeyringBackend) -> KeyringBackend:
+        monkeypatch.setattr(backend, "get_all_keyring", lambda: list(found))
+        monkeypatch.setattr(core, "_keyring_backend", None)
+        Keyring(5).load(ORIGIN)
+        return keyring.get_keyring()
+
+    monkeypatch.delenv("PYTHON_KEYRING_BACKEND", raising=False)
+    monkeypatch.setattr(core, "load_config", lambda: None)
+    return choose
+
+
+@pytest.mark.parametrize("others", [[], [fail.Keyring], [fail.Keyring, null.Keyring]])
+def test_the_only_backend_is_chosen_without_a_look_at_the_chain(
+    rings: Callable[..., KeyringBackend],
+    monkeypatch: pytest.MonkeyPatch,
+    others: list[Callable[[], KeyringBackend]],
+) -> None:
+    class Chain(ChainerBackend):
+        @property
+        def priority(self) -> float:
+            raise AssertionError
+
+    only = MemoryKeyring()
+    chain: Callable[[], KeyringBackend] = Chain
+    assert rings(chain(), only, *(each() for each in others)) is only
+
+
+def test_several_backends_are_chained_as_keyring_does_it(
+    rings: Callable[..., KeyringBackend],
+) -> None:
+    new_chain: Callable[[], KeyringBackend] = ChainerBackend
+    chain = new_chain()
+    assert rings(MemoryKeyring(), chain, MemoryKeyring()) is chain
+
+
+def test_a_backend_that_is_set_stays(memory_keyring: MemoryKeyring) -> None:
+    Keyring(5).load(ORIGIN)
+    assert keyring.get_keyring() is memory_keyring
