@@ -12,9 +12,7 @@ from typing import Any, Self, TextIO
 
 from rich import box
 from rich.console import Console
-from rich.live import Live
 from rich.padding import Padding
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -53,6 +51,7 @@ def draw(titles: Sequence[str], rows: Sequence[Sequence[str]], wide: str, stream
         width=width,
         height=height,
         highlight=False,
+        emoji=False,  # a table of 3,600 names that nothing here means
     )
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     folding = titles.index(wide)
@@ -120,6 +119,8 @@ class LiveProgress:
     """
 
     def __init__(self, stream: TextIO, servers: Mapping[Operation, Sequence[str]]) -> None:
+        from rich.live import Live  # noqa: PLC0415 - a table alone doesn't need it
+
         self._names = {
             operation: printable(enumerate_names(names, SERVERS_IN_A_ROW))
             for operation, names in servers.items()
@@ -132,6 +133,7 @@ class LiveProgress:
             file=_Forgiving(stream),  # type: ignore[arg-type]
             force_terminal=True,
             highlight=False,
+            emoji=False,
         )
         self._live = Live(
             console=self._console,
@@ -194,6 +196,8 @@ class LiveProgress:
             table.add_row(names, Text(ids[operation]), word, elapsed)
 
     def _add_bar(self, table: Table, seconds: str) -> None:
+        from rich.progress_bar import ProgressBar  # noqa: PLC0415 - few need one
+
         total = len(self._statuses)
         words = ", ".join(f"{number:,} {word}" for word, number in self._words.most_common(4))
         table.add_row(
