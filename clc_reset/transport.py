@@ -11,7 +11,7 @@ import ssl
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -200,8 +200,9 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections that wait for a request."""
-        while self._idle:
-            self._idle.pop().close()
+        with suppress(IndexError):  # a poll that goes on may take the last one meanwhile
+            while True:
+                self._idle.pop().close()
 
     def target(self, href: str) -> str | None:
         """The path and query of a link to the API's own origin; None where it leads elsewhere."""
