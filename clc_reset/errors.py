@@ -2,7 +2,9 @@
 
     ClcError
     ├── UsageError             what was asked can't be done as it was asked; nothing was sent
+    │   └── JournalError       the journal can't be read, or has no such run
     ├── DeclinedError          the user was asked, and said no; nothing was sent
+    ├── UnsettledError         an earlier reset of a server isn't settled; nothing was sent
     ├── AuthenticationError    no token, or one that is expired or refused
     │   └── KeyringError       the OS keyring can't be used
     ├── UnreachableError       the API can't have received the request
@@ -12,16 +14,16 @@
     KeyboardInterrupt
     └── Interrupted            SIGINT, SIGTERM or SIGHUP
 
-A reset whose outcome isn't known is not among them: it is a result, see `models.ResetAnswer`.
+A reset whose outcome isn't known is not among them: that is a result.
 Each says what happened, and in `hint` what to do next. `kind` is the word for it in `-o json`.
 """
 
-import signal
 from typing import ClassVar
 
 INTERRUPTED = "interrupted"
 INTERNAL = "internal"
 OUTCOME_UNKNOWN = "outcome_unknown"
+STOPPED = "stopped"
 TIME_LIMIT = "time_limit"
 """The words in `-o json` for what is no ClcError."""
 
@@ -49,10 +51,20 @@ class UsageError(ClcError):
     kind = "usage"
 
 
+class JournalError(UsageError):
+    """The journal can't be read, or has no such run."""
+
+
 class DeclinedError(ClcError):
     """The user was asked, and said no; nothing was sent."""
 
     kind = "declined"
+
+
+class UnsettledError(ClcError):
+    """An earlier reset of a server isn't settled; nothing was sent."""
+
+    kind = "unsettled"
 
 
 class AuthenticationError(ClcError):
@@ -84,15 +96,8 @@ class OutputError(ClcError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked this process to stop; `message` is what is certain at that point, or empty."""
+    """A signal asked this process to stop. `signum` is its number."""
 
-    def __init__(self, signum: int, message: str = "") -> None:
-        """`signum` is the signal's number."""
+    def __init__(self, signum: int) -> None:
         super().__init__(signum)
         self.signum = signum
-        self.message = message
-
-
-def signal_of(interrupt: KeyboardInterrupt) -> int:
-    """The number of the signal behind an interruption; Python's own knows only of SIGINT."""
-    return interrupt.signum if isinstance(interrupt, Interrupted) else signal.SIGINT

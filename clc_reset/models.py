@@ -1,90 +1,18 @@
-"""The values that the rooms hand each other. They know no library, no network and no screen.
-
-They are named tuples, since every run defines them all, and a frozen dataclass takes 0.3 ms.
-"""
+"""The values that the rooms hand each other. They know no library, no network and no screen."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import NamedTuple, Self
 
-DEFAULT_BASE_URL = "https://api.ctl.io"
+from clc_reset.errors import ClcError
+
 TOKEN_LIFE_WARNING = timedelta(days=2)
 """Less life than this is worth a warning: the next run of a cron job may come too late."""
 
-# not compiled here: most runs need few of them, and re keeps what it has compiled
-_UNPRINTABLE = (
-    # C0 and C1 controls, line and paragraph separators, marks that reorder text, lone surrogates
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+"
-)
-_BLANKS = r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+"
-_JWT = r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*"
-_SERVER_ID = r"[A-Za-z0-9_-]+"
-_OPERATION_ID = r"[A-Za-z0-9][A-Za-z0-9_-]*"
-_ACCOUNT_ALIAS = r"[A-Za-z0-9]+"
 _VISIBLE = r"[!-~]+"
-_BASE_URL = (
-    # no user, path, query or fragment; other clients' `/v2` is understood and left out
-    r"(?P<scheme>https?)://(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
-    r"(?:/v2)?/?"
-)
-_LOOPBACK = r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]"
-_DEFAULT_PORTS = {"https": 443, "http": 80}
-
-
-def printable(text: str) -> str:
-    """One line of text that can't move a cursor, set a colour or reorder what is read.
-
-    What looks like a token (a JWT) is not shown either, whoever quotes it.
-    """
-    if not (text.isascii() and text.isprintable()):
-        text = re.sub(_UNPRINTABLE, "", re.sub(_BLANKS, " ", text))
-    return re.sub(_JWT, "[secret]", text) if "eyJ" in text else text
-
-
-def is_server_id(text: str) -> bool:
-    """Whether the text can be a server id: `WA1ALIASWB01`, in any case.
-
-    The API takes data centre, account alias, name and number without a separator, so no more
-    than the characters can be checked without asking it.
-    """
-    return re.fullmatch(_SERVER_ID, text) is not None
-
-
-def is_operation_id(text: str) -> bool:
-    """Whether the text can be a status id: `wa1-12345`. It can stand in a URL's path as it is."""
-    return re.fullmatch(_OPERATION_ID, text) is not None
-
-
-def is_account_alias(text: str) -> bool:
-    """Whether the text can be an account alias, and so be put into a URL's path."""
-    return re.fullmatch(_ACCOUNT_ALIAS, text) is not None
-
-
-def api_origin(base_url: str) -> str:
-    """The origin that a base URL names, in its one spelling: `https://api.ctl.io`.
-
-    Raises ValueError, its text the reason, for what isn't an https origin; http is for loopback.
-    """
-    found = re.fullmatch(_BASE_URL, base_url.strip().lower())
-    if not found:
-        reason = "it isn't a URL of the form https://HOST[:PORT]"
-        raise ValueError(reason)
-    scheme, host, port = found["scheme"], found["host"], found["port"]
-    if scheme == "http" and not is_loopback(host):
-        reason = "it isn't https, and only a loopback address may do without"
-        raise ValueError(reason)
-    number = int(port or _DEFAULT_PORTS[scheme])
-    if not 0 < number <= 65535:  # noqa: PLR2004 - the largest TCP port
-        reason = f"there is no port {number}"
-        raise ValueError(reason)
-    return f"{scheme}://{host}" + ("" if number == _DEFAULT_PORTS[scheme] else f":{number}")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, as a URL has it, is this machine: `localhost`, `127.0.0.1`, `[::1]`."""
-    return re.fullmatch(_LOOPBACK, host.lower()) is not None
 
 
 class ServerState(StrEnum):
@@ -98,14 +26,33 @@ class ServerState(StrEnum):
     NOT_SENT = "not sent"
 
 
-class Operation(NamedTuple):
-    """A queued operation: its status id (`wa1-12345`) and the link that tells its status.
+PENDING = frozenset({ServerState.QUEUED, ServerState.RUNNING})
+"""The states of a server whose operation isn't known to be over."""
 
-    A whole batch may share one in each data centre (recorded), or have one a server (documented).
+
+class Sending(Enum):
+    """What is certain of a request that resets servers."""
+
+    NOT_SENT = "not sent"
+    """The API can't have received it, or refused all of it."""
+    MAYBE_SENT = "maybe sent"
+    """It may have arrived; no answer that can be read has come."""
+    SENT = "sent"
+    """It arrived, and was answered server by server."""
+
+
+class Operation(NamedTuple):
+    """A queued operation: its status id (`wa1-12345`) and where its status can be asked for.
+
+    `path` is that of the status link on the API's own origin, checked; None where the link leads
+    elsewhere, so that it can't be followed. `account` is the alias in it, in upper case; None where
+    the link isn't of the documented form. A whole batch may share one operation in each data centre
+    (recorded), or have one a server (documented).
     """
 
     id: str
-    href: str
+    path: str | None
+    account: str | None = None
 
 
 class OperationStatus(NamedTuple):
@@ -137,42 +84,113 @@ class NoNews(NamedTuple):
     """A poll that told nothing, and why. `retry_after` is in seconds, where the API named any.
 
     `slow_down` tells that the API is asked too often (429, 503), `unreachable` that it wasn't
-    reached at all.
+    reached at all, `not_found` that it knows no such operation (404).
     """
 
     reason: str
     slow_down: bool = False
     unreachable: bool = False
+    not_found: bool = False
     retry_after: float | None = None
 
 
 class ServerResult(NamedTuple):
     """The fate of one server, the id in upper case. A refused one has no operation.
 
-    `server` is empty where an operation was asked for by its id: the API doesn't tell whose it is.
+    `server` is None where an operation was asked for by its id and nobody knows whose it is.
     """
 
-    server: str
+    server: str | None
     state: ServerState
     operation: Operation | None = None
     message: str | None = None
 
 
-class ResetAnswer(NamedTuple):
-    """What is known of a batch that was sent: one result a server asked for, in the order asked.
+class Observation(NamedTuple):
+    """What a server showed when it was looked at; each is None where nothing tells it.
 
-    `unasked` names what the API answered for although nobody asked. Where no answer came that can
-    be read, all results are unknown and `problem` says why; `signum` is the signal's number where
-    the wait for the answer was interrupted.
+    `changed_at` and `changed_by` are its `changeInfo`: when it was last updated, in UTC to the
+    second, and the user who did. `seen_at` is the API's clock (`Date`) at that moment. `group` is
+    the name of its group, or the id where only that is known. `problem` says why nothing, or no
+    readable date, could be seen.
     """
 
+    server: str
+    seen_at: datetime | None = None
+    changed_at: datetime | None = None
+    changed_by: str | None = None
+    status: str | None = None
+    power: str | None = None
+    in_maintenance: bool | None = None
+    group: str | None = None
+    datacenter: str | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerGroup:
+    """One group, and the servers in itself. Archives and templates are never among them.
+
+    `servers` are ids in upper case. `datacenter` is in upper case: `WA1`. `depth` is 0 for a data
+    centre's root. `observations` has one a server where the groups were asked for in detail.
+    """
+
+    id: str
+    name: str
+    datacenter: str
+    depth: int
+    servers: tuple[str, ...]
+    observations: tuple[Observation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResetAnswer:
+    """What is known of one request that resets servers: a result a server, in the order asked.
+
+    `turns` are the servers in the order of the answer, which is the order of their turns
+    (recorded). `unasked` names what the API answered for although nobody asked. `problem` says why
+    no answer came that can be read; `error` why nothing was sent. `signum` is the signal's number
+    where one ended it. `sent_at` is when the request left, on the API's clock, where an answer
+    told that.
+    """
+
+    sending: Sending
     results: tuple[ServerResult, ...]
+    turns: tuple[str, ...] = ()
     unasked: tuple[str, ...] = ()
-    problem: str = ""
+    problem: str | None = None
+    error: ClcError | None = None
     signum: int | None = None
+    sent_at: datetime | None = None
+
+    @classmethod
+    def not_sent(
+        cls, servers: Sequence[str], error: ClcError | None = None, signum: int | None = None
+    ) -> Self:
+        """No server was reset, and this is certain."""
+        results = tuple(ServerResult(each, ServerState.NOT_SENT) for each in servers)
+        return cls(Sending.NOT_SENT, results, error=error, signum=signum)
+
+    @classmethod
+    def maybe_sent(
+        cls,
+        servers: Sequence[str],
+        problem: str,
+        signum: int | None = None,
+        sent_at: datetime | None = None,
+    ) -> Self:
+        """Each server may have been reset, or not."""
+        message = f"Sent; outcome unknown: {problem}."
+        return cls(
+            Sending.MAYBE_SENT,
+            tuple(ServerResult(each, ServerState.UNKNOWN, None, message) for each in servers),
+            problem=problem,
+            signum=signum,
+            sent_at=sent_at,
+        )
 
 
-@dataclass(frozen=True, slots=True)  # which can leave the token out of its repr
+@dataclass(frozen=True, slots=True)
 class Credential:
     """A bearer token and what is known of it. The token is never part of a repr.
 
@@ -198,7 +216,7 @@ class Credential:
         account: str | None = None,
         roles: tuple[str, ...] = (),
     ) -> Self:
-        """Read what the token says of itself; what is passed in goes first.
+        """Read what the token says of itself; what is passed in takes precedence.
 
         The payload's names are recorded from real tokens. The signature can't be checked by a
         client. A token that can't be decoded is still one: its expiry is unknown, no more.
@@ -206,8 +224,7 @@ class Credential:
         Raises ValueError where the text can't stand in an Authorization header.
         """
         if not re.fullmatch(_VISIBLE, token):
-            reason = "it isn't one word of visible ASCII"
-            raise ValueError(reason)
+            raise ValueError("it isn't one word of visible ASCII")
         claims = _claims(token)
         return cls(
             token,
@@ -229,8 +246,8 @@ class Credential:
 
 
 def _claims(token: str) -> dict[str, object]:
-    import base64  # noqa: PLC0415 - a Tab press, help and a usage error look at no token
-    import json  # noqa: PLC0415
+    import base64  # for who has a token: a usage error looks at none
+    import json
 
     try:
         payload = token.split(".")[1]

@@ -1,5 +1,7 @@
 _clc_completion() {
     local IFS=' ' clc=${1//\\/} response value word words=() joined=
+    local quote=${COMP_WORDS[COMP_CWORD]:0:1}
+    [[ $quote == [\"\'] ]] || quote=
     [[ $clc != \~/* ]] || clc=${HOME-}/${clc:2}
     type -P -- "$clc" > /dev/null || clc=clc
     for word in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
@@ -15,8 +17,13 @@ _clc_completion() {
     response=$(env _CLC_COMPLETE=bash_complete COMP_WORDS="${words[*]}" \
         COMP_CWORD=$((${#words[@]} - 1)) "$clc" 2> /dev/null < /dev/null) || return 0
     while IFS=, read -r word value; do
-        [[ ! $value ]] || printf -v value %q "$value"
-        [[ ! $value ]] || COMPREPLY+=("$value")
+        [[ $value ]] || continue
+        if [[ ! $quote ]]; then
+            printf -v value %q "$value"
+        elif [[ $value == *[$quote\\\$\`]* ]]; then
+            continue
+        fi
+        COMPREPLY+=("$value")
     done <<< "$response"
 }
 

@@ -11,8 +11,7 @@ import pytest
 import respx
 from keyring.backend import KeyringBackend
 
-from clc_reset.sandbox.behaviour import Behaviour
-from clc_reset.sandbox.cloud import Cloud, Request
+from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest
 from tests.fakes import MemoryKeyring
 
 ORIGIN = "https://api.ctl.io"
@@ -81,12 +80,14 @@ def through(cloud: Cloud) -> Callable[[httpx.Request], httpx.Response]:
 
     def answer(request: httpx.Request) -> httpx.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        answer = cloud.handle(
-            Request(request.method, request.url.raw_path.decode(), headers, request.content)
+        response = cloud.handle(
+            HTTPRequest(request.method, request.url.raw_path.decode(), headers, request.content)
         )
-        if answer is None:
+        if response is None:
             message = "Server disconnected without sending a response."
             raise httpx.RemoteProtocolError(message, request=request)
-        return httpx.Response(answer.status, headers=answer.headers, content=answer.body)
+        return httpx.Response(
+            response.status, headers=dict(response.headers), content=response.body
+        )
 
     return answer

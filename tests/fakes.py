@@ -158,6 +158,18 @@ def tls_with(certificate: trustme.LeafCert) -> ssl.SSLContext:
     return context
 
 
+def environment(**variables: str) -> dict[str, str]:
+    """As cron has it, with a token, and then some."""
+    coverage = {k: v for k, v in os.environ.items() if k.startswith(("COVERAGE", "COV_"))}
+    home = os.environ["HOME"]
+    return {"PATH": os.defpath, "HOME": home, "CLC_TOKEN": jwt(), **coverage, **variables}
+
+
+def rows(stdout: str) -> list[list[str]]:
+    """The cells of TSV."""
+    return [line.split("\t") for line in stdout.splitlines()]
+
+
 def run_clc(
     *arguments: str,
     env: Mapping[str, str] | None = None,

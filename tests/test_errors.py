@@ -38,11 +38,24 @@ def test_an_error_says_what_happened_and_what_to_do_next() -> None:
     )
 
 
-def test_an_interruption_knows_its_signal_and_what_is_certain() -> None:
-    interrupt = errors.Interrupted(15, "No server was reset.")
-    assert (interrupt.signum, interrupt.message) == (15, "No server was reset.")
+def test_a_hint_is_optional() -> None:
+    assert errors.KeyringError("It is locked.").hint == ""
 
 
-def test_an_interruption_of_pythons_own_is_sigint() -> None:
-    assert errors.signal_of(errors.Interrupted(15)) == 15
-    assert errors.signal_of(KeyboardInterrupt()) == 2
+def test_an_interruption_knows_its_signal_and_is_one_of_pythons_own() -> None:
+    interruption = errors.Interrupted(15)
+    assert interruption.signum == 15
+    assert isinstance(interruption, KeyboardInterrupt)
+    assert not isinstance(interruption, Exception)
+
+
+def test_the_words_for_what_is_no_error_of_ours_are_nobody_elses() -> None:
+    kinds = {getattr(errors, name).kind for name in _names(errors.ClcError)}
+    others = {
+        errors.INTERRUPTED,
+        errors.INTERNAL,
+        errors.OUTCOME_UNKNOWN,
+        errors.TIME_LIMIT,
+    }
+    assert len(others) == 4
+    assert not kinds & others

@@ -1,32 +1,33 @@
-"""The exit codes: their numbers, what they mean, which error ends in which. Known only here."""
+"""The exit codes: their numbers and what they mean. Known only here.
 
-from collections.abc import Collection
-from typing import NamedTuple
+Light: help and a usage error load it, and none of what a verdict is made of.
+"""
 
-from clc_reset.errors import (
-    AuthenticationError,
-    ClcError,
-    DeclinedError,
-    RefusedError,
-    UnreachableError,
-    UsageError,
-    signal_of,
-)
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, NamedTuple
+
+from clc_reset.errors import Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from clc_reset.resets.outcome import Outcome, Verdict
 
 OK = 0
 FAILED = 1
 USAGE = 2
+UNSETTLED = 3
 AUTHENTICATION = 4
 NOT_SENT = 5
 UNKNOWN = 6
 RUNNING = 7
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+"""These two are those of `clc sandbox COMMAND`, as env and the shells have them."""
 HANGUP = 129
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 TERMINATED = 143
-NOT_EXECUTABLE = 126
-NOT_FOUND = 127
-"""The last two are those of `clc sandbox COMMAND`, as env and the shells have them."""
 
 
 class Meaning(NamedTuple):
@@ -41,14 +42,20 @@ TABLE = (
     Meaning(OK, "every server queued; with --wait, every operation succeeded", "yes"),
     Meaning(
         FAILED,
-        "at least one server refused, or its operation failed; or the confirmation was declined",
+        "at least one server refused, or its operation failed, or it wasn't reached; "
+        "or a confirmation was declined",
         "the others were; none where it was declined",
     ),
     Meaning(USAGE, "usage error", "no"),
-    Meaning(AUTHENTICATION, "no token, expired, refused, or the keyring can't be used", "no"),
+    Meaning(UNSETTLED, "an earlier reset of a server isn't settled", "no"),
+    Meaning(
+        AUTHENTICATION,
+        "no token, expired, refused, or the keyring can't be used",
+        "reset: no; status, and while waiting: as printed",
+    ),
     Meaning(
         NOT_SENT,
-        "the API couldn't be reached, or refused the request",
+        "the API couldn't be reached, or refused the request; never from status",
         "no: safe to run again",
     ),
     Meaning(
@@ -58,8 +65,8 @@ TABLE = (
     ),
     Meaning(
         RUNNING,
-        "the time limit passed with operations still running "
-        "(status without --wait: still running now)",
+        "the time limit passed with operations still running; "
+        "status without --wait: still running now",
         "yes",
     ),
     Meaning(HANGUP, "SIGHUP", "as printed"),
@@ -68,27 +75,46 @@ TABLE = (
     Meaning(TERMINATED, "SIGTERM", "as printed"),
 )
 
-_OF_ERRORS: tuple[tuple[type[ClcError], int], ...] = (
-    (UsageError, USAGE),
-    (DeclinedError, FAILED),
-    (AuthenticationError, AUTHENTICATION),
-    (UnreachableError, NOT_SENT),
-    (RefusedError, NOT_SENT),
-)
+_OF_VERDICTS = {
+    "DONE": OK,
+    "FAILED": FAILED,
+    "DECLINED": FAILED,
+    "USAGE": USAGE,
+    "UNSETTLED": UNSETTLED,
+    "AUTHENTICATION": AUTHENTICATION,
+    "NOT_SENT": NOT_SENT,
+    "UNKNOWN": UNKNOWN,
+    "RUNNING": RUNNING,
+}
 
 
-def of_error(error: BaseException, *, sent: Collection[str]) -> int:
-    """The exit code of an error. `sent` names the servers of a reset that may have arrived.
+def of_verdict(verdict: Verdict) -> int:
+    """The number of any verdict but an interruption, which has its signal's."""
+    return _OF_VERDICTS[verdict.name]
 
-    After that a surprise of any kind, and a result that couldn't be printed, leave whoever reads
-    the exit code without knowing: 6. Before it, nothing was reset: 5.
+
+def of_outcome(outcome: Outcome) -> int:
+    """The exit code of a command that ends with this outcome."""
+    if outcome.verdict.name == "INTERRUPTED":
+        return of_signal(outcome.signum or signal.SIGINT)
+    return of_verdict(outcome.verdict)
+
+
+def of_error(error: Exception | KeyboardInterrupt, *, was_sent: bool = False) -> int:
+    """The exit code of a command that an error ended before it sent anything.
+
+    `was_sent` tells that it is about what was sent before: "safe to run again" says nothing then.
     """
+    if isinstance(error, UsageError):  # as what click itself finds: no room below is asked
+        return USAGE
     if isinstance(error, KeyboardInterrupt):
-        return of_signal(signal_of(error))
-    for kind, code in _OF_ERRORS:
-        if isinstance(error, kind):
-            return code
-    return UNKNOWN if sent else NOT_SENT
+        return of_signal(error.signum if isinstance(error, Interrupted) else signal.SIGINT)
+    if isinstance(error, BrokenPipeError):
+        return CLOSED_PIPE
+    from clc_reset.resets.outcome import verdict_of
+
+    code = of_verdict(verdict_of(error))
+    return UNKNOWN if was_sent and code == NOT_SENT else code
 
 
 def of_signal(signum: int) -> int:

@@ -1,23 +1,25 @@
-"""The options that several commands share, and the types of their values."""
+"""The options that several commands share, the types of their values, and the commands' class."""
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from clc_reset.cli import completing
-from clc_reset.cli.app import App
-from clc_reset.cli.identity import ACCOUNT_VARIABLES
-from clc_reset.output import FORMS
+from clc_reset.cli import exit_codes, suggestions
+from clc_reset.cli.context import Context
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
+FORMS = ("table", "tsv", "json")
+ACCOUNT_VARIABLES = ("CLC_ACCOUNT", "CLC_ALIAS")
 LONGEST_DURATION = 365 * 86400.0
 """In seconds: more is a slip of the finger."""
+MOST_NUMBER = 1_000_000
 
-_DURATION = r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?"
+_DURATION = r"(-?)([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?"
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -28,9 +30,12 @@ else:
 
 
 class Duration(_ParamType):
-    """`90`, `90s`, `200ms`, `10m` or `1h`, in seconds."""
+    """`90`, `90s`, `200ms`, `10m` or `1h`, in seconds; `-1h` where it may be `signed`."""
 
     name = "duration"
+
+    def __init__(self, *, signed: bool = False) -> None:
+        self._signed = signed
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
@@ -39,10 +44,66 @@ class Duration(_ParamType):
         if isinstance(value, float):
             return value
         found = re.fullmatch(_DURATION, f"{value}".strip())
-        seconds = float(found[1]) * _SECONDS[found[2]] if found else math.inf
-        if seconds > LONGEST_DURATION:
+        seconds = float(found[2]) * _SECONDS[found[3]] if found else math.inf
+        sign = -1.0 if found and found[1] else 1.0
+        if seconds > LONGEST_DURATION or (sign < 0 and not self._signed):
             self.fail(f"{value!r} is not a duration such as 90, 90s, 200ms, 10m or 1h.", param, ctx)
-        return seconds
+        return sign * seconds
+
+
+class Parsed(click.Command):
+    """What is parsed here; `--help` prints, and ends it, meanwhile."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401 - click's own
+        """Read the arguments. A pipe that nobody reads isn't click's own 1."""
+        try:
+            return super().make_context(*args, **extra)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(exit_codes.CLOSED_PIPE) from None
+
+
+class Command(Parsed):
+    """A command whose errors all end as one message and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run it; its result is the exit code. From here on a signal leaves a mark."""
+        context = ctx.ensure_object(Context)
+        try:
+            context.stop.check()
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a traceback helps nobody
+            from clc_reset.cli import report
+
+            output = context.output(ctx.params.get("form"))
+            return report.error(output, error, was_sent=ctx.info_name == "status")
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show the examples, each on a line as it can be pasted."""
+        del ctx
+        with formatter.section("Examples"):
+            for line in (self.epilog or "").splitlines():
+                formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def command(name: str, *examples: str, **details: Any) -> Callable[[Callable[..., Any]], Command]:  # noqa: ANN401 - click's own
+    """Make a command; its examples stand at the end of its help."""
+    return click.command(name, cls=Command, epilog="\n".join(examples), **details)
+
+
+def requested_form(arguments: Sequence[str]) -> str | None:
+    """The form that a command line asks for which couldn't be read as a whole."""
+    asked = None
+    words = list(arguments)
+    if "--" in words:
+        del words[words.index("--") :]
+    for word, following in pairwise([*words, ""]):
+        found = re.fullmatch(r"(?:--output=?|-[A-Za-z]*?o)(\w*)", word)
+        value = found and (found[1] or following)
+        if value in FORMS:
+            asked = value
+    return asked
 
 
 def account(command: _Command) -> _Command:
@@ -65,32 +126,27 @@ def groups(command: _Command) -> _Command:
         "groups",
         metavar="GROUP",
         multiple=True,
-        shell_complete=completing.groups,
-        help="All servers of a group and of those inside it, by its name, in any case, or its "
-        "id. Repeatable.",
+        shell_complete=suggestions.groups,
+        help="All servers of a group and of those inside it, by its name, in any case, also as "
+        "'WA1 Web', or its id. Repeatable.",
     )(command)
 
 
-def _app_option(attribute: str, *names: str, **details: Any) -> Callable[[_Command], _Command]:  # noqa: ANN401 - click's own
-    """An option whose value the app keeps, for whatever the command builds with it."""
-
-    def keep(ctx: click.Context, _param: click.Parameter, value: object) -> None:
-        setattr(ctx.ensure_object(App), attribute, value)
-
-    return click.option(*names, callback=keep, expose_value=False, **details)
-
-
 def wait(command: _Command) -> _Command:
-    """Add `--wait`, `--timeout` and `-q/--quiet`, which sets the app's."""
+    """Add `--wait`, `--timeout` and `-q/--quiet`."""
     for option in (
-        _app_option("quiet", "-q", "--quiet", is_flag=True, help="Show no progress while waiting."),
+        click.option(
+            "-q",
+            "--quiet",
+            is_flag=True,
+            help="Show no progress, and no summary where nothing failed.",
+        ),
         click.option(
             "--timeout",
             type=Duration(),
-            default="30m",
             metavar="TIME",
-            show_default=True,
-            help="How long to wait, as in 90, 90s, 10m or 1h.",
+            help="How long to wait, as in 90, 90s, 10m or 1h; by default 30 minutes, or a minute "
+            "for each server of the largest data centre if that is longer.",
         ),
         click.option("--wait", is_flag=True, help="Wait until every operation is done."),
     ):
@@ -98,16 +154,20 @@ def wait(command: _Command) -> _Command:
     return command
 
 
-output = _app_option(
-    "form",
+def check_timeout(timeout: float | None, *, waits: bool, otherwise: str = "Add --wait.") -> None:
+    """Refuse a time limit where nothing is waited for."""
+    if timeout is not None and not waits:
+        raise click.UsageError(f"--timeout needs something to wait for. {otherwise}")
+
+
+output = click.option(
     "-o",
     "--output",
+    "form",
     type=click.Choice(FORMS),
-    is_eager=True,
     help="The form of the result; by default a table on a terminal, tsv elsewhere.",
 )
-verbose = _app_option(
-    "verbose",
+verbose = click.option(
     "-v",
     "--verbose",
     is_flag=True,

@@ -13,13 +13,14 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NoReturn
 
-from clc_reset.sandbox.cloud import Answer, Cloud, Request
+from clc_reset.sandbox.cloud import Cloud, HTTPRequest, HTTPResponse
 
 LOOPBACK = "127.0.0.1"
 LARGEST_REQUEST = 16 * 2**20
 WORTH_COMPRESSING = 1024
 IDLE_SECONDS = 120
 PROCESS_POLL_SECONDS = 0.1
+HTTP_PORT = 80
 
 
 class Server(ThreadingHTTPServer):
@@ -51,14 +52,35 @@ class Server(ThreadingHTTPServer):
         """The ids of the cloud's servers."""
         return list(self._cloud.servers)
 
-    def answer(self, request: Request) -> Answer | None:
+    @property
+    def date(self) -> str:
+        """The cloud's time, as a `Date` header has it."""
+        return self._cloud.date
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The names by which a client may call it."""
+        return own_hosts(self.server_address[1])
+
+    def answer(self, request: HTTPRequest) -> HTTPResponse | None:
         """Let the cloud answer, one request at a time."""
         with self._turn:
             return self._cloud.handle(request)
 
-    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+    def refuse(self, status: int, message: str) -> HTTPResponse:
+        """Answer without the cloud having seen the request."""
+        return self._cloud.refusal(status, message)
+
+    def handle_error(self, *_connection: object) -> None:
         """Log what a connection died of; a client may go away in the middle."""
         self.log(f"connection lost: {sys.exception()!r}")
+
+
+def own_hosts(port: int) -> frozenset[str]:
+    """Return what a client writes as the host of a server on this port of loopback."""
+    names = {LOOPBACK, "localhost"}
+    without_port = names if port == HTTP_PORT else set()
+    return frozenset(f"{each}:{port}" for each in names) | without_port
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -74,18 +96,50 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
-        answer = self.server.answer(Request(self.command, self.path, headers, body))
+        hosts, target = self._addressed()
+        response = self._foreign(hosts) or self.server.answer(
+            HTTPRequest(self.command, target, headers, body)
+        )
         time.sleep(self.server.latency)
         milliseconds = (time.monotonic() - began) * 1000
-        outcome = f"{answer.status}" if answer else "(taken; the answer is lost)"
-        note = f" {answer.note}" if answer and answer.note else ""
+        outcome = f"{response.status}" if response else "(taken; the answer is lost)"
+        note = f" {response.note}" if response and response.note else ""
         self.server.log(f"{self.command} {self.path} {outcome} {milliseconds:.0f} ms{note}")
-        if answer is None:
+        if response is None:
             self.close_connection = True
             return
-        self._send(answer, compressed="gzip" in headers.get("accept-encoding", ""))
+        self._send(response, compressed="gzip" in headers.get("accept-encoding", ""))
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
+
+    def _addressed(self) -> tuple[list[str], str]:
+        """Return the hosts that the request names, and path and query.
+
+        A proxy may be sent the whole URL; some hand it on.
+        """
+        hosts = self.headers.get_all("Host", [])
+        scheme, separator, rest = self.path.partition("://")
+        if not separator or scheme.lower() != "http":
+            return hosts, self.path
+        authority, slash, path = rest.partition("/")
+        return [*hosts, authority], slash + path
+
+    def _foreign(self, hosts: Sequence[str]) -> HTTPResponse | None:
+        """Refuse a request that a web page may have made a browser send; None for all others.
+
+        A page can reach loopback by a name of its own that it binds anew, or send a form across
+        sites: so it could use the sandbox, or lock its user.
+        """
+        own = self.server.hosts
+        if not hosts or any(each.lower() not in own for each in hosts):
+            return self.server.refuse(421, f"This sandbox is {self.server.url}, and no other host.")
+        origin = self.headers.get("Origin")
+        site = self.headers.get("Sec-Fetch-Site", "none")
+        if site not in {"none", "same-origin"} or (
+            origin is not None and origin.lower() not in {f"http://{each}" for each in own}
+        ):
+            return self.server.refuse(403, "This sandbox takes no requests from other sites.")
+        return None
 
     def _body(self) -> bytes | None:
         """The request's body; None where it was refused."""
@@ -99,16 +153,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         return None
 
-    def _send(self, answer: Answer, *, compressed: bool) -> None:
-        headers, body = answer.headers, answer.body
+    def _send(self, response: HTTPResponse, *, compressed: bool) -> None:
+        headers, body = dict(response.headers), response.body
         if compressed and len(body) > WORTH_COMPRESSING:  # answers are often gzip-encoded
             body = gzip.compress(body, compresslevel=1)
             headers |= {"Content-Encoding": "gzip", "Content-Length": str(len(body))}
-        self.send_response(answer.status)
+        self.send_response_only(response.status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the cloud's time where none is given, for what http.server answers by itself."""
+        return self.server.date if timestamp is None else super().date_time_string(timestamp)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's
         """Log what http.server says of a request that is none."""

@@ -3,6 +3,8 @@
 Each command is a process of its own, run many times in turn with the others of its group; a ratio
 is one of medians. The floor of a start is Python with click; of a reset, a bare script with
 `httpx.post`; of a wait, its operations' own time, or requests x latency / 16.
+
+With --faults nothing is timed: see `faults`.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.bench import faults
 from tests.bench.measuring import interleaved, launcher
 from tests.bench.report import Line, as_json, floors, line, table
 from tests.bench.rows import groups
@@ -25,7 +28,9 @@ def main() -> int:
     skipped: list[str] = []
     with TemporaryDirectory() as folder, ExitStack() as stack:
         work = Path(folder)
-        _leave_nothing_of_this_machine_but_its_path(work)
+        _leave_nothing_of_this_machine_but_its_path(work, given.peers)
+        if given.faults:
+            return _faults(given, work)
         runs = stack.enter_context(launcher(work))
         for group in groups(stack, work):
             skipped += group.skipped
@@ -49,16 +54,37 @@ def main() -> int:
     return 1 if given.check and any(each.is_broken for each in lines) else 0
 
 
-def _leave_nothing_of_this_machine_but_its_path(home: Path) -> None:
-    kept = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+def _faults(given: argparse.Namespace, work: Path) -> int:
+    print("faults …", file=sys.stderr)
+    lines, skipped = faults.compare(dict(os.environ), work, given.only)
+    print(*faults.report(lines, skipped, markdown=given.markdown), sep="\n")
+    if given.json:
+        given.json.write_text(json.dumps(faults.as_json(lines, skipped), indent=1) + "\n")
+    return 1 if given.check and any(each.is_wrong for each in lines) else 0
+
+
+def _leave_nothing_of_this_machine_but_its_path(home: Path, peers: Path | None) -> None:
+    first = f"{peers.absolute()}{os.pathsep}" if peers else ""
+    kept = {"PATH": first + os.environ["PATH"], "LANG": "C.UTF-8"}
     os.environ.clear()
     os.environ.update(kept, HOME=str(home), XDG_RUNTIME_DIR=str(home))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument(
+        "--faults", action="store_true", help="count the resets that one command comes to instead"
+    )
+    parser.add_argument(
+        "--peers", type=Path, metavar="FOLDER", help="look for other people's commands there first"
+    )
     parser.add_argument("--rounds", type=int, help="how many times, instead of what is usual")
-    parser.add_argument("--only", default="", metavar="WORD", help="commands with this in them")
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="WORD",
+        help="commands with this in them (with --faults: as a word)",
+    )
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument(
@@ -67,7 +93,7 @@ def _arguments() -> argparse.Namespace:
         nargs="?",
         const=1.0,
         metavar="FACTOR",
-        help="end with 1 where a limit, times the factor, is broken",
+        help="end with 1 where a limit, times the factor, is broken, or clc errs at a fault",
     )
     return parser.parse_args()
 

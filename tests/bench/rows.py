@@ -2,11 +2,20 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clc_reset.journal import Journal
+from clc_reset.models import (
+    Operation,
+    OperationStatus,
+    ResetAnswer,
+    Sending,
+    ServerResult,
+    ServerState,
+)
 from tests.bench import surroundings
 from tests.bench.measuring import Command
 from tests.bench.peers import peers
@@ -19,6 +28,10 @@ OPERATIONS = 1_000
 LATENCY = 0.05
 DURATION = 2.0
 AT_A_TIME = 16
+FEWEST = 100
+MOST = 1_000_000
+A_RUN = 50_000
+"""Servers of one run in a full journal."""
 
 _BARE = """
 import sys, httpx
@@ -77,6 +90,7 @@ def groups(stack: ExitStack, work: Path) -> Iterator[Group]:
     env = dict(os.environ)
     yield _starting(env)
     yield _resetting(stack, work, env)
+    yield _remembering(stack, work, env)
     yield _waiting_for_two(stack, env)
     yield _waiting_for_many(stack, work, env)
 
@@ -107,7 +121,7 @@ def _resetting(stack: ExitStack, work: Path, env: dict[str, str]) -> Group:
         env,
         lines=1,
     )
-    piped = Command("clc reset A B", (CLC, "reset", *PAIR), with_token, lines=2)
+    piped = Command("clc reset A B", (CLC, "reset", *PAIR, "--again"), with_token, lines=2)
     screen = {**with_token, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
     table = Command(
         "clc reset A B, a table on a terminal", piped.argv, screen, on_terminal=True, lines=6
@@ -118,7 +132,7 @@ def _resetting(stack: ExitStack, work: Path, env: dict[str, str]) -> Group:
     )
     many = Command(
         f"clc reset - with {MANY:,} servers, TSV",
-        (CLC, "reset", "-"),
+        (CLC, "reset", "-", "--again"),
         with_token,
         stdin=_list(work, MANY),
         lines=MANY,
@@ -133,7 +147,7 @@ def _resetting(stack: ExitStack, work: Path, env: dict[str, str]) -> Group:
         [
             Row(piped, bare, 0.85),
             Row(table, piped, 1.3),
-            Row(kept, piped, 1.5),
+            Row(kept, piped, 1.6),
             Row(over_tls, piped, 1.3),
             Row(many, piped, 2.5, peak=64 * MIB),
         ],
@@ -146,13 +160,57 @@ def _resetting(stack: ExitStack, work: Path, env: dict[str, str]) -> Group:
     return found
 
 
+def _remembering(stack: ExitStack, work: Path, env: dict[str, str]) -> Group:
+    """The same commands with a million servers in the journal as with a hundred."""
+    url = stack.enter_context(surroundings.api())
+    few, many = (_journal(work / f"{number}", url, number) for number in (FEWEST, MOST))
+    tab = {"_CLC_COMPLETE": "bash_complete", "COMP_WORDS": "clc reset WA", "COMP_CWORD": "2"}
+    rows = []
+    for name, argv, more, lines in (
+        ("a Tab press behind clc reset", (CLC,), tab, 2),
+        ("clc history -n 1", (CLC, "history", "-n", "1"), {}, 1),
+        ("clc status", (CLC, "status"), {"CLC_TOKEN": jwt()}, 2),
+    ):
+        with_few, with_many = (
+            Command(
+                f"{name}, {number:,} servers in the journal",
+                argv,
+                {**env, **more, "CLC_BASE_URL": url, "XDG_STATE_HOME": folder},
+                lines=lines,
+            )
+            for number, folder in ((FEWEST, few), (MOST, many))
+        )
+        rows.append(Row(with_many, with_few, 1.2))
+    return Group("remember", 15, rows)
+
+
+def _journal(folder: Path, url: str, servers: int) -> str:
+    """A journal with so many servers; the latest reset, of two, is over."""
+    journal = Journal(str(folder / "clc-reset"), sys.exit)
+    for first in range(0, servers - 2, A_RUN):
+        names = [f"WA1ABCDN{each:06d}" for each in range(first, min(first + A_RUN, servers - 2))]
+        _record(journal, url, names)
+    _record(journal, url, PAIR)
+    return str(folder)
+
+
+def _record(journal: Journal, url: str, servers: Sequence[str]) -> None:
+    operation = Operation("wa1-1", "/v2/operations/abcd/status/wa1-1", "ABCD")
+    results = tuple(ServerResult(each, ServerState.QUEUED, operation) for each in servers)
+    begun = journal.begin(url, "ABCD", "demo", servers, unsettled_within=None)
+    assert not isinstance(begun, tuple)
+    begun.answered(ResetAnswer(Sending.SENT, results, tuple(servers)))
+    begun.heard(operation, OperationStatus("succeeded"))
+    begun.close()
+
+
 def _waiting_for_two(stack: ExitStack, env: dict[str, str]) -> Group:
     url = stack.enter_context(
         surroundings.api("--latency", str(LATENCY), "--duration", str(DURATION))
     )
     command = Command(
         f"clc reset A B --wait, operations of {DURATION:g} s at {LATENCY * 1000:g} ms",
-        (CLC, "reset", *PAIR, "--wait"),
+        (CLC, "reset", *PAIR, "--wait", "--again"),
         {**env, "CLC_BASE_URL": url, "CLC_TOKEN": jwt()},
         lines=2,
     )
@@ -169,11 +227,15 @@ def _waiting_for_many(stack: ExitStack, work: Path, env: dict[str, str]) -> Grou
     variables = {**env, "CLC_BASE_URL": url, "CLC_TOKEN": jwt()}
     stdin = _list(work, OPERATIONS)
     without = Command(
-        "clc reset - without --wait", (CLC, "reset", "-"), variables, stdin=stdin, lines=OPERATIONS
+        "clc reset - without --wait",
+        (CLC, "reset", "-", "--again"),
+        variables,
+        stdin=stdin,
+        lines=OPERATIONS,
     )
     command = Command(
         f"clc reset - --wait, {OPERATIONS:,} operations, a poll of each, at {LATENCY * 1000:g} ms",
-        (CLC, "reset", "-", "--wait"),
+        (CLC, "reset", "-", "--wait", "--again"),
         variables,
         stdin=stdin,
         lines=OPERATIONS,

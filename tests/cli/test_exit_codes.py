@@ -1,4 +1,5 @@
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -8,36 +9,72 @@ from clc_reset.errors import (
     ClcError,
     DeclinedError,
     Interrupted,
+    JournalError,
     KeyringError,
     OutputError,
     RefusedError,
     UnreachableError,
+    UnsettledError,
     UsageError,
 )
+from clc_reset.models import Sending
+from clc_reset.resets.outcome import Ending, Outcome, Verdict
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
         (UsageError("x"), 2),
+        (JournalError("x"), 2),
         (DeclinedError("x"), 1),
+        (UnsettledError("x"), 3),
         (AuthenticationError("x"), 4),
         (KeyringError("x"), 4),
         (UnreachableError("x"), 5),
         (RefusedError("x"), 5),
+        (OutputError("x"), 5),
+        (ClcError("x"), 5),
+        (ZeroDivisionError(), 5),
+        (BrokenPipeError(), 141),
         (Interrupted(signal.SIGHUP), 129),
         (Interrupted(signal.SIGTERM), 143),
         (KeyboardInterrupt(), 130),
     ],
 )
-@pytest.mark.parametrize("sent", [[], ["WA1ALIASWB01"]])
-def test_an_error_has_its_code_whatever_was_sent(
-    error: BaseException, code: int, sent: list[str]
+def test_an_error_before_anything_was_sent_has_its_code(
+    error: Exception | KeyboardInterrupt, code: int
 ) -> None:
-    assert exit_codes.of_error(error, sent=sent) == code
+    assert exit_codes.of_error(error) == code
 
 
-@pytest.mark.parametrize("error", [OutputError("x"), ClcError("x"), ZeroDivisionError()])
-def test_a_surprise_is_5_and_once_a_reset_was_sent_6(error: BaseException) -> None:
-    assert exit_codes.of_error(error, sent=[]) == 5
-    assert exit_codes.of_error(error, sent=["WA1ALIASWB01"]) == 6
+def test_status_never_says_that_it_is_safe_to_run_again() -> None:
+    assert exit_codes.of_error(ZeroDivisionError(), was_sent=True) == 6
+    assert exit_codes.of_error(AuthenticationError("x"), was_sent=True) == 4
+
+
+def test_every_verdict_has_a_number_and_an_interruption_its_signals() -> None:
+    verdicts = set(Verdict) - {Verdict.INTERRUPTED}
+    assert {each: exit_codes.of_verdict(each) for each in verdicts} == {
+        Verdict.DONE: 0,
+        Verdict.FAILED: 1,
+        Verdict.DECLINED: 1,
+        Verdict.USAGE: 2,
+        Verdict.UNSETTLED: 3,
+        Verdict.AUTHENTICATION: 4,
+        Verdict.NOT_SENT: 5,
+        Verdict.UNKNOWN: 6,
+        Verdict.RUNNING: 7,
+    }
+
+
+def test_an_outcome_has_its_verdicts_number_or_its_signals() -> None:
+    outcome = Outcome("ALIAS", (), Sending.SENT)
+    assert exit_codes.of_outcome(outcome) == 0
+    cut = replace(outcome, ending=Ending.INTERRUPTED, signum=signal.SIGTERM)
+    assert exit_codes.of_outcome(cut) == 143
+    assert exit_codes.of_outcome(replace(cut, signum=None)) == 130
+
+
+def test_the_table_has_each_code_once_in_order() -> None:
+    codes = [each.code for each in exit_codes.TABLE]
+    assert codes == sorted(set(codes)) == [*range(8), 129, 130, 141, 143]

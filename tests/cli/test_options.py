@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clc_reset.cli.options import Duration
+from clc_reset.cli.options import Duration, requested_form
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,7 @@ from clc_reset.cli.options import Duration
 )
 def test_a_duration_is_a_number_and_a_unit(text: str, seconds: float) -> None:
     assert Duration().convert(text, None, None) == seconds
+    assert Duration(signed=True).convert(f"-{text}", None, None) == -seconds
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1d", "s", "1 h", "inf", "nan", "1e9", "9" * 400])
@@ -31,3 +32,25 @@ def test_no_text_is_a_negative_or_endless_duration(text: str) -> None:
 
 def test_seconds_are_passed_on() -> None:
     assert Duration().convert(3.0, None, None) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("line", "form"),
+    [
+        ("", None),
+        ("reset A", None),
+        ("reset A -o json --nope", "json"),
+        ("reset A -ojson", "json"),
+        ("reset A -qo json", "json"),
+        ("reset A -qotsv", "tsv"),
+        ("reset A --output json", "json"),
+        ("reset A --output=table", "table"),
+        ("reset A -o tsv -o json", "json"),
+        ("reset A -o", None),
+        ("reset A -o yaml", None),
+        ("reset A -- -o json", None),
+        ("reset json -o-", None),
+    ],
+)
+def test_the_form_is_known_of_a_line_that_can_not_be_read(line: str, form: str | None) -> None:
+    assert requested_form(line.split()) == form

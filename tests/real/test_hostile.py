@@ -132,7 +132,7 @@ def clc(
 def test_a_reset_loses_no_server_and_says_nothing_was_sent_only_where_that_is_certain(
     answer: Answer, wait: list[str]
 ) -> None:
-    code, shown = clc(answer, "reset", A, B, *wait, "-o", "json", CLC_TOKEN=TOKEN)
+    code, shown = clc(answer, "reset", A, B, "--again", *wait, "-o", "json", CLC_TOKEN=TOKEN)
     assert code in {0, 1, 4, 5, 6, 7}
     if code in {4, 5} and "servers" not in shown:
         assert 400 <= answer.status < 500

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from clc_reset.cli.main import command
-from clc_reset.listing import Listing, save
-from tests.cli.test_completion import FILES, SHIPPED
+from clc_reset.journal import Journal
+from tests.cli.commands.test_completion import FILES, SHIPPED
 from tests.fakes import CLC, HANG, loopback, run_clc, wait_until
 from tests.real.screen import Screen, Screens
 
@@ -192,9 +192,20 @@ def test_tab_completes_the_name_of_a_group_with_a_blank_in_it(
     prompt: Prompt, tmp_path: Path
 ) -> None:
     url = "http://127.0.0.1:1"
-    save(str(tmp_path / "cache" / "clc-reset"), url, "ALIAS", Listing(["VA1 Hardware"], []))
-    prompt.start(XDG_CACHE_HOME=str(tmp_path / "cache"), CLC_BASE_URL=url)
-    prompt.press_tab("clc servers -g va", "clc servers -g VA1\\ Hardware")
+    journal = Journal(str(tmp_path / "clc-reset"), pytest.fail)
+    journal.keep_listing(url, "ALIAS", [("VA1", "VA1 Hardware"), ("VA1", 'VA1 "odd"')], [])
+    prompt.start(XDG_STATE_HOME=str(tmp_path), CLC_BASE_URL=url)
+    prompt.press_tab("clc servers -g va1\\ h", "clc servers -g VA1\\ Hardware")
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_tab_completes_within_quotes(prompt: Prompt, tmp_path: Path, quote: str) -> None:
+    url = "http://127.0.0.1:1"
+    journal = Journal(str(tmp_path / "clc-reset"), pytest.fail)
+    journal.keep_listing(url, "ALIAS", [("VA1", "VA1 Hardware"), ("VA1", "VA1 $x")], [])
+    prompt.start(XDG_STATE_HOME=str(tmp_path), CLC_BASE_URL=url)
+    whole = f"clc servers -g {quote}VA1 Hardware{quote}"
+    prompt.press_tab(f"clc servers -g {quote}VA1 H", whole)
 
 
 def test_tab_offers_nothing_where_there_is_nothing(prompt: Prompt) -> None:

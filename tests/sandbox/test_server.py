@@ -1,12 +1,14 @@
 import gzip
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection
 from pathlib import Path
 from random import Random
@@ -14,9 +16,8 @@ from typing import Self
 
 import pytest
 
-from clc_reset.sandbox.behaviour import Behaviour
-from clc_reset.sandbox.cloud import Cloud
-from clc_reset.sandbox.server import Server, wait_for_the_end_of
+from clc_reset.sandbox.cloud import Behaviour, Cloud
+from clc_reset.sandbox.server import Server, own_hosts, wait_for_the_end_of
 
 
 class Sandbox:
@@ -29,13 +30,17 @@ class Sandbox:
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-        self.connection = HTTPConnection(self.server.url.removeprefix("http://"), timeout=10)
+        self.connection = HTTPConnection(self.host, timeout=10)
         return self
 
     def __exit__(self, *_details: object) -> None:
         self.connection.close()
         self.server.shutdown()
         self.server.server_close()
+
+    @property
+    def host(self) -> str:
+        return self.server.url.removeprefix("http://")
 
     def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> "Heard":
         headers = {"Authorization": f"Bearer {self.cloud.token()}", **headers}
@@ -108,9 +113,9 @@ def test_a_lost_answer_is_a_closed_connection() -> None:
         token = sandbox.cloud.token()
         body = b'["WA1ALIASWB01"]'
         heard = sandbox.raw(
-            b"POST /v2/operations/ALIAS/servers/reset HTTP/1.1\r\n"
+            b"POST /v2/operations/ALIAS/servers/reset HTTP/1.1\r\nHost: %s\r\n"
             b"Authorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s"
-            % (token.encode(), len(body), body)
+            % (sandbox.host.encode(), token.encode(), len(body), body)
         )
         assert heard == b""
         assert sandbox.cloud.servers["WA1ALIASWB01"].resets == 1
@@ -157,6 +162,117 @@ def test_a_client_that_goes_away_is_one_line_in_the_log(sandbox: Sandbox) -> Non
     assert "connection lost: ConnectionResetError" in sandbox.log[0]
 
 
+def test_an_answer_has_one_date_and_that_is_the_clouds() -> None:
+    with Sandbox(Behaviour(clock_skew=-86400)) as sandbox:
+        for request in (
+            f"GET /v2/nothing HTTP/1.1\r\nHost: {sandbox.host}",
+            "GET /v2/nothing HTTP/1.1\r\nHost: evil.example",
+            "POST /v2/nothing HTTP/1.1\r\nContent-Length: x",
+        ):
+            heard = sandbox.raw(f"{request}\r\nConnection: close\r\n\r\n".encode()).decode()
+            (date,) = re.findall(r"(?m)^Date: (.*)\r$", heard)
+            behind = time.time() - parsedate_to_datetime(date).timestamp()
+            assert 86400 <= behind < 86460
+
+
+LOGIN = '{"username": "demo", "password": "wrong"}'
+OWN = ["127.0.0.1:{port}", "localhost:{port}", "LOCALHOST:{port}"]
+FOREIGN = [
+    "",
+    "evil.example",
+    "evil.example:{port}",
+    "127.0.0.1",
+    "127.0.0.1:1{port}",
+    "localhost.evil.example:{port}",
+    "127.0.0.1:{port}.evil.example",
+]
+
+
+def raw_get(sandbox: Sandbox, target: str, *hosts: str) -> int:
+    """Ask for something with these hosts, and return the status."""
+    port = sandbox.server.server_address[1]
+    lines = [f"GET {target.format(port=port)} HTTP/1.1"]
+    lines += [f"Host: {each.format(port=port)}" for each in hosts]
+    heard = sandbox.raw("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+    return int(heard.split()[1])
+
+
+@pytest.mark.parametrize("host", OWN)
+def test_it_answers_to_its_own_names(sandbox: Sandbox, host: str) -> None:
+    assert raw_get(sandbox, "/v2/datacenters/ALIAS", host) == 401
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+def test_it_is_no_other_host(sandbox: Sandbox, host: str) -> None:
+    assert raw_get(sandbox, "/v2/datacenters/ALIAS", host) == 421
+    assert sandbox.log[0].startswith("GET /v2/datacenters/ALIAS 421 ")
+
+
+@pytest.mark.parametrize("hosts", [[], ["127.0.0.1:{port}", "evil.example"]])
+def test_it_must_be_named_by_all_that_name_a_host(sandbox: Sandbox, hosts: list[str]) -> None:
+    assert raw_get(sandbox, "/v2/datacenters/ALIAS", *hosts) == 421
+
+
+def test_another_host_has_no_effect_and_is_told_why(sandbox: Sandbox) -> None:
+    heard = sandbox.ask(
+        "POST", "/v2/operations/ALIAS/servers/reset", '["WA1ALIASWB01"]', Host="evil.example"
+    )
+    assert heard.status == 421
+    assert sandbox.server.url in json.loads(heard.body)["message"]
+    assert sandbox.cloud.servers["WA1ALIASWB01"].resets == 0
+
+
+@pytest.mark.parametrize("host", OWN)
+def test_a_whole_url_may_be_asked_for(sandbox: Sandbox, host: str) -> None:
+    target = f"http://{host}/v2/datacenters/ALIAS?groupLinks=true"
+    assert raw_get(sandbox, target, "127.0.0.1:{port}") == 401
+    assert raw_get(sandbox, target.replace("http", "HTTP"), "127.0.0.1:{port}") == 401
+    assert raw_get(sandbox, target, "evil.example") == 421
+
+
+@pytest.mark.parametrize("host", [*FOREIGN, "demo@127.0.0.1:{port}", "[", "127.0.0.1:{port}?"])
+def test_a_whole_url_elsewhere_is_another_host(sandbox: Sandbox, host: str) -> None:
+    target = f"http://{host}/v2/datacenters/ALIAS"
+    assert raw_get(sandbox, target, "127.0.0.1:{port}") == 421
+
+
+def test_a_url_in_the_query_is_no_host(sandbox: Sandbox) -> None:
+    target = "/v2/datacenters/ALIAS?http://evil.example/"
+    assert raw_get(sandbox, target, "127.0.0.1:{port}") == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "http://localhost:1"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_another_site_can_not_lock_the_user(sandbox: Sandbox, headers: dict[str, str]) -> None:
+    for _ in range(3):
+        assert sandbox.ask("POST", "/v2/authentication/login", LOGIN, **headers).status == 403
+    right = LOGIN.replace("wrong", "demo")
+    assert sandbox.ask("POST", "/v2/authentication/login", right).status == 200
+
+
+@pytest.mark.parametrize("site", ["none", "same-origin"])
+def test_a_page_of_its_own_would_be_answered(sandbox: Sandbox, site: str) -> None:
+    for host in ("127.0.0.1", "localhost"):
+        origin = f"http://{host}:{sandbox.server.server_address[1]}"
+        headers = {"Origin": origin, "Sec-Fetch-Site": site}
+        assert sandbox.ask("GET", "/v2/datacenters/ALIAS", **headers).status == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:80", "localhost"])
+def test_on_the_port_of_http_its_name_is_enough(sandbox: Sandbox, host: str) -> None:
+    assert host not in sandbox.server.hosts
+    assert host in own_hosts(80)
+
+
 @pytest.mark.parametrize("reason", [OSError, None])
 def test_where_the_kernel_does_not_tell_the_process_is_looked_for(
     monkeypatch: pytest.MonkeyPatch, reason: type[OSError] | None
@@ -186,8 +302,7 @@ def test_where_the_kernel_does_not_tell_the_process_is_looked_for(
 BESIDE = """
 import os, sys, time
 from random import Random
-from clc_reset.sandbox.behaviour import Behaviour
-from clc_reset.sandbox.cloud import Cloud
+from clc_reset.sandbox.cloud import Behaviour, Cloud
 from clc_reset.sandbox.server import Server, serve_beside
 server = Server(Cloud(Behaviour(), time.time, Random()), port=0, latency=0, log=print)
 quiet, path, *command = sys.argv[1:]

@@ -1,0 +1,169 @@
+"""Makes the pictures of the README anew, from real runs on a terminal: `python -m tests.pictures`.
+
+Each is what `clc` leaves on a terminal of 80 columns that shows the sandbox, and is there in light
+and in dark. The SVG refers to nothing outside of it.
+"""
+
+import html
+import io
+import os
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.terminal_theme import TerminalTheme
+from rich.text import Text
+
+from tests.fakes import CLC, Terminal
+
+FOLDER = Path(__file__).parents[1] / ".github"
+COLUMNS = 80
+RESET = "clc reset WA1ALIASWB01 WA1ALIASWB02 VA1ALIASJOB01 VA1ALIASJOB03 --wait"
+LOST = "clc reset WA1ALIASWB01 WA1ALIASWB02 WA1ALIASDB01"
+STATUS = "clc status"
+
+
+class Look(NamedTuple):
+    """The colours of a terminal and of the frame around it."""
+
+    colours: TerminalTheme
+    muted: str
+
+
+LOOKS = {
+    "light": Look(
+        TerminalTheme(
+            (255, 255, 255),
+            (31, 35, 40),
+            [
+                (36, 41, 47),
+                (207, 34, 46),
+                (17, 99, 41),
+                (125, 78, 0),
+                (9, 105, 218),
+                (130, 80, 223),
+                (27, 124, 131),
+                (87, 96, 106),
+            ],
+        ),
+        "#59636e",
+    ),
+    "dark": Look(
+        TerminalTheme(
+            (13, 17, 23),
+            (230, 237, 243),
+            [
+                (139, 148, 158),
+                (255, 123, 114),
+                (63, 185, 80),
+                (210, 153, 34),
+                (88, 166, 255),
+                (188, 140, 255),
+                (57, 197, 207),
+                (177, 186, 196),
+            ],
+        ),
+        "#8b949e",
+    ),
+}
+"""Each colour can be read on its background."""
+
+SVG = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img"
+     xml:space="preserve">
+<title>TITLE</title>
+<style>
+text {{ font: 20px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }}
+.title {{ fill: MUTED; font-size: 16px; text-anchor: middle; }}
+{styles}
+</style>
+<defs>
+{lines}
+</defs>
+<rect width="{width}" height="{height}" fill="BACKGROUND" stroke="MUTED" stroke-width="2" rx="8"/>
+<text class="title" x="50%" y="27">TITLE</text>
+<g transform="translate({terminal_x}, {terminal_y})">
+{matrix}
+</g>
+</svg>
+"""
+"""What rich fills in, without the font of its own format, which comes from elsewhere."""
+
+
+class Shot(NamedTuple):
+    """A picture before it is drawn: what a terminal shows, and what that is."""
+
+    title: str
+    screen: str
+
+    def as_svg(self, look: Look) -> str:
+        """Let rich draw it."""
+        console = Console(
+            record=True, width=COLUMNS, file=io.StringIO(), color_system="standard", no_color=False
+        )
+        console.print(Text.from_ansi(self.screen), highlight=False)
+        background = "#{:02x}{:02x}{:02x}".format(*look.colours.background_color)
+        template = SVG.replace("TITLE", self.title).replace("MUTED", look.muted)
+        return console.export_svg(
+            theme=look.colours,
+            code_format=template.replace("BACKGROUND", background),
+            unique_id="clc",
+            font_aspect_ratio=0.602,  # that of Menlo and DejaVu Sans Mono
+        )
+
+
+def reset(home: Path, duration: str) -> Shot:
+    """A reset of servers in two data centres, one of which is refused."""
+    terminal = _sandbox(home, "--duration", duration, *RESET.split())
+    return Shot("clc reset", f"$ {RESET}\n{remains(terminal.end()[1])}")
+
+
+def status(home: Path, duration: str, pause: str) -> Shot:
+    """What is told of a reset whose answer was lost, when some of its servers have changed."""
+    script = (
+        f"{LOST} > {home}/lost 2>&1; sleep {pause}; {STATUS}; code=$?; echo '$ echo $?'; echo $code"
+    )
+    terminal = _sandbox(home, "--duration", duration, "--lose-answer", "sh", "-c", script)
+    return Shot("clc status, after a lost answer", f"$ {STATUS}\n{remains(terminal.end()[1])}")
+
+
+def _sandbox(home: Path, *words: str) -> Terminal:
+    path = f"{Path(CLC).parent}:{os.environ['PATH']}"
+    return Terminal("sandbox", *words, HOME=f"{home}", PATH=path, COLUMNS=f"{COLUMNS}")
+
+
+def remains(shown: str) -> str:
+    """What is on the screen in the end: rows were erased and written anew while it waited."""
+    lines, row = [""], 0
+    for part in re.split(r"(\n|\x1b\[2K|\x1b\[1A)", re.sub(r"\r|\x1b\[\?25[hl]", "", shown)):
+        if part == "\n":
+            row += 1
+            lines[row:] = lines[row:] or [""]
+        elif part == "\x1b[1A":
+            row -= 1
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        else:
+            lines[row] += part
+    return "\n".join(lines).rstrip()
+
+
+def words(svg: str) -> list[str]:
+    """What a picture says, whatever the time, the run's id, and how long it took."""
+    text = " ".join(html.unescape(each) for each in re.findall(r"<text[^>]*>([^<]*)<", svg))
+    text = " ".join(re.sub(r"[^\x20-\x7e]", " ", text).split())
+    times = r"\d{8}-\d{6}-[0-9a-f]{8}|\d{4}-\d\d-\d\d|\d\d:\d\d(:\d\d)?|\b\d+ s\b"
+    return re.sub(times, "TIME", text).split()
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as folder:
+        shots = {
+            "reset": reset(Path(folder), "5s"),
+            "status": status(Path(folder), "20s", "17"),
+        }
+    for name, shot in shots.items():
+        for tone, look in LOOKS.items():
+            (FOLDER / f"{name}-{tone}.svg").write_text(shot.as_svg(look))

@@ -1,0 +1,31 @@
+"""A signal at many lines of each command; at each of them with CLC_TEST_EVERY_LINE=1."""
+
+import os
+import random
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import loopback
+from tests.signals import SCRIPTS, Driver, check, driving
+from tests.test_signals import FIRST
+
+SAMPLES = 40
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[Driver]:
+    with loopback(b"") as server, driving(tmp_path, server) as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_signal_at_any_line_loses_nothing_and_tells_the_truth(driver: Driver, name: str) -> None:
+    lines: Sequence[int] = range(FIRST, driver.run(name).lines + 1)
+    if os.environ.get("CLC_TEST_EVERY_LINE") != "1":
+        lines = sorted(random.sample(lines, min(SAMPLES, len(lines))))
+    for number, line in enumerate(lines):
+        check(name, driver.run(name, line, SIGNALS[number % 3]))

@@ -1,0 +1,151 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clc_reset.errors import UsageError
+from clc_reset.models import Observation, ServerGroup
+from clc_reset.resets.groups import Groups, Member
+
+
+def group(
+    number: int, name: str, depth: int, *servers: str, datacenter: str = "WA1"
+) -> ServerGroup:
+    return ServerGroup(f"{number:032x}", name, datacenter, depth, servers)
+
+
+GROUPS = Groups(
+    "ALIAS",
+    [
+        group(10, "WA1 Hardware", 0),
+        group(11, "Shop", 1, "S1"),
+        group(12, "Web", 2, "W1", "W2"),
+        group(13, "Inner", 3, "I1"),
+        group(14, "Straße", 2, "W2", "D1"),
+        group(15, "Empty", 1),
+        group(16, "Last", 1, "L1"),
+        group(20, "VA1 Hardware", 0, datacenter="VA1"),
+        group(21, "web", 1, "V1", datacenter="VA1"),
+        group(22, "Hollow", 1, datacenter="VA1"),
+        group(23, "Inside", 2, "H1", datacenter="VA1"),
+    ],
+)
+
+
+def servers(*names: str) -> list[str]:
+    return [each.server for each in GROUPS.members_to_reset(names)]
+
+
+@pytest.mark.parametrize("name", ["Shop", "SHOP", " shop ", f"{11:032x}", f"{11:032X}"])
+def test_a_group_is_named_in_any_case_or_by_its_id_and_has_what_is_inside_it(name: str) -> None:
+    assert servers(name) == ["S1", "W1", "W2", "I1", "D1"]
+
+
+def test_a_root_has_all_of_its_data_centre_and_nothing_else() -> None:
+    assert servers("wa1 hardware") == ["S1", "W1", "W2", "I1", "D1", "L1"]
+    assert servers("VA1 Hardware") == ["V1", "H1"]
+
+
+def test_a_group_that_has_servers_only_further_inside_is_not_empty() -> None:
+    assert servers("Hollow") == ["H1"]
+
+
+def test_case_is_ignored_in_every_alphabet() -> None:
+    assert servers("STRASSE") == ["W2", "D1"]
+
+
+def test_groups_come_in_the_order_named_and_each_server_once() -> None:
+    assert servers("Last", "Straße", "Inner", "last", f"{12:032x}") == [
+        "L1",
+        "W2",
+        "D1",
+        "I1",
+        "W1",
+    ]
+
+
+def test_a_server_is_told_with_the_first_group_that_it_is_in() -> None:
+    assert GROUPS.members(["Shop"])[2] == Member("W2", "Web", "WA1")
+
+
+def test_without_a_name_all_servers_are_members() -> None:
+    assert len(GROUPS.members()) == 8
+
+
+def test_a_name_of_several_groups_is_an_error_that_tells_where_and_which() -> None:
+    with pytest.raises(UsageError) as raised:
+        servers("Last", "Web")
+    assert raised.value.message == (
+        f"Account ALIAS has 2 groups 'Web': {12:032x} (WA1, 3 servers), {21:032x} (VA1, 1 server)."
+    )
+    assert "Name the data centre, too, as in 'WA1 Web'" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("WA1 Web", ["W1", "W2", "I1"]), ("va1 web", ["V1"])]
+)
+def test_a_name_of_several_groups_may_be_said_with_its_data_centre(
+    name: str, expected: list[str]
+) -> None:
+    assert servers(name) == expected
+
+
+def test_a_group_whose_own_name_begins_as_a_data_centre_is_meant_first() -> None:
+    groups = Groups("ALIAS", [group(1, "Web", 0, "S1"), group(2, "WA1 Web", 0, "S2")])
+    assert [each.server for each in groups.members(["wa1 web"])] == ["S2"]
+
+
+def test_the_names_are_told_with_their_data_centres_each_once() -> None:
+    groups = Groups("ALIAS", [group(1, "Web", 0), group(2, "Web", 0), group(3, "DB", 0)])
+    assert groups.names == [("WA1", "Web"), ("WA1", "DB")]
+
+
+def test_a_near_miss_is_suggested() -> None:
+    with pytest.raises(UsageError, match=r"no group 'Shpo'\. Did you mean 'Shop'\?"):
+        servers("Shpo")
+    with pytest.raises(UsageError, match=r"no group 'Zebra'\.$"):
+        servers("Zebra")
+
+
+def test_what_the_api_told_of_a_server_goes_with_it() -> None:
+    shown = Observation("S1", status="active")
+    groups = Groups("ALIAS", [ServerGroup("1", "Web", "WA1", 0, ("S1", "S2"), (shown,))])
+    assert [each.shown for each in groups.members()] == [shown, None]
+
+
+def test_a_name_that_is_another_groups_id_fits_both() -> None:
+    groups = Groups("ALIAS", [group(1, "A", 0, "S1"), group(2, f"{1:032x}", 0, "S2")])
+    with pytest.raises(UsageError, match="has 2 groups"):
+        groups.members([f"{1:032x}"])
+
+
+def test_a_name_of_very_many_groups_tells_some_of_them() -> None:
+    groups = Groups("ALIAS", [group(number, "Web", 0) for number in range(1000)])
+    with pytest.raises(UsageError, match=r"has 1,000 groups 'web': .* and 990 more\.") as raised:
+        groups.members(["web"])
+    assert len(raised.value.message) < 700
+
+
+@pytest.mark.parametrize("name", ["Sho", "Shop/Web", "S1", "*"])
+def test_a_name_of_no_group_is_an_error_that_says_where_to_look(name: str) -> None:
+    with pytest.raises(UsageError, match="Account ALIAS has no group") as raised:
+        servers("Last", name)
+    assert "clc servers" in raised.value.hint
+
+
+def test_an_empty_group_is_an_error_beside_others_too() -> None:
+    with pytest.raises(UsageError, match="'empty' of account ALIAS holds no server"):
+        servers("Last", "empty")
+
+
+def test_an_empty_group_has_no_members() -> None:
+    assert GROUPS.members(["Empty"]) == []
+
+
+@given(st.lists(st.integers(0, 4), max_size=30))
+def test_a_group_holds_what_follows_at_a_greater_depth(depths: list[int]) -> None:
+    groups = Groups("ALIAS", [group(n, f"G{n}", d, f"S{n}") for n, d in enumerate(depths)])
+    for number, depth in enumerate(depths):
+        inside = depths[number + 1 :]
+        size = next((n for n, each in enumerate(inside) if each <= depth), len(inside))
+        found = [each.server for each in groups.members([f"G{number}"])]
+        assert found == [f"S{n}" for n in range(number, number + size + 1)]

@@ -1,0 +1,179 @@
+"""Sends a signal at a line of `clc`, and holds what came of it to what the API saw."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clc_reset.journal import Journal, Run
+from clc_reset.models import Sending
+from tests.fakes import Loopback, http, jwt, queued
+
+A, B = "WA1ALIASWB01", "WA1ALIASWB02"
+QUEUED = http(200, [queued(B, "wa1-1"), queued(A, "wa1-1")])
+RUNNING = http(200, {"status": "executing"})
+DONE = http(200, {"status": "succeeded"})
+LOGIN = http(200, {"userName": "demo", "accountAlias": "ABCD", "bearerToken": jwt()})
+
+SCRIPTS: dict[str, tuple[list[str], list[bytes]]] = {
+    "reset": (["reset", A, B], [QUEUED]),
+    "reset, in JSON": (["reset", A, B, "-o", "json"], [QUEUED]),
+    "reset --wait": (["reset", A, B, "--wait"], [QUEUED, RUNNING, DONE]),
+    "status --wait": (["status", "--wait"], [QUEUED, RUNNING, DONE]),
+    "login": (["login", "-u", "demo", "--password-stdin"], [LOGIN]),
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a run came to."""
+
+    code: int
+    lines: int
+    stdout: str
+    stderr: str
+    posts: int
+    signum: int
+    run: Run | None
+
+
+class Driver:
+    """Runs commands in forks of one process, against one server."""
+
+    def __init__(self, folder: Path, server: Loopback) -> None:
+        self._folder = folder
+        self._server = server
+        self._runs = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.zygote"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, name: str, at: int = 0, signum: int = signal.SIGINT) -> Ended:
+        """Run one of SCRIPTS, with a signal at the line of that number, or none."""
+        argv, script = SCRIPTS[name]
+        self._runs += 1
+        folder = self._folder / f"{self._runs}"
+        folder.mkdir()
+        if name == "status --wait":
+            self._ask(["reset", A, B], [QUEUED], folder, 0, signum)
+            script = script[1:]
+        before = self._server.posts
+        told = self._ask(argv, script, folder, at, signum)
+        posts = self._server.posts - before
+        if name == "status --wait":
+            posts = 1
+        runs = Journal(str(folder / "clc-reset"), lambda _warning: None).runs(1)
+        return Ended(
+            told["code"],
+            told["lines"],
+            (folder / "stdout").read_text(),
+            (folder / "stderr").read_text(),
+            posts,
+            signum,
+            runs[0] if runs else None,
+        )
+
+    def _ask(
+        self, argv: Sequence[str], script: Sequence[bytes], folder: Path, at: int, signum: int
+    ) -> dict[str, int]:
+        self._server.script[:] = script
+        env = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(folder),
+            "XDG_STATE_HOME": str(folder),
+            "CLC_BASE_URL": self._server.url,
+            "LANG": "C.UTF-8",
+        }
+        if argv[0] == "login":
+            env["PYTHON_KEYRING"] = "in memory"
+        else:
+            env["CLC_TOKEN"] = jwt()
+        asked = {
+            "argv": argv,
+            "env": env,
+            "folder": str(folder),
+            "at": at,
+            "signum": signum,
+            "stdin": "secret-of-demo\n",
+        }
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        told: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return told
+
+    def close(self) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.wait(20)
+        self._process.stdout.close()
+
+
+@contextmanager
+def driving(folder: Path, server: Loopback) -> Iterator[Driver]:
+    driver = Driver(folder, server)
+    try:
+        yield driver
+    finally:
+        driver.close()
+
+
+def check(name: str, ended: Ended) -> None:
+    """What the API saw, what was printed, what the journal says and the exit code agree."""
+    shown = ended.stdout + ended.stderr
+    assert "Traceback" not in shown, shown
+    assert "a defect of clc" not in shown, shown
+    assert "Exception ignored" not in shown, shown
+    assert "secret-of-demo" not in shown
+    assert ended.posts <= 1
+    if ended.code == -ended.signum:  # before there was a handler
+        assert (ended.posts, shown) == (name.startswith("status"), ""), ended
+        return
+    if name == "login":
+        assert ended.code in {0, 128 + ended.signum}, ended
+        return
+    states = _states(ended.stdout)
+    if ended.posts == 0:
+        assert ended.code == 128 + ended.signum, ended
+        assert states == {}, ended
+        assert ended.run is None or ended.run.waves[0].sending is Sending.NOT_SENT, ended
+        return
+    assert ended.run is not None, ended
+    known = {each: ended.run.results[each].state.value for each in (A, B)}
+    if name.startswith("status"):
+        # where it never came to ask, it may have said no more than that it was interrupted
+        assert states in ({}, dict.fromkeys((A, B), _final(states))), ended
+        assert ended.code in {0, 128 + ended.signum}, ended
+        return
+    assert set(states) == {A, B}, ended
+    if set(states.values()) == {"unknown"}:
+        assert ended.code in {6, 128 + ended.signum}, ended
+        assert set(known.values()) == {"unknown"}, ended
+    else:
+        assert set(known.values()) == {"queued"}, ended
+        assert set(states.values()) <= {"queued", "running", "succeeded"}, ended
+        assert ended.code in {0, 128 + ended.signum}, ended
+        if "--wait" in name and ended.code == 0:
+            assert set(states.values()) == {"succeeded"}, ended
+
+
+def _final(states: dict[str, str]) -> str:
+    return next(iter(states.values()), "")
+
+
+def _states(stdout: str) -> dict[str, str]:
+    if stdout.startswith("{"):
+        servers = json.loads(stdout).get("servers", [])
+        return {each["server"]: each["state"] for each in servers}
+    rows = (line.split("\t") for line in stdout.splitlines())
+    return {row[0]: row[1] for row in rows}

@@ -1,0 +1,105 @@
+"""Runs `clc` again and again in forks of one process, and sends it a signal at a line of its own.
+
+`python -m tests.zygote` reads a line of JSON a run and answers each with one: the exit code, and
+how many lines of the package the main thread has run, which is where a signal may come. A fork has
+all modules loaded, so that a run takes a few milliseconds.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import keyring
+
+import clc_reset.api.client
+import clc_reset.auth.keyring
+import clc_reset.cli.commands.login
+import clc_reset.cli.commands.reset
+import clc_reset.cli.commands.status
+import clc_reset.cli.report
+import clc_reset.resets.inquiry
+import clc_reset.resets.rolling
+import clc_reset.ui.live
+import clc_reset.ui.table
+from clc_reset.__main__ import main as run
+from tests import fakes
+
+PACKAGE = str(Path(clc_reset.cli.report.__file__).parents[1])
+
+
+class Counter:
+    """Counts the lines of the package that the main thread runs, and sends a signal at one."""
+
+    def __init__(self, at: int, signum: int) -> None:
+        self.lines = 0
+        self._at = at
+        self._signum = signum
+
+    def trace(self, frame: FrameType, event: str, _argument: object) -> Any:
+        if event == "call" and not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line":
+            self.lines += 1
+            if self.lines == self._at:
+                os.kill(os.getpid(), self._signum)
+        return self.trace
+
+
+def main() -> None:
+    for line in sys.stdin:
+        asked = json.loads(line)
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reader)
+            _run(writer, **asked)
+        os.close(writer)
+        with os.fdopen(reader) as told:
+            lines = int(told.read() or 0)
+        _, status = os.waitpid(child, 0)
+        answer = {"code": os.waitstatus_to_exitcode(status), "lines": lines}
+        print(json.dumps(answer), flush=True)
+
+
+def _run(
+    writer: int, argv: list[str], env: dict[str, str], folder: str, at: int, signum: int, stdin: str
+) -> None:
+    counter = Counter(at, signum)
+    try:
+        os.environ.clear()
+        os.environ.update(env)
+        for number, name in enumerate(("stdin", "stdout", "stderr")):
+            path = Path(folder, name)
+            if number == 0:
+                path.write_text(stdin)
+            flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            os.dup2(os.open(path, flags, 0o600), number)
+        if "PYTHON_KEYRING" in env:
+            keyring.set_keyring(fakes.MemoryKeyring())
+        sys.argv = ["clc", *argv]
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        threading.current_thread().name = "MainThread"
+        sys.settrace(counter.trace)
+        run()
+    except SystemExit as ended:
+        sys.settrace(None)
+        code = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:  # noqa: BLE001 - what the interpreter would print
+        sys.settrace(None)
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+        code = 99
+    os.write(writer, f"{counter.lines}".encode())
+    os.close(writer)
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
