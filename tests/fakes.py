@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,9 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def _converse(self, connection: socket.socket) -> None:
         with connection.makefile("rb") as file:
-            head = b"".join(iter(file.readline, b"\r\n"))
+            # a client may go away without a word
+            lines = takewhile(lambda line: line not in {b"", b"\r\n"}, iter(file.readline, None))
+            head = b"".join(lines)
             length = re.search(rb"(?im)^content-length: *([0-9]+)", head)
             self.server.requests.append(head + b"\r\n" + file.read(int(length[1]) if length else 0))
         script = self.server.script

@@ -137,6 +137,16 @@ def test_what_a_server_showed_is_in_tsv_to_the_second() -> None:
     )
 
 
+def test_a_group_known_only_by_its_id_is_cut_short_in_a_table() -> None:
+    seen = SEEN._replace(group="7ac2128807d841ae1abe3bc64b35bbdc")
+    screen = Screen("table")
+    screen.output.servers("ALIAS", [seen])
+    assert screen.drawn[0][1][0][1] == "WA1 7ac21288.."
+    screen = Screen("tsv")
+    screen.output.servers("ALIAS", [seen])
+    assert "7ac2128807d841ae1abe3bc64b35bbdc" in screen.out
+
+
 def test_what_a_server_showed_is_in_json_with_null_for_what_is_not_known() -> None:
     screen = Screen("json")
     screen.output.servers("ALIAS", [SEEN, UNSEEN], {"more": 1})

@@ -91,6 +91,8 @@ def command(
     for run in whole:
         output.note(requested(run.at, len(run.servers), run.account, run.id))
     if client is None or credential is None:
+        if denied is not None and not parts:  # nothing is known that could be shown
+            raise denied
         outcome = _not_asked(inquiry.unasked(parts, denied), unknown, denied)
     else:
         listener = ctx.listener(output, quiet=quiet or not wait, verbose=verbose)
