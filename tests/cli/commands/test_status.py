@@ -392,3 +392,12 @@ def test_a_base_url_that_can_not_be_used_is_a_usage_error_here_too(
 ) -> None:
     monkeypatch.setenv("CLC_BASE_URL", "http://api.ctl.io")
     assert clc("status").exit_code == 2
+
+
+def test_where_nothing_is_known_and_nobody_can_be_asked_it_only_says_why(
+    clc: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLC_TOKEN", jwt(days_left=-1))
+    result = clc("status", "wa1-1")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "The token from CLC_TOKEN expired on" in result.stderr
