@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 LARGEST_LIST = 16 * 2**20
 """In bytes."""
-LARGEST_SECRET = 64 * 1024
-"""In bytes."""
 SOME = 5
 """Malformed ids that the message names."""
 
@@ -157,8 +155,9 @@ def standard_input(stop: "Stop", what: str = "names", limit: int = LARGEST_LIST)
 
 def password(stop: "Stop") -> str:
     """The password in standard input, less the end of its line."""
-    given = standard_input(stop, "the password", LARGEST_SECRET)
-    given = given.removesuffix("\n").removesuffix("\r")
+    from clc_reset.auth.sources import LARGEST_SECRET, without_line_end
+
+    given = without_line_end(standard_input(stop, "the password", LARGEST_SECRET))
     if not given:
         raise UsageError("Standard input holds no password.", hint="Nothing was sent.")
     return given
