@@ -6,11 +6,15 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import TextIO
+from typing import BinaryIO, TextIO, cast
 
 from clc_reset.threads import Stop
 
 SERVER_VARIABLE = "CLC_SERVER"
+CREDENTIALS = {
+    *("CLC_TOKEN", "CLC_TOKEN_FILE", "CLC_USERNAME", "CLC_PASSWORD", "CLC_PASSWORD_FILE")
+}
+"""Variables that are kept from it; those that say where the API is are not."""
 EVERY = 5.0
 """Seconds from the end of one try to the next."""
 AT_A_TIME = 64
@@ -18,6 +22,8 @@ AT_A_TIME = 64
 LOOK_EVERY = 0.05
 """Seconds between two looks at whether a command has ended."""
 
+# the command begins once it is watched: with a line, which never comes from a process that is gone
+_START = 'read -r _ && exec /bin/sh -c "$0" sh < /dev/null'
 # ends the command's process group when this process is gone, however it went: the pipe's end tells
 _WATCH = 'read -r _; kill -s KILL -- "-$0" 2> /dev/null'
 
@@ -37,7 +43,7 @@ class ShellCheck:
         every: float = EVERY,
     ) -> None:
         self._command = command
-        self._environ = {k: v for k, v in environ.items() if not k.startswith("CLC_")}
+        self._environ = {k: v for k, v in environ.items() if k not in CREDENTIALS}
         self._stderr = stderr
         self._every = every
 
@@ -104,37 +110,40 @@ class _Run:
     """A command that is running, and the one that ends it if this process can't."""
 
     def __init__(self, command: str, environ: Mapping[str, str], output: int) -> None:
-        self._process = _shell(command, "sh", environ, subprocess.DEVNULL, output)
+        self._process = _shell(_START, command, environ, output)
         try:
             number, path = f"{self._process.pid}", {"PATH": os.defpath}
-            self._watch = _shell(_WATCH, number, path, subprocess.PIPE, subprocess.DEVNULL)
+            self._watch = _shell(_WATCH, number, path, subprocess.DEVNULL)
         except OSError:
             self._kill()
             raise
+        go = cast("BinaryIO", self._process.stdin)
+        with suppress(BrokenPipeError), go:  # somebody may have killed it
+            go.write(b"\n")
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
     def end(self) -> int:
         """End it, and all that it started; return its exit code."""
-        with self._watch:  # closes the pipe and waits
+        with self._watch:  # which closes the pipe and waits
             self._watch.kill()
         return self._kill()
 
     def _kill(self) -> int:
-        with suppress(ProcessLookupError, PermissionError):
+        with self._process, suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        return self._process.wait()
+        return self._process.returncode
 
 
 def _shell(
-    script: str, name: str, environ: Mapping[str, str], stdin: int, output: int
+    script: str, name: str, environ: Mapping[str, str], output: int
 ) -> subprocess.Popen[bytes]:
-    """Run a script in a process group of its own; `name` is its `$0`."""
+    """Run a script in a process group of its own, with a pipe to it; `name` is its `$0`."""
     return subprocess.Popen(  # noqa: S603 - the user's own command, which is asked for
         ["/bin/sh", "-c", script, name],
         env=environ,
-        stdin=stdin,
+        stdin=subprocess.PIPE,
         stdout=output,
         stderr=output,
         process_group=0,

@@ -105,11 +105,11 @@ def test_a_command_that_forks_children_leaves_none_behind(check: Checked, end: s
 
 
 def test_no_credential_is_in_its_environment(check: Checked) -> None:
-    environ = {"CLC_TOKEN": "secret", "CLC_PASSWORD": "secret", "CLC_ANYTHING": "x", "OTHER": "y"}
+    environ = {"CLC_TOKEN": "secret", "CLC_PASSWORD": "secret", "CLC_BASE_URL": "x", "OTHER": "y"}
     assert check('env > "$FOLDER/env"', environ=environ) == {"A"}
     variables = dict(line.split("=", 1) for line in check.written("env").splitlines())
-    assert {name for name in variables if name.startswith("CLC_")} == {"CLC_SERVER"}
-    assert variables["CLC_SERVER"] == "A"
+    assert {name for name in variables if name.startswith("CLC_")} == {"CLC_SERVER", "CLC_BASE_URL"}
+    assert (variables["CLC_SERVER"], variables["CLC_BASE_URL"]) == ("A", "x")
     assert variables["OTHER"] == "y"
     assert "secret" not in variables.values()
 
@@ -211,6 +211,16 @@ def test_where_none_can_be_had_it_is_an_error_and_nothing_is_left_running(
     with pytest.raises(OSError, match="temporarily unavailable"):
         check("sleep 60")
     assert all(each.returncode == -signal.SIGKILL for each in few.running)
+
+
+def test_a_command_that_nobody_could_end_is_not_begun(
+    check: Checked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were this process killed before its watch is there, it would go on."""
+    monkeypatch.setattr(subprocess, "Popen", FewProcesses(1))
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        check('echo x > "$FOLDER/ran"')
+    assert not (check.folder / "ran").exists()
 
 
 def test_there_is_a_limit_to_the_commands_at_a_time(check: Checked) -> None:
