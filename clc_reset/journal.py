@@ -75,22 +75,20 @@ CREATE TABLE wave (
 CREATE INDEX wave_by_run ON wave (run);
 
 CREATE TABLE operation (
-    number    INTEGER PRIMARY KEY,
     run       INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+    number    INTEGER NOT NULL, -- in the order of the answers
     id        TEXT NOT NULL COLLATE NOCASE,
     path      TEXT,
     account   TEXT,
-    status    TEXT -- the last one heard
-);
-CREATE INDEX operation_by_run ON operation (run);
+    status    TEXT, -- the last one heard
+    PRIMARY KEY (run, number)
+) WITHOUT ROWID;
 CREATE INDEX operation_by_id ON operation (id);
 
 CREATE TABLE server (
     run       INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
     place     INTEGER NOT NULL, -- in the order asked
     name      TEXT NOT NULL,
-    base_url  TEXT NOT NULL, -- as the account, the run's: for the index
-    account   TEXT NOT NULL,
     wave      INTEGER, -- NULL until it is about to be sent
     state     TEXT, -- as answered, like the next three
     operation INTEGER,
@@ -99,7 +97,7 @@ CREATE TABLE server (
     settled   INTEGER NOT NULL DEFAULT 0, -- known to be over, though its operation never told
     PRIMARY KEY (run, place)
 ) WITHOUT ROWID;
-CREATE INDEX server_by_name ON server (name, base_url, account, wave);
+CREATE INDEX server_by_name ON server (name, wave);
 
 CREATE TABLE listing (
     number    INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -115,11 +113,10 @@ CREATE TABLE listed (
 CREATE INDEX listed_by_name ON listed (listing, datacenter, name)
 """
 _NEW_RUN = "INSERT INTO run (id, at, base_url, account, user) VALUES (?, ?, ?, ?, ?)"
-_NEW_SERVER = """
-INSERT INTO server (run, place, name, base_url, account, wave) VALUES (?, ?, ?, ?, ?, ?)
-"""
+_NEW_SERVER = "INSERT INTO server (run, place, name, wave) VALUES (?, ?, ?, ?)"
 _NEW_WAVE = "INSERT INTO wave (run, at) VALUES (?, ?)"
-_NEW_OPERATION = "INSERT INTO operation (run, id, path, account) VALUES (?, ?, ?, ?)"
+_LAST_OPERATION = "SELECT coalesce(max(number), 0) FROM operation WHERE run = ?"
+_NEW_OPERATION = "INSERT INTO operation (run, number, id, path, account) VALUES (?, ?, ?, ?, ?)"
 _ANSWER = "UPDATE wave SET sending = ?, sent_at = ?, problem = ? WHERE number = ?"
 _ANSWER_OF_SERVER = """
 UPDATE server SET state = ?, operation = ?, message = ?, turn = ?
@@ -138,15 +135,16 @@ UPDATE server SET settled = 1 WHERE name = ? AND run = (SELECT number FROM run W
 _UNSETTLED = """
 SELECT run.id, wave.at, server.name, wave.sending, wave.sent_at, server.state,
     operation.id, operation.path, operation.account, operation.status, run.user
-FROM asked CROSS JOIN server ON server.name = asked.name AND server.base_url = :base_url
-    AND server.account = :account AND server.wave = (
-        SELECT number FROM server AS other JOIN wave ON number = wave
+FROM asked CROSS JOIN server ON server.name = asked.name AND server.wave = (
+        SELECT wave.number FROM server AS other
+        CROSS JOIN wave ON wave.number = other.wave CROSS JOIN run ON run.number = other.run
         WHERE name = asked.name AND base_url = :base_url AND account = :account
         AND other.run IS NOT :this_run AND sending IS NOT 'not sent'
-        AND coalesce(state, 'unknown') NOT IN ('failed', 'not sent') ORDER BY wave DESC LIMIT 1)
+        AND coalesce(state, 'unknown') NOT IN ('failed', 'not sent')
+        ORDER BY other.wave DESC LIMIT 1)
 JOIN wave ON wave.number = server.wave
 JOIN run ON run.number = server.run
-LEFT JOIN operation ON operation.number = server.operation
+LEFT JOIN operation ON operation.run = server.run AND operation.number = server.operation
 WHERE wave.at > :since AND NOT server.settled
     AND coalesce(lower(operation.status), '') NOT IN ('succeeded', 'failed')
 ORDER BY asked.place
@@ -165,7 +163,8 @@ _WAVES_OF = "SELECT number, at, sending, sent_at, problem FROM wave WHERE run = 
 _SERVERS_OF = """
 SELECT server.name, server.wave, server.state, server.message, server.turn,
     operation.status, operation.id, operation.path, operation.account
-FROM server LEFT JOIN operation ON operation.number = server.operation
+FROM server LEFT JOIN operation ON operation.run = server.run
+    AND operation.number = server.operation
 WHERE server.run = ? ORDER BY server.place
 """
 _RUNS_BY_ID = "SELECT number, id FROM run WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 3"
@@ -173,7 +172,8 @@ _LATEST = "SELECT max(number) FROM run WHERE base_url = ? AND account = ?"
 _LATEST_ANYWHERE = "SELECT max(number) FROM run WHERE base_url = ?"
 # an account that isn't known is NULL, and any will do
 _LATEST_OF = """
-SELECT max(run) FROM server WHERE base_url = ? AND account = coalesce(?, account) AND name = ?
+SELECT max(run.number) FROM server CROSS JOIN run ON run.number = server.run
+WHERE base_url = ? AND account = coalesce(?, account) AND name = ?
 """
 _LATEST_WITH_OPERATION = """
 SELECT max(run.number) FROM operation JOIN run ON run.number = operation.run
@@ -182,9 +182,10 @@ WHERE run.base_url = ? AND coalesce(upper(operation.account), run.account)
     AND operation.id = ?
 """
 _SENT_SINCE = """
-SELECT 1 FROM server JOIN wave ON wave.number = server.wave
-WHERE server.name = ? AND server.base_url = ? AND server.account = ?
-    AND server.run > (SELECT number FROM run WHERE id = ?)
+SELECT 1 FROM server CROSS JOIN wave ON wave.number = server.wave
+    CROSS JOIN run ON run.number = server.run
+WHERE server.name = ? AND run.base_url = ? AND run.account = ?
+    AND run.number > (SELECT number FROM run WHERE id = ?)
     AND wave.sending IS NOT 'not sent' AND server.state IS NOT 'failed' LIMIT 1
 """
 _RUNS = "SELECT number FROM run ORDER BY number DESC LIMIT ?"
@@ -525,13 +526,9 @@ class Journal:
             run = _insert(db, _NEW_RUN, entry.run, now, *where, user)
             number = _insert(db, _NEW_WAVE, run, now)
             in_wave = dict.fromkeys(wave, number)
-            db.executemany(
-                _NEW_SERVER,
-                (
-                    _row(run, place, name, *where, in_wave.get(name))
-                    for name, place in entry.places.items()
-                ),
-            )
+            places = entry.places.items()
+            rows = (_row(run, place, name, in_wave.get(name)) for name, place in places)
+            db.executemany(_NEW_SERVER, rows)
             _drop_old_runs(db, run, database.now(YOUNGEST_DROPPED), now)
             return ()
 
@@ -720,16 +717,27 @@ class Entry:
             sent_at = answer.sent_at and _iso(answer.sent_at)
             problem = answer.problem or (answer.error and answer.error.message)
             db.execute(_ANSWER, _row(answer.sending.value, sent_at, problem, wave))
-            operations = {
-                each: _insert(db, _NEW_OPERATION, run, *each)
-                for each in _distinct(each.operation for each in answer.results if each.operation)
-            }
-            turns = {name: turn for turn, name in enumerate(_upper(answer.turns))}
-            for name, state, operation, message in answer.results:
-                place = self.places.get(name or "")
-                number = operation and operations[operation]
-                values = (state.value, number, message, turns.get(name or ""), run, place, wave)
-                db.execute(_ANSWER_OF_SERVER, _row(*values))
+            (last,) = db.execute(_LAST_OPERATION, (run,)).fetchone()
+            number_of: dict[Operation | None, int | None] = {None: None}
+            for each in answer.results:
+                number_of.setdefault(each.operation, last + len(number_of))
+            rows = ((run, number, *map(_utf8, each)) for each, number in number_of.items() if each)
+            db.executemany(_NEW_OPERATION, rows)
+            turns = {name: turn for turn, name in enumerate(answer.turns)}
+            answers = (
+                (
+                    each.state.value,
+                    number_of[each.operation],
+                    _utf8(each.message),
+                    turns.get(name),
+                    run,
+                    self.places.get(name),
+                    wave,
+                )
+                for each in answer.results
+                if (name := each.server)
+            )
+            db.executemany(_ANSWER_OF_SERVER, answers)
 
         if self.places:
             self._database.write(work, _REST_LOST)
@@ -856,12 +864,13 @@ def _insert(db: sqlite3.Connection, statement: str, *values: object) -> int:
 
 def _row(*values: object) -> tuple[Any, ...]:
     """Values as SQLite takes them: a lone surrogate, which is no UTF-8, is escaped."""
-    return tuple(
-        each.encode(errors="backslashreplace").decode()
-        if isinstance(each, str) and not each.isascii()
-        else each
-        for each in values
-    )
+    return tuple(_utf8(each) if isinstance(each, str) else each for each in values)
+
+
+def _utf8(text: str | None) -> str | None:
+    if text is None or text.isascii():
+        return text
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _upper(names: Iterable[str]) -> list[str]:

@@ -127,8 +127,7 @@ class Observation(NamedTuple):
     problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ServerGroup:
+class ServerGroup(NamedTuple):
     """One group, and the servers in itself. Archives and templates are never among them.
 
     `servers` are ids in upper case. `datacenter` is in upper case: `WA1`. `depth` is 0 for a data
@@ -143,8 +142,7 @@ class ServerGroup:
     observations: tuple[Observation, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ResetAnswer:
+class ResetAnswer(NamedTuple):
     """What is known of one request that resets servers: a result a server, in the order asked.
 
     `turns` are the servers in the order of the answer, which is the order of their turns

@@ -130,7 +130,7 @@ def test_what_was_answered_and_heard_is_told_again(journal: Journal) -> None:
             ResetAnswer(
                 Sending.SENT,
                 (queued(A), refused(B), queued(C, nameless)),
-                (B.lower(), A.lower()),
+                (B, A),
                 problem="no more",
                 sent_at=left,
             )

@@ -8,10 +8,9 @@ takes `clean`, which makes the API's text fit to be shown and kept: here it beco
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from clc_reset.errors import RefusedError
 from clc_reset.identifiers import is_server_id
@@ -79,7 +78,7 @@ def reconcile(
     ways is unknown too: the API contradicts itself. `resolve` makes a status link's href the path
     to ask for, None where it leads elsewhere.
     """
-    reader = _Links(resolve, clean)
+    reader = _Links(resolve, clean, {}, re.compile(_STATUS_PATH))
     found: dict[str, ServerResult] = {}
     unasked: dict[str, None] = {}
     asked = set(servers)
@@ -105,7 +104,8 @@ def reconcile(
 
 
 def _server_result(server: str, entity: Mapping[str, object], links: "_Links") -> ServerResult:
-    message = links.clean(text(entity.get("errorMessage"))) or None
+    reason = text(entity.get("errorMessage"))
+    message = (reason and links.clean(reason)) or None
     operation = links.operation(entity.get("links"))
     match entity.get("isQueued"):
         case True:
@@ -139,13 +139,13 @@ def _merged(first: ServerResult, second: ServerResult) -> ServerResult:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Links:
+class _Links(NamedTuple):
     """Reads the status links of one answer, each operation in one spelling."""
 
     resolve: Callable[[str], str | None]
     clean: Clean
-    known: dict[tuple[str, str], Operation] = field(default_factory=dict)
+    known: dict[tuple[str, str], Operation]
+    documented: re.Pattern[str]
 
     def operation(self, links: object) -> Operation | None:
         """The link whose rel is "status"; missing, null and empty links are alike."""
@@ -162,7 +162,7 @@ class _Links:
         path = self.resolve(href)
         if path is None or self.clean(path) != path:  # a secret in it would be asked for and kept
             return Operation(status_id, None)
-        documented = re.fullmatch(_STATUS_PATH, path)
+        documented = self.documented.fullmatch(path)
         if documented is None:
             return Operation(status_id, path)
         account = documented[1].upper()

@@ -14,12 +14,12 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
 from threading import Lock
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 from urllib.request import getproxies, proxy_bypass
 
@@ -59,8 +59,7 @@ _BEFORE_THE_REQUEST = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """One request as `-v` tells of it: no header, no body, so no secret."""
 
     method: str
@@ -69,8 +68,7 @@ class Exchange:
     milliseconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An answer, complete; the body is unpacked.
 
     `date` is the API's clock (UTC), `seconds` how long after the request had left it came, and
@@ -84,8 +82,7 @@ class Answer:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
+class NoAnswer(NamedTuple):
     """Why there is no answer, and whether it is certain that the request never left."""
 
     reason: str
@@ -235,6 +232,8 @@ class Transport:
         self._connect_seconds = connect_seconds
         self._tick_seconds = tick_seconds
         self._is_closed = False
+        # most operations are asked for again, and to read a URL is a tenth of a poll
+        self._url = lru_cache(maxsize=1024)(lambda path: httpx.URL(origin + path))
         self._targets: dict[str, str | None] = {}
         self._headers = httpx.Headers(
             {
@@ -335,7 +334,7 @@ class Transport:
                     return self._answer(request, sent, send, departure)
             except Exception as error:  # whatever it was, it may be out there
                 outcome = self._no_answer(request, error)
-                return replace(outcome, never_left=outcome.never_left or departure.never_left())
+                return outcome._replace(never_left=outcome.never_left or departure.never_left())
 
         def tell(_seconds: float) -> None:
             if tick is not None and departure.left_at is not None:
@@ -404,7 +403,7 @@ class Transport:
             content = json.dumps(request.content).encode()  # not `json=`: ASCII carries anything
         return httpx.Request(
             request.method,
-            self.origin + request.path,
+            self._url(request.path),
             headers=sent_headers,
             content=content,
             extensions={

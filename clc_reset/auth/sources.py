@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clc_reset.errors import WITHOUT_A_KEYRING, AuthenticationError, UsageError
 from clc_reset.identifiers import is_account_alias
@@ -37,8 +37,7 @@ _RENEWALS = {
 }
 
 
-@dataclass(frozen=True)
-class Sources:
+class Sources(NamedTuple):
     """Where a credential for `origin` may come from.
 
     `keyring` opens the OS keyring, given so many seconds, or what is usual. `log_in` exchanges user

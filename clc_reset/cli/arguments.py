@@ -105,7 +105,8 @@ def _check(
 
 def _may_be_server(text: str) -> bool:
     """Whether it can be a server's id, and isn't one of those that `clc` prints beside them."""
-    return is_server_id(text) and not (looks_like_operation_id(text) or looks_like_run(text))
+    is_another = "-" in text and (looks_like_operation_id(text) or looks_like_run(text))
+    return is_server_id(text) and not is_another
 
 
 def _reason(malformed: str, command: str) -> str:

@@ -133,7 +133,7 @@ class Context:
         if quiet:
             return Quiet()
         stream = sys.stderr
-        if can_redraw(stream) and os.environ.get("ACCESSIBLE", "") in {"", "0"}:
+        if can_redraw(stream):
             from clc_reset.ui.live import Live
 
             live = Live(stream, output.note, verbose=verbose, tells_refusals=tells_refusals)

@@ -116,7 +116,7 @@ def _how_it_goes_on(output: Output, known: Outcome, usual_account: str | None) -
     from clc_reset.resets.outcome import how_to_follow, in_the_cloud
     from clc_reset.ui.output import is_terminal
 
-    if known.pending and not known.waited and is_terminal(sys.stderr):
+    if not known.waited and is_terminal(sys.stderr) and known.pending:
         follow = how_to_follow(known, usual_account)
         output.note(f"{in_the_cloud(known.pending)}\n{follow}")
 

@@ -9,10 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, cast
 
 from clc_reset.errors import (
     AuthenticationError,
@@ -117,6 +116,7 @@ class Fence:
                 self._say(error)
                 return None
 
+        self.__dict__[name] = call  # this isn't asked for it again
         return call
 
     def _say(self, error: Exception) -> None:
@@ -130,8 +130,7 @@ def fenced(behind: _T, name: str, note: Callable[[str], None]) -> _T:
     return cast("_T", Fence(behind, name, note))
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
+class Tools(NamedTuple):
     """What a reset needs and doesn't make itself.
 
     `clock` counts seconds, `now` is this machine's time in UTC, `jitter` gives numbers from 0 to 1,
@@ -144,7 +143,7 @@ class Tools:
     note: Callable[[str], None]
     stop: Stop
     clock: Callable[[], float] = time.monotonic
-    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    now: Callable[[], datetime] = partial(datetime.now, UTC)
     jitter: Callable[[], float] = random.random
     pool: evidence.MakePool = Pool
 
@@ -155,16 +154,14 @@ class Tools:
             with suppress(Exception):  # nobody is left to tell
                 self.note(text)
 
-        return replace(
-            self,
+        return self._replace(
             journal=fenced(self.journal, JOURNAL, note),
             listener=fenced(self.listener, "the display", note),
             note=note,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """What is asked for: servers in upper case, each once, and how far to follow them.
 
     `limit` is in seconds, None for what is usual; `looks` lets servers be looked at while their
@@ -245,19 +242,19 @@ def admitted(
         tools.listener.close()
         if entry is not None:
             entry.close()
-    return replace(outcome, seconds=tools.clock() - began)
+    return outcome._replace(seconds=tools.clock() - began)
 
 
 def unsent(order: Order, raised: BaseException) -> Outcome:
     """Nothing was sent, and why."""
     answer = ResetAnswer.not_sent(order.servers)
     if isinstance(raised, Interrupted):
-        answer = replace(answer, signum=raised.signum)
+        answer = answer._replace(signum=raised.signum)
     elif isinstance(raised, ClcError):
-        answer = replace(answer, error=raised)
+        answer = answer._replace(error=raised)
     else:
         surprise = f"{describe(raised)} (a defect of clc)."
-        return replace(_of_answer(order, answer), ending=Ending.SURPRISE, surprise=surprise)
+        return _of_answer(order, answer)._replace(ending=Ending.SURPRISE, surprise=surprise)
     return _of_answer(order, answer)
 
 
@@ -270,7 +267,7 @@ def send(order: Order, servers: Sequence[str], entry: Entry | None, tools: Tools
     tools.listener.answered(answer.results)
     # where it couldn't be recorded, the operations have to be named to follow them
     run = None if entry is None or not tools.journal.is_on else entry.run
-    outcome = replace(_of_answer(order, answer), run=run)
+    outcome = _of_answer(order, answer)._replace(run=run)
     if not order.wait or answer.sending is Sending.NOT_SENT or outcome.signum is not None:
         return outcome
 
@@ -327,8 +324,7 @@ class Heard(Protocol):
         """Write what was heard."""
 
 
-@dataclass(frozen=True, slots=True)
-class Following:
+class Following(NamedTuple):
     """How to follow an outcome's operations.
 
     `turns` are the servers in the order of the answer. `sent` tells what is known of the sending
@@ -350,7 +346,7 @@ def follow(outcome: Outcome, tools: Tools, how: Following) -> Outcome:
     Returns the outcome as far as it is known, whatever happens.
     """
     results = tuple(map(followable, outcome.results))
-    outcome = replace(outcome, results=results, limit=how.limit)
+    outcome = outcome._replace(results=results, limit=how.limit)
     waited = polling.Waited()
     requests = _Requests(tools, how)
     try:
@@ -358,26 +354,26 @@ def follow(outcome: Outcome, tools: Tools, how: Following) -> Outcome:
         outcome = _ended(outcome, waited, once=how.once)
     except Exception as error:  # what is known is told
         surprise = f"{describe(error)} (a defect of clc)."
-        outcome = replace(outcome, ending=Ending.SURPRISE, surprise=surprise)
+        outcome = outcome._replace(ending=Ending.SURPRISE, surprise=surprise)
     finally:
         requests.close()
-    outcome = replace(outcome, results=settled(results, waited.statuses, waited.no_news))
+    outcome = outcome._replace(results=settled(results, waited.statuses, waited.no_news))
     return _looked_at(outcome, tools, how, waited)
 
 
 def _ended(outcome: Outcome, waited: polling.Waited, *, once: bool) -> Outcome:
     if waited.signum is not None:
-        return replace(outcome, ending=Ending.INTERRUPTED, signum=waited.signum)
+        return outcome._replace(ending=Ending.INTERRUPTED, signum=waited.signum)
     if waited.error is not None:
-        return replace(outcome, ending=Ending.ERROR, error=waited.error)
+        return outcome._replace(ending=Ending.ERROR, error=waited.error)
     silences = list(waited.no_news.values())
     if once and silences and not waited.statuses and all(each.unreachable for each in silences):
         error = UnreachableError(
             f"The API was not reached: {silences[0].reason}.",
             hint="Check the network, the proxy settings and CLC_BASE_URL.",
         )
-        return replace(outcome, ending=Ending.ERROR, error=error)
-    return replace(outcome, ending=Ending.TIME_LIMIT) if waited.timed_out else outcome
+        return outcome._replace(ending=Ending.ERROR, error=error)
+    return outcome._replace(ending=Ending.TIME_LIMIT) if waited.timed_out else outcome
 
 
 def _wait(
@@ -433,7 +429,7 @@ def _looked_at(outcome: Outcome, tools: Tools, how: Following, waited: polling.W
     except Exception as error:  # a look changes nothing
         tools.note(f"The servers can't be looked at: {describe(error)}.")
         return outcome
-    return replace(outcome, results=results, observations=seen)
+    return outcome._replace(results=results, observations=seen)
 
 
 def _look(tools: Tools, how: Following, server: str) -> Observation:

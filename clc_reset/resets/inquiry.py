@@ -1,7 +1,6 @@
 """What has become of an earlier reset: what the journal knows, and what its operations say now."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple, Self, cast
 
 from clc_reset.errors import ClcError, UnreachableError
@@ -124,8 +123,8 @@ def ask(
     outcome = _known(parts, {each: status for each, status in statuses.items() if status.is_final})
     if operations:
         named = tuple(ServerResult(None, ServerState.QUEUED, each) for each in operations)
-        outcome = replace(
-            outcome, account=account, results=(*outcome.results, *named), sending=Sending.SENT
+        outcome = outcome._replace(
+            account=account, results=(*outcome.results, *named), sending=Sending.SENT
         )
     servers = {server: part for part in parts for server in part.servers}
     wave_of = {server: wave for part in parts for server, wave in part.waves.items()}
@@ -151,9 +150,9 @@ def ask(
         tools.listener.close()
         record.close()
     if not wait and asked.ending is Ending.TIME_LIMIT:  # asked once, time can't run out
-        asked = replace(asked, ending=Ending.COMPLETE)
+        asked = asked._replace(ending=Ending.COMPLETE)
     results = (_as_last_heard(each, statuses, asked) for each in asked.results)
-    return replace(asked, results=tuple(results), is_latest=_is_latest(parts, tools))
+    return asked._replace(results=tuple(results), is_latest=_is_latest(parts, tools))
 
 
 def _is_latest(parts: Sequence[Part], tools: Tools) -> bool:
@@ -173,10 +172,10 @@ def unasked(parts: Sequence[Part], error: ClcError | None) -> Outcome:
     statuses = {op: status for part in parts for op, status in part.run.statuses.items()}
     outcome = _known(parts, {each: status for each, status in statuses.items() if status.is_final})
     results = (_as_last_heard(followable(each), statuses, outcome) for each in outcome.results)
-    outcome = replace(outcome, results=tuple(results))
+    outcome = outcome._replace(results=tuple(results))
     states = {each.state for each in outcome.results}
     if error is not None and states & (PENDING | {ServerState.UNKNOWN}):
-        return replace(outcome, ending=Ending.ERROR, error=error)
+        return outcome._replace(ending=Ending.ERROR, error=error)
     return outcome
 
 

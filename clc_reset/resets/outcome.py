@@ -6,7 +6,6 @@ how the value looks; neither adds to it.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
@@ -91,8 +90,7 @@ def verdict_of(error: Exception) -> Verdict:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What is known of a reset, or of operations that were asked for by their ids.
 
     `results` are in the order asked, one a server. `waited` tells that their operations were to be
@@ -117,7 +115,7 @@ class Outcome:
     is_latest: bool = True
     limit: float | None = None
     seconds: float | None = None
-    observations: Mapping[str, Observation] = field(default_factory=lambda: MappingProxyType({}))
+    observations: Mapping[str, Observation] = MappingProxyType({})
 
     @classmethod
     def interrupted(cls, signum: int) -> Self:
@@ -269,33 +267,37 @@ def remarks(outcome: Outcome, usual_account: str | None) -> Iterator[Remark]:
 
     `usual_account` is the alias that a command without `-a` acts in.
     """
-    follow = how_to_follow(outcome, usual_account)
-    continues = in_the_cloud(outcome.pending)
     unknown = [each for each in outcome.results if each.state is ServerState.UNKNOWN]
-    match outcome.ending:
-        case Ending.INTERRUPTED if outcome.sending is Sending.NOT_SENT:
-            yield Remark(INTERRUPTED, "Interrupted. No server was reset.")
-        case Ending.INTERRUPTED if outcome.problem and unknown:
-            yield _unknown(outcome, INTERRUPTED)
-            unknown = []
-        case Ending.INTERRUPTED:
-            yield Remark(INTERRUPTED, f"Interrupted. {continues}", follow)
-        case Ending.TIME_LIMIT if outcome.limit is not None:
-            passed = f"The time limit of {show_seconds(outcome.limit)} has passed."
-            yield Remark(TIME_LIMIT, f"{passed} {continues}", follow)
-        case Ending.ERROR if outcome.error is not None:
-            yield _error(outcome.error, outcome, continues, follow)
-        case Ending.SURPRISE:
-            sent = "No server was reset." if outcome.sending is Sending.NOT_SENT else continues
-            yield Remark(INTERNAL, f"{outcome.surprise} {sent}", follow)
+    kind = OUTCOME_UNKNOWN
+    if outcome.ending is Ending.INTERRUPTED and outcome.problem and unknown:
+        kind = INTERRUPTED  # it cut short the wait for the answer: one remark for both
+    elif outcome.ending not in {Ending.COMPLETE, Ending.STOPPED}:
+        yield _cut_short(outcome, usual_account)
     if any(each.server for each in unknown):
-        yield _unknown(outcome, OUTCOME_UNKNOWN)
+        yield _unknown(outcome, kind)
     nameless = [each.operation.id for each in unknown if each.operation and not each.server]
     if nameless:
         yield _without_status(nameless)
     left = outcome.servers(ServerState.NOT_SENT)
     if left and outcome.has_result:
         yield _stopped(outcome, left)
+
+
+def _cut_short(outcome: Outcome, usual_account: str | None) -> Remark:
+    follow = how_to_follow(outcome, usual_account)
+    continues = in_the_cloud(outcome.pending)
+    if outcome.sending is Sending.NOT_SENT:
+        follow, continues = None, "No server was reset."
+    match outcome.ending:
+        case Ending.INTERRUPTED:
+            return Remark(INTERRUPTED, f"Interrupted. {continues}", follow)
+        case Ending.TIME_LIMIT:
+            passed = f"The time limit of {show_seconds(outcome.limit or 0)} has passed."
+            return Remark(TIME_LIMIT, f"{passed} {continues}", follow)
+        case Ending.ERROR if outcome.error is not None:
+            return _error(outcome.error, outcome, continues, follow)
+        case _:
+            return Remark(INTERNAL, f"{outcome.surprise} {continues}", follow)
 
 
 def _error(error: ClcError, outcome: Outcome, continues: str, follow: str | None) -> Remark:

@@ -6,8 +6,7 @@ over, and any signal end it; what wasn't reached is not sent, and can be sent la
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from clc_reset.errors import AuthenticationError, ClcError, Interrupted
 from clc_reset.journal import Entry
@@ -41,8 +40,7 @@ class Check(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How to roll: `at_a_time` servers, `pause` seconds between waves, the check and its seconds.
 
     It goes on as long as no more than `max_failures` servers have failed.
@@ -58,7 +56,7 @@ class Plan:
 def reset(order: Order, plan: Plan, tools: Tools, confirm: Confirm | None = None) -> Outcome:
     """Reset servers wave by wave, in the order given. Whatever happens is in the outcome."""
     tools = tools.fenced()
-    order = replace(order, wait=True)
+    order = order._replace(wait=True)
     gate = guarded(order, tools, confirm)
     waves = [
         order.servers[first : first + plan.at_a_time]
@@ -99,7 +97,7 @@ def _roll(
             tools.listener.wave(number, len(waves), servers)
             outcome = send(order, servers, entry, tools)
             if done and outcome.sending is Sending.NOT_SENT and outcome.error is not None:
-                outcome = replace(outcome, error=_later(outcome.error, number, len(waves)))
+                outcome = outcome._replace(error=_later(outcome.error, number, len(waves)))
             done.append(outcome)
             if _is_over(outcome):
                 break
@@ -169,7 +167,7 @@ def _judged(
         each._replace(state=state, message=message) if each.server in servers else each
         for each in outcome.results
     )
-    return replace(outcome, results=tuple(results))
+    return outcome._replace(results=tuple(results))
 
 
 def _whole(order: Order, done: Sequence[Outcome], last: Outcome) -> Outcome:
@@ -187,8 +185,7 @@ def _whole(order: Order, done: Sequence[Outcome], last: Outcome) -> Outcome:
     surest = (Sending.MAYBE_SENT, Sending.SENT, Sending.NOT_SENT)
     is_short = any(each.state is ServerState.NOT_SENT for each in results)
     stopped = last.ending is Ending.COMPLETE and is_short
-    return replace(
-        last,
+    return last._replace(
         results=results,
         sending=next((each for each in surest if each in certain), Sending.NOT_SENT),
         ending=Ending.STOPPED if stopped else last.ending,

@@ -10,7 +10,7 @@ import os
 import re
 import select
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, TextIO
@@ -19,7 +19,7 @@ from clc_reset.errors import INTERRUPTED, TIME_LIMIT, DeclinedError
 from clc_reset.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Iterable
     from datetime import datetime
 
     from clc_reset.models import Observation, ServerResult
@@ -131,6 +131,7 @@ class Output:
         self._stderr = stderr
         self._form = form
         self._draw = draw
+        self._on_terminal = is_terminal(stderr)
         self._say: Callable[[str], None] | None = None
         self._has_result = False
 
@@ -224,19 +225,10 @@ class Output:
         On a terminal long lines are broken between words.
         """
         lines = [printable(line) for line in text.splitlines()]
-        if is_terminal(self._stderr):
+        if self._on_terminal:
             width = size_of(self._stderr).columns
             lines = [part for line in lines for part in break_line(line, width)]
         self._tell("\n".join(lines))
-
-    @contextmanager
-    def above(self, say: Callable[[str], None]) -> Generator[None]:
-        """Let a live display say what is to be said meanwhile, above itself."""
-        self._say = say
-        try:
-            yield
-        finally:
-            self._say = None
 
     def speak_through(self, say: Callable[[str], None]) -> None:
         """Let a live display say what is to be said from now on, above itself."""
@@ -255,11 +247,6 @@ class Output:
         self.note(f"{first}\n{hint}" if hint else first)
         if self._form == "json" and not self._has_result:
             self._print(_json({"error": problem(kind, message, exit_code)}), None)
-
-    def flush(self) -> None:
-        """Write what is left, here rather than at Python's end, which would change the code."""
-        flush(self._stdout)
-        flush(self._stderr)
 
     def _print(self, text: str, otherwise: Callable[[], str] | None) -> Delivery:
         delivery = Delivery.ELSEWHERE
@@ -321,15 +308,6 @@ def write_whole(stream: TextIO, text: str) -> None:
             select.select([], [raw], [])
         else:
             left = left[written:]
-
-
-def flush(stream: TextIO | None) -> None:
-    """Write what is left in a stream's buffer, or lose it."""
-    if stream is not None:
-        try:
-            write_whole(stream, "")
-        except (OSError, ValueError):
-            let_go_of(stream)
 
 
 def let_go_of(stream: TextIO) -> None:

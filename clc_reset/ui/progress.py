@@ -151,22 +151,16 @@ class Lines(Notes):
         self._servers = servers
         self._running = set(servers)
         self._said = 0.0
-        for operation, names in servers.items():
-            if names:
-                self.changed(operation, OperationStatus("queued"), 0.0)
+        queued = OperationStatus("queued")
+        lines = [self._line(each, queued, 0.0) for each, names in servers.items() if names]
+        if lines:
+            self._note("\n".join(lines))
 
     def changed(self, operation: Operation, status: OperationStatus, seconds: float) -> None:
         """Say `2 servers wa1-12345 executing (12 s): WA1ALIASWB01, WA1ALIASWB02`."""
         if status.is_final:
             self._running.discard(operation)
-        names = self._servers.get(operation, ())
-        word = word_of(status, verbose=self._verbose)
-        line = f"{operation.id} {word} ({seconds:.0f} s)"
-        if len(names) > 1:
-            line = f"{count(len(names), 'server')} {line}: {some(names)}"
-        elif names:
-            line = f"{names[0]} {line}"
-        self._say(line, seconds)
+        self._say(self._line(operation, status, seconds), seconds)
 
     def server_changed(
         self, operation: Operation, server: str, changed: int, of: int, seconds: float
@@ -203,6 +197,13 @@ class Lines(Notes):
         else:
             return
         self._checks[server] = now
+
+    def _line(self, operation: Operation, status: OperationStatus, seconds: float) -> str:
+        names = self._servers.get(operation, ())
+        line = f"{operation.id} {word_of(status, verbose=self._verbose)} ({seconds:.0f} s)"
+        if len(names) > 1:
+            return f"{count(len(names), 'server')} {line}: {some(names)}"
+        return f"{names[0]} {line}" if names else line
 
     def _say(self, line: str, seconds: float) -> None:
         self._note(line)

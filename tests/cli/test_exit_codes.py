@@ -1,5 +1,4 @@
 import signal
-from dataclasses import replace
 
 import pytest
 
@@ -70,9 +69,9 @@ def test_every_verdict_has_a_number_and_an_interruption_its_signals() -> None:
 def test_an_outcome_has_its_verdicts_number_or_its_signals() -> None:
     outcome = Outcome("ALIAS", (), Sending.SENT)
     assert exit_codes.of_outcome(outcome) == 0
-    cut = replace(outcome, ending=Ending.INTERRUPTED, signum=signal.SIGTERM)
+    cut = outcome._replace(ending=Ending.INTERRUPTED, signum=signal.SIGTERM)
     assert exit_codes.of_outcome(cut) == 143
-    assert exit_codes.of_outcome(replace(cut, signum=None)) == 130
+    assert exit_codes.of_outcome(cut._replace(signum=None)) == 130
 
 
 def test_the_table_has_each_code_once_in_order() -> None:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, Self, TextIO
@@ -88,7 +87,7 @@ def test_a_defect_in_the_telling_is_one_message_more_and_changes_no_code(
 
 
 def test_a_defect_in_the_words_leaves_the_result() -> None:
-    broken = replace(QUEUED, unasked=(None,))  # type: ignore[arg-type] # it can't be joined
+    broken = QUEUED._replace(unasked=(None,))  # type: ignore[arg-type] # it can't be joined
     told = Told()
     assert ended(told, broken) == 1
     assert told.calls[0] == "results"
@@ -108,7 +107,7 @@ def test_a_defect_in_the_words_leaves_the_result() -> None:
 def test_a_closed_pipe_gives_way_to_an_unknown_outcome_only(
     state: ServerState, delivery: Delivery, code: int
 ) -> None:
-    outcome = replace(QUEUED, results=(ServerResult(A, state),))
+    outcome = QUEUED._replace(results=(ServerResult(A, state),))
     assert ended(Told(delivery=delivery), outcome) == code
 
 
@@ -120,7 +119,7 @@ def test_a_result_that_goes_elsewhere_says_why() -> None:
 
 def test_an_unread_server_is_warned_about() -> None:
     told = Told()
-    ended(told, replace(QUEUED, unasked=("X",)))
+    ended(told, QUEUED._replace(unasked=("X",)))
     assert told.calls[-1].endswith("for servers that were not asked for: X.")
 
 

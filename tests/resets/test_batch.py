@@ -2,7 +2,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -119,7 +119,7 @@ def test_where_all_are_refused_there_is_nothing_to_follow() -> None:
 
 def test_what_the_api_answered_without_being_asked_is_kept() -> None:
     world = World()
-    world.api.reset = lambda servers: replace(world.api.sent(*map(queued, servers)), unasked=("X",))
+    world.api.reset = lambda servers: world.api.sent(*map(queued, servers))._replace(unasked=("X",))
     assert batch.reset(order(), world.tools()).unasked == ("X",)
 
 
@@ -619,7 +619,7 @@ def test_polls_and_looks_are_made_by_threads() -> None:
         return FAILED
 
     world.api.status = status
-    outcome = batch.reset(order(wait=True), replace(world.tools(), pool=Pool))
+    outcome = batch.reset(order(wait=True), world.tools()._replace(pool=Pool))
     assert seen == [True]
     assert outcome.verdict is Verdict.FAILED
     assert set(outcome.observations) == {A, B}
@@ -637,6 +637,6 @@ def test_where_no_thread_can_be_had_twenty_operations_are_waited_for_all_the_sam
     world.api.reset = lambda servers: world.api.sent(
         *(queued(each, operation(n)) for n, each in enumerate(servers))
     )
-    outcome = batch.reset(order(*servers, wait=True), replace(world.tools(), pool=Pool))
+    outcome = batch.reset(order(*servers, wait=True), world.tools()._replace(pool=Pool))
     assert outcome.verdict is Verdict.DONE
     assert len(world.api.polls) == 20

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -367,7 +366,7 @@ def test_where_no_watch_can_be_kept_there_is_a_note_and_the_wait_goes_on() -> No
     world = World()
 
     world.api.hear_offset = fail
-    world.api.reset = lambda servers: replace(world.api.sent(*map(queued, servers)), sent_at=None)
+    world.api.reset = lambda servers: world.api.sent(*map(queued, servers))._replace(sent_at=None)
     outcome = batch.reset(order(wait=True), world.tools())
     assert outcome.verdict is Verdict.DONE
     assert world.notes[1:] == ["The servers can't be looked at: ZeroDivisionError: x."]

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -637,6 +637,6 @@ def test_what_was_answered_for_without_being_asked_is_kept_of_all_waves() -> Non
     world = World()
     each_wave(world)
     send = world.api.reset
-    world.api.reset = lambda servers: replace(send(servers), unasked=(f"X{servers[0]}",))
+    world.api.reset = lambda servers: send(servers)._replace(unasked=(f"X{servers[0]}",))
     outcome = rolling.reset(order(*SERVERS), Plan(2), world.tools())
     assert outcome.unasked == (f"X{A}", f"X{C}")

@@ -190,10 +190,10 @@ def test_a_request_that_is_out_for_a_second_is_shown_until_its_answer(shown: Sho
 
 def test_notes_stand_above_the_display(shown: Shown) -> None:
     shown.live.following({WA1: ["A"]})
-    with shown.output.above(shown.live.say):
-        shown.live.answered([REFUSED])
-        shown.live.silent(WA1, "no answer")
-        shown.live.tick(3.0)
+    shown.output.speak_through(shown.live.say)
+    shown.live.answered([REFUSED])
+    shown.live.silent(WA1, "no answer")
+    shown.live.tick(3.0)
     assert shown.seen() == [
         "Refused: VA1ALIASJOB03: It cannot be found.",
         "No status of wa1-12345 three times in a row: no answer. Still trying, until the",
@@ -302,18 +302,18 @@ def test_on_a_real_terminal_nothing_is_left_but_the_result(
         output = Output(None, pseudo.stream, "table", lambda *_: "")
         live = Live(pseudo.stream, output.note, clock=Clock())
         servers = operations(number)
-        with output.above(live.say):
-            live.sending(EIGHT, 2.0)
-            live.answered([])
-            live.following(servers)
-            for seconds, operation in enumerate(servers):
-                live.server_changed(operation, "S0", 1, 2, seconds)
-                live.changed(operation, EXECUTING, seconds)
-                live.tick(seconds)
-                live.heard_again(operation)
-            pseudo.stream.write("^C")
-            pseudo.stream.flush()
-            live.close()
+        output.speak_through(live.say)
+        live.sending(EIGHT, 2.0)
+        live.answered([])
+        live.following(servers)
+        for seconds, operation in enumerate(servers):
+            live.server_changed(operation, "S0", 1, 2, seconds)
+            live.changed(operation, EXECUTING, seconds)
+            live.tick(seconds)
+            live.heard_again(operation)
+        pseudo.stream.write("^C")
+        pseudo.stream.flush()
+        live.close()
         output.note("a result")
     assert seen(pseudo.written.decode().replace("\r\n", "\n"), columns) == ["a result"]
     assert (b"executing" in pseudo.written) is (number > 0)

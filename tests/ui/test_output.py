@@ -23,7 +23,6 @@ from clc_reset.ui.output import (
     Output,
     break_line,
     can_redraw,
-    flush,
     is_terminal,
     let_go_of,
     size_of,
@@ -306,18 +305,9 @@ def test_an_error_after_a_result_leaves_standard_output_alone() -> None:
 def test_a_live_display_says_notes_above_itself() -> None:
     screen = Screen("tsv")
     said: list[str] = []
-    with screen.output.above(said.append):
-        screen.output.note("one\x1b[2J")
-    screen.output.note("two")
-    assert (said, screen.err) == (["one[2J"], "two\n")
-
-
-def test_a_live_display_may_say_all_that_is_said_from_now_on() -> None:
-    screen = Screen("tsv")
-    said: list[str] = []
     screen.output.speak_through(said.append)
-    screen.output.note("one")
-    assert (said, screen.err) == (["one"], "")
+    screen.output.note("one\x1b[2J")
+    assert (said, screen.err) == (["one[2J"], "")
 
 
 def test_a_document_is_printed_in_json_whatever_the_form() -> None:
@@ -331,9 +321,9 @@ def test_a_live_display_that_fails_loses_no_note() -> None:
         raise ZeroDivisionError
 
     screen = Screen("tsv")
-    with screen.output.above(fail):
-        screen.output.note("one")
-        screen.output.note("two")
+    screen.output.speak_through(fail)
+    screen.output.note("one")
+    screen.output.note("two")
     assert screen.err == "one\ntwo\n"
 
 
@@ -346,7 +336,6 @@ def test_closed_standard_streams_are_no_error(form: str) -> None:
     assert output.results("ALIAS", [QUEUED]) is Delivery.ELSEWHERE
     assert output.record({"user": "demo"}) is Delivery.ELSEWHERE
     output.error("refused", "No.", "", 5)
-    output.flush()
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -455,7 +444,6 @@ with contextlib.suppress(OSError):  # where nothing is buffered
 output = Output(sys.stdout, sys.stderr, "tsv", None)
 output.note("lost")
 output.line("lost")
-output.flush()
 sys.stderr.write("lost")
 sys.exit(7)
 """
@@ -465,13 +453,6 @@ sys.exit(7)
             [sys.executable, "-c", program], stdout=full, stderr=full, check=False
         )
     assert ended.returncode == 7
-
-
-def test_a_flush_that_fails_lets_go_of_the_stream() -> None:
-    with Path("/dev/full").open("w", encoding="utf-8") as full:
-        full.write("left over")
-        flush(full)
-        full.write("goes nowhere")
 
 
 def test_letting_go_of_a_stream_without_a_file_is_no_error() -> None:

@@ -127,7 +127,7 @@ def command(
             ctx.prompts.require_terminal("a confirmation", _NEEDS_YES)
         # from here on what is asked can be asked for, and the rooms below are loaded
         from clc_reset.auth import sources
-        from clc_reset.resets import batch, rolling
+        from clc_reset.resets import batch
 
         book = journal(output.note)
         if rest_of is not None:
@@ -163,6 +163,8 @@ def command(
             if at_a_time is None:
                 outcome = batch.reset(order, tools, confirm)
             else:
+                from clc_reset.resets import rolling
+
                 plan = _plan(at_a_time, pause, check, check_timeout, max_failures)
                 outcome = rolling.reset(order, plan, tools, confirm)
     except Interrupted as interrupt:

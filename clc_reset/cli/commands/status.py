@@ -110,8 +110,6 @@ def command(
 
 def _not_asked(known: "Outcome", operations: Sequence[str], denied: ClcError | None) -> "Outcome":
     """What is known, and operations that the journal doesn't know and that can't be asked."""
-    from dataclasses import replace
-
     from clc_reset.models import Operation, Sending, ServerResult, ServerState
     from clc_reset.resets.outcome import Ending
 
@@ -121,8 +119,7 @@ def _not_asked(known: "Outcome", operations: Sequence[str], denied: ClcError | N
         ServerResult(None, ServerState.UNKNOWN, Operation(each, None), "Not asked.")
         for each in operations
     ]
-    return replace(
-        known,
+    return known._replace(
         results=(*known.results, *unheard),
         sending=Sending.SENT,
         ending=Ending.ERROR,
