@@ -12,6 +12,7 @@ from clc_reset.errors import ClcError
 TOKEN_LIFE_WARNING = timedelta(days=2)
 """Less life than this is worth a warning: the next run of a cron job may come too late."""
 
+_PLAIN_WORDS = {"notstarted": "waiting", "resumed": "running"}
 _VISIBLE = r"[!-~]+"
 
 
@@ -79,6 +80,11 @@ class OperationStatus(NamedTuple):
         """Whether the operation failed; the API never says why."""
         return self.word.lower() == "failed"
 
+    @property
+    def plain_word(self) -> str:
+        """What a person reads: `waiting` for `notStarted`, `running` for `resumed`."""
+        return _PLAIN_WORDS.get(self.word.lower(), self.word)
+
 
 class NoNews(NamedTuple):
     """A poll that told nothing, and why. `retry_after` is in seconds, where the API named any.
@@ -98,12 +104,19 @@ class ServerResult(NamedTuple):
     """The fate of one server, the id in upper case. A refused one has no operation.
 
     `server` is None where an operation was asked for by its id and nobody knows whose it is.
+    `status` is that of an operation which is running, `message` what there is to say besides.
     """
 
     server: str | None
     state: ServerState
     operation: Operation | None = None
     message: str | None = None
+    status: OperationStatus | None = None
+
+    def words(self, *, plain: bool) -> str:
+        """The status, in plain words or the API's, and the message."""
+        status = self.status and (self.status.plain_word if plain else self.status.word)
+        return "; ".join(filter(None, (status, self.message)))
 
 
 class Observation(NamedTuple):

@@ -9,7 +9,7 @@ from clc_reset.cli import exit_codes
 from clc_reset.errors import INTERNAL, INTERRUPTED, ClcError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from clc_reset.resets.outcome import Outcome, Remark
     from clc_reset.ui.output import Delivery, Output
@@ -23,6 +23,7 @@ def outcome(
     usual_account: str | None,
     *,
     quiet: bool,
+    verbose: bool = False,
     extra: Mapping[str, object] | None = None,
 ) -> int:
     """Print an outcome and what has to be said beside it; returns the exit code.
@@ -32,7 +33,7 @@ def outcome(
     the outcome's, and what can be told is told.
     """
     from clc_reset.resets.outcome import remarks
-    from clc_reset.ui.output import Delivery
+    from clc_reset.ui.output import Delivery, problem
 
     code = exit_codes.of_outcome(known)
 
@@ -44,7 +45,13 @@ def outcome(
             return otherwise
 
     said: list[Remark] = fenced(lambda: list(remarks(known, usual_account)), [])
-    delivery = fenced(lambda: _result(output, known, said, code, extra or {}), Delivery.PRINTED)
+    first = next(iter(said), None)
+    beside = dict(extra or {})
+    if first is not None:
+        beside["error"] = problem(first.kind, first.message, code)
+    delivery = Delivery.PRINTED
+    if known.has_result:
+        delivery = fenced(lambda: _result(output, known, beside, verbose=verbose), delivery)
     fenced(lambda: _notes(output, known, quiet=quiet), None)
     for each in said:
         output.error(each.kind, each.message, each.hint or "", code)
@@ -78,21 +85,12 @@ def error(output: Output, raised: Exception | KeyboardInterrupt, *, was_sent: bo
 
 
 def _result(
-    output: Output,
-    known: Outcome,
-    said: Iterable[Remark],
-    code: int,
-    extra: Mapping[str, object],
+    output: Output, known: Outcome, extra: Mapping[str, object], *, verbose: bool
 ) -> Delivery:
-    from clc_reset.ui.output import Delivery, problem
-
-    if not known.has_result:
-        return Delivery.PRINTED
-    first = next(iter(said), None)
-    if first is not None:
-        extra = {**extra, "error": problem(first.kind, first.message, code)}
-    delivery = output.results(known.account, known.results, extra, known.observations)
-    if delivery is Delivery.ELSEWHERE and sys.stdout is not None:
+    delivery = output.results(
+        known.account, known.results, extra, known.observations, verbose=verbose
+    )
+    if delivery is delivery.ELSEWHERE and sys.stdout is not None:
         output.note("Standard output can't be written; the result is above.")
     return delivery
 

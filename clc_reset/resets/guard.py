@@ -238,7 +238,7 @@ def _state(earlier: Earlier, told: OperationStatus | NoNews | None) -> str:
     named = f"operation {earlier.operation.id}"
     match told:
         case OperationStatus():
-            return f"{named} {told.word}"
+            return f"{named} {told.plain_word}"
         case NoNews():
             return f"{named} can't be asked for: {told.reason}"
         case _:

@@ -192,7 +192,8 @@ def _as_last_heard(
     if result.state is not ServerState.QUEUED or status is None:
         return result
     now = f" {result.message}" if result.message else ""
-    return result._replace(state=ServerState.RUNNING, message=f"{status.word}, as last heard.{now}")
+    heard = f"as last heard.{now}"
+    return result._replace(state=ServerState.RUNNING, message=heard, status=status)
 
 
 class _Record:

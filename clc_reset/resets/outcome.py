@@ -213,7 +213,7 @@ def _after(
                 "which of them failed."
             )
         return result._replace(state=ServerState.FAILED, message=message)
-    return result._replace(state=ServerState.RUNNING, message=status.word)
+    return result._replace(state=ServerState.RUNNING, status=status)
 
 
 def doubtful(

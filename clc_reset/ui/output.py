@@ -141,16 +141,21 @@ class Output:
         results: Sequence[ServerResult],
         extra: Mapping[str, object] | None = None,
         observations: Mapping[str, Observation] | None = None,
+        *,
+        verbose: bool = False,
     ) -> Delivery:
-        """Print the fate of each server; in JSON what it showed, too, and what is `extra`."""
-        rows = [_fate(each) for each in results]
+        """Print the fate of each server; in JSON what it showed, too, and what is `extra`.
+
+        A status is in plain words, in JSON and with `verbose` in the API's.
+        """
         seen = observations or {}
 
         def document() -> Mapping[str, object]:
+            rows = (_fate(each, plain=False) for each in results)
             servers = [{**_fields(FATES.names, row), **_changes(seen.get(row[0]))} for row in rows]
             return {"account": account, "servers": servers, **(extra or {})}
 
-        return self.table(FATES, rows, document)
+        return self.table(FATES, (_fate(each, plain=not verbose) for each in results), document)
 
     def servers(
         self,
@@ -373,9 +378,9 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < len("10000") else 0
 
 
-def _fate(result: ServerResult) -> Row:
+def _fate(result: ServerResult, *, plain: bool) -> Row:
     operation = result.operation.id if result.operation else ""
-    return result.server or "", result.state.value, operation, result.message or ""
+    return result.server or "", result.state.value, operation, result.words(plain=plain)
 
 
 def _exact(seen: Observation) -> Row:

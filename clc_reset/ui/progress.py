@@ -15,12 +15,10 @@ SERVERS_NAMED = 3
 SILENT_NAMED = 5
 """Silent operations named one by one; the rest share one note."""
 
-_WORDS = {"notstarted": "waiting", "resumed": "running"}
-
 
 def word_of(status: OperationStatus, *, verbose: bool) -> str:
     """An operation's status in plain words, or with `verbose` in the API's."""
-    return printable(status.word if verbose else _WORDS.get(status.word.lower(), status.word))
+    return printable(status.word if verbose else status.plain_word)
 
 
 def some(names: Sequence[str]) -> str:

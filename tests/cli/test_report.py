@@ -42,7 +42,7 @@ class Told:
         self._fails = fails
         self._delivery = delivery
 
-    def results(self, *_args: object) -> Delivery:
+    def results(self, *_args: object, **_options: object) -> Delivery:
         self._tell("results")
         return self._delivery
 

@@ -82,8 +82,7 @@ class Case(NamedTuple):
                 if turn <= at
                 else f"not changed as of {clock_time(self.world.seconds)}."
             )
-            assert each.message
-            assert each.message.endswith(f"; {expected}")
+            assert each.words(plain=True).endswith(f"; {expected}")
             assert each.state == state
             shown = outcome.observations[each.server]
             assert shown.seen_at == self.world.at()

@@ -316,7 +316,7 @@ def test_without_a_token_what_is_known_is_told_and_ends_as_denied(
     outcome = inquiry.unasked([Part.whole(run)], error)
     assert outcome.verdict is Verdict.AUTHENTICATION
     assert states(outcome.results) == {A: "running"}
-    assert outcome.results[0].message == "executing, as last heard."
+    assert outcome.results[0].words(plain=False) == "executing; as last heard."
 
 
 @pytest.mark.parametrize("error", [DENIED, DOWN, None])
@@ -339,7 +339,7 @@ def test_a_token_that_is_refused_now_tells_what_was_last_heard(past: Past) -> No
     outcome = past.ask(run, wait=True)
     assert outcome.verdict is Verdict.AUTHENTICATION
     assert states(outcome.results) == {A: "running"}
-    assert outcome.results[0].message == "executing, as last heard."
+    assert outcome.results[0].words(plain=False) == "executing; as last heard."
 
 
 def test_what_is_silent_now_is_as_it_was_last_heard(past: Past) -> None:
@@ -347,8 +347,8 @@ def test_what_is_silent_now_is_as_it_was_last_heard(past: Past) -> None:
     run = past.reset(queued(A), wait=True, limit=1.0)
     past.world.api.status = lambda _asked: MISS
     outcome = past.ask(run)
-    assert outcome.results[0].message == (
-        "executing, as last heard. No status yet: the API answered 500."
+    assert outcome.results[0].words(plain=False) == (
+        "executing; as last heard. No status yet: the API answered 500."
     )
     assert outcome.verdict is Verdict.RUNNING
 

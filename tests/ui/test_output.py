@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clc_reset.models import Observation, Operation, ServerResult, ServerState
+from clc_reset.models import Observation, Operation, OperationStatus, ServerResult, ServerState
 from clc_reset.ui.output import (
     FORMS,
     LARGEST_TABLE,
@@ -88,6 +88,23 @@ def test_tsv_is_a_line_a_server_without_a_header() -> None:
     assert screen.out == (
         "WA1ALIASWB01\tqueued\twa1-12345\t\nWA1ALIASWB02\tfailed\t\tNo such [31mserver.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("form", "verbose", "words"),
+    [
+        ("tsv", False, "waiting; not changed."),
+        ("tsv", True, "notStarted; not changed."),
+        ("json", False, "notStarted; not changed."),
+    ],
+)
+def test_a_status_is_in_plain_words_but_for_json_and_who_asks(
+    form: str, verbose: bool, words: str
+) -> None:
+    screen = Screen(form)
+    waiting = QUEUED._replace(status=OperationStatus("notStarted"), message="not changed.")
+    screen.output.results("ALIAS", [waiting], verbose=verbose)
+    assert words in screen.out
 
 
 def test_an_operation_that_nobody_knows_the_server_of_has_a_row_without_one() -> None:

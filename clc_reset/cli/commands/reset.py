@@ -173,7 +173,9 @@ def command(
         outcome = Outcome.interrupted(interrupt.signum)
     from clc_reset.cli import report
 
-    return report.outcome(output, outcome, usual, quiet=quiet, extra={"run": outcome.run})
+    return report.outcome(
+        output, outcome, usual, quiet=quiet, verbose=verbose, extra={"run": outcome.run}
+    )
 
 
 def _check_names(servers: Sequence[str], groups: Sequence[str], rest_of: str | None) -> None:

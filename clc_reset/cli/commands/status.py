@@ -105,7 +105,7 @@ def command(
             )
     usual = None if credential is None else sources.usual_account(os.environ, credential)
     named = whole[0] if len(parts) == len(whole) == 1 and not unknown else None
-    return report.outcome(output, outcome, usual, quiet=quiet, extra=_extra(named))
+    return report.outcome(output, outcome, usual, quiet=quiet, verbose=verbose, extra=_extra(named))
 
 
 def _not_asked(known: "Outcome", operations: Sequence[str], denied: ClcError | None) -> "Outcome":
