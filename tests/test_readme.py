@@ -2,6 +2,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,25 +85,90 @@ def _without_what_varies(text: str) -> object:
     return json.loads(re.sub(r"https?://(127\.0\.0\.1:[0-9]+|api\.ctl\.io)", "API", text))
 
 
-def test_each_command_in_it_is_one_that_can_be_given() -> None:
-    """Commands of `sh` blocks that reset or ask nothing by themselves are tried with -h after."""
-    for block in blocks("sh"):
-        for line in block.replace("\\\n", " ").splitlines():
-            for words in re.findall(r"\bclc ((?:[a-z]+)(?: [^|<>#)&]*)?)", line):
-                asked = _words(words)
-                result = (
-                    run_clc(*asked, "-h") if asked[0] != "sandbox" else run_clc("sandbox", "-h")
-                )
-                assert result.returncode == 0, line
-                known = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", result.stdout))
-                assert {each for each in asked if re.fullmatch(r"--?[a-z-]+", each)} <= known, line
+KEYRING = {
+    "PYTHON_KEYRING_BACKEND": "tests.fakes.MemoryKeyring",
+    "PYTHONPATH": str(SOURCES.parent),
+}
+EXAMPLE = "20260115-021305-3f9a12bc"
+FAILED = "B\tfailed\t\tNo.\n"
+BOTH = f"A\tqueued\n{FAILED}"
+SCRIPT = next(each for each in blocks("sh") if "case $?" in each)
 
 
-def _words(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError:  # a quotation mark that belongs to the line around it
-        return text.replace('"', "").split()
+def commands() -> list[str]:
+    """The lines of `sh` blocks that begin with `clc`, or make a shell do so."""
+    lines = (line for each in blocks("sh") for line in each.replace("\\\n", "").splitlines())
+    return [line for line in lines if re.match(r"(echo 'eval \"\$\()?clc ", line)]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the commands name, and with what they call."""
+    (tmp_path / "servers.txt").write_text("WA1ALIASWB01 WA1ALIASWB02\n")
+    (tmp_path / "web-servers.txt").write_text("WA1ALIASWB01\n")
+    (tmp_path / ".config/fish/completions").mkdir(parents=True)
+    script(tmp_path / "nightly-reset.sh", "exec clc reset WA1ALIASWB01")
+    script(tmp_path / "curl", "exit 0")
+    for name in ("mail", "at"):
+        script(tmp_path / name, f'echo {name} "$@" >> "$HOME/called"; cat >> "$HOME/called"')
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_there_are_commands_to_run() -> None:
+    assert len(commands()) == 20
+
+
+@pytest.mark.parametrize("line", [each for each in commands() if each != "clc login"])
+def test_each_command_does_what_it_is_shown_for(desk: Path, line: str) -> None:
+    """After a run that stopped, which left a server out."""
+    expected = 0
+    for words, code in {"-a SUB1": 4, "status": 1, "--lose-answer ./nightly": 6}.items():
+        expected = code if words in line else expected
+    first = "clc reset VA1ALIASJOB03 VA1ALIASWB01 --at-a-time 1 > /dev/null; fpath=(. $HOME)"
+    line = line.replace(EXAMPLE, "$(clc history -n 1 | cut -f 1)")
+    cloud = ("sandbox", "--duration", "100ms", "bash", "-c")
+    ended = run_clc(*cloud, f"{first}\n{line}", env={"XDG_STATE_HOME": "", **KEYRING})
+    assert ended.returncode == expected, ended.stderr
+
+
+def test_the_login_asks_for_what_is_missing(desk: Path) -> None:
+    log_in = ("env", "-u", "CLC_USERNAME", "-u", "CLC_PASSWORD", "clc", "login")
+    terminal = Terminal("sandbox", *log_in, PATH=os.environ["PATH"], HOME=f"{desk}", **KEYRING)
+    for prompt in (b"User name: ", b"Password: "):
+        terminal.read_until(prompt)
+        os.write(terminal.screen, b"demo\n")
+    code, shown = terminal.end()
+    assert code == 0
+    assert "The token is in the keyring" in shown
+
+
+@pytest.mark.parametrize(
+    ("code", "called"),
+    [
+        (0, ""),
+        (1, f"mail -s some were not reset ops\n{FAILED}"),
+        (2, "mail -s nothing was reset ops\n"),
+        (3, "mail -s an earlier reset isn't settled, nothing was sent ops\n"),
+        (4, f"mail -s log in again; what was reset is below, if anything ops\n{BOTH}"),
+        (5, "mail -s nothing was reset ops\n"),
+        (6, f"mail -s look at these before you repeat ops\n{BOTH}"),
+        (7, "at now + 10 minutes\nclc status --wait\n"),
+        (130, f"mail -s look at these before you repeat ops\n{BOTH}"),
+    ],
+)
+def test_the_script_knows_every_exit_code(desk: Path, code: int, called: str) -> None:
+    script(desk / "clc", f"printf 'A\\tqueued\\nB\\tfailed\\t\\tNo.\\n'; exit {code}")
+    subprocess.run(["/bin/sh", "-c", SCRIPT], check=True)
+    told = desk / "called"
+    assert (told.read_text() if told.exists() else "") == called
 
 
 def test_every_link_within_it_leads_somewhere() -> None:
