@@ -117,7 +117,9 @@ _NEW_SERVER = "INSERT INTO server (run, place, name, wave) VALUES (?, ?, ?, ?)"
 _NEW_WAVE = "INSERT INTO wave (run, at) VALUES (?, ?)"
 _LAST_OPERATION = "SELECT coalesce(max(number), 0) FROM operation WHERE run = ?"
 _NEW_OPERATION = "INSERT INTO operation (run, number, id, path, account) VALUES (?, ?, ?, ?, ?)"
-_ANSWER = "UPDATE wave SET sending = ?, sent_at = ?, problem = ? WHERE number = ?"
+_ANSWER = """
+UPDATE wave SET at = coalesce(?, at), sending = ?, sent_at = ?, problem = ? WHERE number = ?
+"""
 _ANSWER_OF_SERVER = """
 UPDATE server SET state = ?, operation = ?, message = ?, turn = ?
 WHERE run = ? AND place = ? AND wave = ?
@@ -238,9 +240,9 @@ class Wave(NamedTuple):
     """Servers of a run that were sent in one request; most runs have one wave.
 
     `number` counts from 1. `at` is when it was recorded that it is about to be sent, by this
-    machine's clock; `sent_at` when it was, by the API's, where that is known. `sending` is None
-    where it was never recorded what came of it: it may have been sent. `problem` says why no answer
-    came, or why nothing was sent.
+    machine's clock, or where no answer came, when it left; `sent_at` when it left by the API's
+    clock, where that is known. `sending` is None where it was never recorded what came of it: it
+    may have been sent. `problem` says why no answer came, or why nothing was sent.
     """
 
     number: int
@@ -716,7 +718,8 @@ class Entry:
             run, wave, *_ = self._latest_wave(db)
             sent_at = answer.sent_at and _iso(answer.sent_at)
             problem = answer.problem or (answer.error and answer.error.message)
-            db.execute(_ANSWER, _row(answer.sending.value, sent_at, problem, wave))
+            left = None if answer.seconds is None else self._database.now(answer.seconds)
+            db.execute(_ANSWER, _row(left, answer.sending.value, sent_at, problem, wave))
             (last,) = db.execute(_LAST_OPERATION, (run,)).fetchone()
             number_of: dict[Operation | None, int | None] = {None: None}
             for each in answer.results:

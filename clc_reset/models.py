@@ -162,7 +162,7 @@ class ResetAnswer(NamedTuple):
     (recorded). `unasked` names what the API answered for although nobody asked. `problem` says why
     no answer came that can be read; `error` why nothing was sent. `signum` is the signal's number
     where one ended it. `sent_at` is when the request left, on the API's clock, where an answer
-    told that.
+    told that; where none came, `seconds` is how long ago it left.
     """
 
     sending: Sending
@@ -173,6 +173,7 @@ class ResetAnswer(NamedTuple):
     error: ClcError | None = None
     signum: int | None = None
     sent_at: datetime | None = None
+    seconds: float | None = None
 
     @classmethod
     def not_sent(

@@ -159,6 +159,16 @@ def test_why_no_answer_came_is_told_again(journal: Journal) -> None:
     assert latest(journal).results[A].state is ServerState.UNKNOWN
 
 
+def test_when_a_reset_left_whose_answer_is_lost_is_told_again(
+    journal: Journal, clock: Clock
+) -> None:
+    entry = begun(journal, A)
+    clock.goes_on(seconds=40)
+    entry.answered(ResetAnswer.maybe_sent([A], "it timed out")._replace(seconds=10.0))
+    (wave,) = latest(journal).waves
+    assert wave.at == NIGHT + timedelta(seconds=30)
+
+
 def test_what_nobody_asked_for_is_not_recorded(journal: Journal) -> None:
     nobody = ServerResult(None, ServerState.QUEUED, WA1)
     begun(journal, A).answered(sent(queued(B), nobody, queued(A)))

@@ -245,7 +245,8 @@ class Client:
         if isinstance(outcome, NoAnswer):
             signum = outcome.signum
             if not outcome.never_left:
-                return ResetAnswer.maybe_sent(servers, outcome.reason, signum)
+                lost = ResetAnswer.maybe_sent(servers, outcome.reason, signum)
+                return lost._replace(seconds=outcome.seconds)
             signum = signum or self._stop.signum
             error = None if signum else self._unreachable(outcome.reason)
             return ResetAnswer.not_sent(servers, error, signum)

@@ -83,11 +83,15 @@ class Answer(NamedTuple):
 
 
 class NoAnswer(NamedTuple):
-    """Why there is no answer, and whether it is certain that the request never left."""
+    """Why there is no answer, and whether it is certain that the request never left.
+
+    `seconds` is how long ago it left, where that is known.
+    """
 
     reason: str
     never_left: bool
     signum: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +359,8 @@ class Transport:
             outcome = NoAnswer(f"no answer within {seconds:g} s", departure.abandon())
         except Exception as error:  # no thread was to be had, or no memory
             outcome = NoAnswer(first_line(error), departure.abandon())
+        if isinstance(outcome, NoAnswer) and departure.left_at is not None:
+            outcome = outcome._replace(seconds=self._clock() - departure.left_at)
         self._tell(request, outcome, began)
         return outcome
 

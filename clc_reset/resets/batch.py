@@ -262,6 +262,8 @@ def send(order: Order, servers: Sequence[str], entry: Entry | None, tools: Tools
     """Send one batch, whose intent is recorded, and follow it as far as the order says."""
     began = tools.clock()
     answer = _answer(order, servers, tools)
+    if answer.seconds is not None:  # there were tries before
+        began = tools.clock() - answer.seconds
     if entry is not None:
         entry.answered(answer)
     tools.listener.answered(answer.results)

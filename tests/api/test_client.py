@@ -322,6 +322,14 @@ def test_a_read_timeout_is_sent_once_and_unknown() -> None:
     assert server.posts == 1
 
 
+def test_how_long_ago_a_reset_left_whose_answer_is_lost_is_told() -> None:
+    with loopback(NEVER) as server:
+        lost = Session(server.url).reset(A)
+    assert lost.sending is Sending.MAYBE_SENT
+    assert lost.seconds is not None
+    assert 0 <= lost.seconds < 20
+
+
 def test_a_surprise_in_the_transport_is_an_unknown_outcome(api_ctl_io: respx.Router) -> None:
     api_ctl_io.post().mock(side_effect=ZeroDivisionError)
     assert Session().reset(A).problem == "ZeroDivisionError"

@@ -216,6 +216,22 @@ def seen_after_a_loss(
     }, world
 
 
+def test_a_lost_reset_is_dated_from_the_try_that_left() -> None:
+    """Before it there may have been others, which certainly never did."""
+    world = World()
+
+    def lose(servers: Sequence[str]) -> ResetAnswer:
+        world.seconds += 30  # to be refused a connection, and a second for the try that left
+        return ResetAnswer.maybe_sent(servers, "no answer")._replace(seconds=1.0)
+
+    world.api.reset = lose
+    world.api.show = world.api.changing({A: 10.0, B: 35.0})
+    world.seconds = 0
+    outcome = batch.reset(order(A, B, wait=True), world.tools())
+    said = [each.message or "" for each in outcome.results]
+    assert said[0].endswith("not changed as of 12:00:30 UTC.")
+
+
 PROBLEMS = [
     "the API knows no such server (404)",
     "this user may not see it (403)",
