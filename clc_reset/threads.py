@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from threading import TIMEOUT_MAX, Thread
+from threading import Thread
 from types import FrameType
 from typing import Generic, NamedTuple, TypeVar
 
@@ -22,6 +22,8 @@ AT_A_TIME = 16
 
 _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Hashable)
+_LONGEST_SLEEP = 1.0
+"""In seconds: the kernel may hand a signal to another thread, and then nothing wakes this one."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -90,11 +92,12 @@ class Stop:
                 # into the queue that finds nothing
                 signum = self.signum
                 try:
-                    item = _get(queue, 0 if signum else deadline - time.monotonic())
+                    left = 0.0 if signum else deadline - time.monotonic()
+                    item = _get(queue, min(left, _LONGEST_SLEEP))
                 except Empty:
                     if signum:
                         raise Interrupted(signum) from None
-                    if self.signum is None:
+                    if self.signum is None and left <= _LONGEST_SLEEP:
                         raise
                 else:
                     if not isinstance(item, _Wake):
@@ -119,7 +122,7 @@ class Stop:
 
 
 def _get(queue: "SimpleQueue[_T]", seconds: float) -> _T:
-    return queue.get(timeout=min(seconds, TIMEOUT_MAX)) if seconds > 0 else queue.get_nowait()
+    return queue.get(timeout=seconds) if seconds > 0 else queue.get_nowait()
 
 
 def call(

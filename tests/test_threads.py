@@ -706,3 +706,18 @@ def test_a_signal_ends_a_gathering(stop: Stop) -> None:
     with pytest.raises(Interrupted):
         gather([held], LONG, stop)
     held.released.set()
+
+
+def test_a_signal_that_another_thread_is_given_ends_a_wait(stop: Stop) -> None:
+    held = Held()
+
+    def send() -> None:
+        held.begun.wait(LONG)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    from_a_thread(send)
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        gather([held], LONG, stop)
+    assert time.monotonic() - began < LONG / 2
+    held.released.set()
