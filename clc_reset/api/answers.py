@@ -258,7 +258,7 @@ def root_groups(body: bytes, clean: Clean) -> Iterator[tuple[str, str]]:
 
     Recorded: an array of `{"id":"wa1","links":[{"rel":"group","id":"…32 hex…"}]}`.
     """
-    for each in _checked(decode(body), "it is no list of data centres"):
+    for each in _checked(decode(body), "it isn't a list of data centres"):
         datacenter = clean(text(each.get("id")).upper())
         unreadable = f"data centre {quote(datacenter)} has no root group"
         links = _objects(each, "links", unreadable)
@@ -276,7 +276,7 @@ def nested_groups(
     Recorded: `{"id","name","type","groups":[the same],"links":[{"rel":"server","id":"WA1…"}]}`;
     in detail there are no such links, but `"servers":[{"id":"wa1…",…}]`.
     """
-    (root,) = _checked([decode(body)], f"that of {datacenter} is no group")
+    (root,) = _checked([decode(body)], f"that of {datacenter} isn't a group")
     left = [(root, 0)]
     while left:  # not by recursion: an answer may be nested deeper than Python can go
         group, depth = left.pop()
@@ -298,7 +298,7 @@ def nested_groups(
             tuple(server for server, _ in members),
             tuple(each for each in seen if each) if detailed else (),
         )
-        inside = _objects(group, "groups", f"the groups in group {quote(name)} are no list")
+        inside = _objects(group, "groups", f"the groups in group {quote(name)} aren't a list")
         left += ((each, depth + 1) for each in reversed(inside))
 
 
@@ -307,11 +307,13 @@ def _members(
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The servers in a group itself, each with its entity or its link."""
     key = "servers" if detailed else "links"
-    for each in _objects(group, key, f"the {key} of group {quote(name)} are no list"):
+    for each in _objects(group, key, f"the {key} of group {quote(name)} aren't a list"):
         if detailed or each.get("rel") == "server":
             server = text(each.get("id"))
             if not is_server_id(server):
-                raise _unreadable(f"{quote(clean(server))} in group {quote(name)} is no server id")
+                raise _unreadable(
+                    f"{quote(clean(server))} in group {quote(name)} is not a server id"
+                )
             yield server.upper(), each
 
 

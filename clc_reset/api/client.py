@@ -172,7 +172,7 @@ class Client:
                 if credential is not None:
                     return credential
                 raise RefusedError(
-                    "The login was answered (200), but the answer holds no token that can be used.",
+                    "The login was answered (200), but without a usable token.",
                     hint="Is CLC_BASE_URL the address of the CLC API? "
                     "Nothing was sent but the login.",
                 )
@@ -227,7 +227,7 @@ class Client:
         """Wait before the next try; False where there is none, or no time for it."""
         pause = next(pauses, math.inf)
         if isinstance(outcome, Answer):
-            why = "The API asks to wait (429)."
+            why = "The API asked to wait (429)."
             if outcome.retry_after is not None and pause < math.inf:
                 pause = outcome.retry_after
         else:
@@ -411,7 +411,7 @@ class Client:
                     hint="AccountAdmin, ServerAdmin and ServerOperator may. See: clc whoami",
                 )
             case codes.NOT_FOUND:
-                hint = f"Is {account} the right account alias? Give another one with -a."
+                hint = f"Is {account} the right account alias? Name another with -a."
             case codes.TOO_MANY_REQUESTS:
                 hint = "Wait, then run it again: no server was reset."
             case _:

@@ -261,9 +261,9 @@ class Transport:
             # other texts may quote the proxy's password
             why = f": {first_line(error)}" if isinstance(error, ImportError) else "."
             raise UnreachableError(
-                f"The proxy that the environment names can't be used{why}", hint=_PROXY_HINT
+                f"The proxy named in the environment can't be used{why}", hint=_PROXY_HINT
             ) from error
-        self.way = f"{origin}, through the proxy that the environment names," if proxy else origin
+        self.way = f"{origin}, through the proxy named in the environment," if proxy else origin
         password = proxy.userinfo.decode("ascii").partition(":")[2] if proxy else ""
         self._secrets = [password, unquote(password)]
         self._redactor = Redactor(self._secrets)

@@ -126,7 +126,7 @@ def refuse_expired(credential: Credential, now: datetime) -> None:
     raise AuthenticationError(
         f"The token from {credential.source} expired on {show_time(credential.expires)}.",
         hint=f"It was not sent. {_renewal(credential)}\n"
-        f"If it should be good, check this machine's clock: {show_time(now)}.",
+        f"If it should still be valid, check this machine's clock: {show_time(now)}.",
     )
 
 
@@ -187,7 +187,7 @@ def _renewal(credential: Credential) -> str:
         )
     if source == "keyring":
         return "Run: clc login"
-    return "The next login gets another."
+    return "The next login gets a new one."
 
 
 def _correct(variable: str) -> str:

@@ -112,7 +112,7 @@ def _may_be_server(text: str) -> bool:
 def _reason(malformed: str, command: str) -> str:
     """What is wrong with what isn't an id, as far as it shows."""
     if looks_like_run(malformed) or looks_like_operation_id(malformed):
-        return f"To see what became of that: clc status {malformed}"
+        return f"To see what became of it: clc status {malformed}"
     if "," in malformed:
         return "Ids are separated by blanks, not by commas: one argument each."
     if "/" in malformed:

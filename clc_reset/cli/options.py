@@ -127,8 +127,8 @@ def groups(command: _Command) -> _Command:
         metavar="GROUP",
         multiple=True,
         shell_complete=suggestions.groups,
-        help="All servers of a group and of those inside it, by its name, in any case, also as "
-        "'WA1 Web', or its id. Repeatable.",
+        help="All servers of a group and of the groups inside it. Give its name, in any case and "
+        "also as 'WA1 Web', or its id. Repeatable.",
     )(command)
 
 
@@ -139,7 +139,7 @@ def wait(command: _Command) -> _Command:
             "-q",
             "--quiet",
             is_flag=True,
-            help="Show no progress, and no summary where nothing failed.",
+            help="Show no progress, and no summary if nothing failed.",
         ),
         click.option(
             "--timeout",

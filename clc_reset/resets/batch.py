@@ -122,7 +122,9 @@ class Fence:
     def _say(self, error: Exception) -> None:
         if not self._has_failed:
             self._has_failed = True
-            self._note(f"Warning: {self._name} failed ({describe(error)}); clc goes on without it.")
+            self._note(
+                f"Warning: {self._name} failed ({describe(error)}); clc continues without it."
+            )
 
 
 def fenced(behind: _T, name: str, note: Callable[[str], None]) -> _T:

@@ -80,11 +80,11 @@ def is_same_user(one: str | None, other: str) -> bool:
 def words(shown: Observation, sent: Sent) -> str:
     """What a server shows, as what it is: a change after the sending, or near it, or none."""
     if shown.problem is not None:
-        return f"not to be seen: {shown.problem}"
+        return f"couldn't be looked at: {shown.problem}"
     if shown.changed_at is None:
-        return "it shows no date of a change"
+        return "it shows no date of change"
     if sent.at is None:
-        return f"last {_change(shown)}; when it was sent isn't known by that clock"
+        return f"last {_change(shown)}; when the reset was sent isn't known by that clock"
     after = shown.changed_at - sent.at
     if after < -TOO_CLOSE:
         return "not changed" + (f" as of {clock_time(shown.seen_at)}" if shown.seen_at else "")
@@ -154,7 +154,7 @@ def seen(server: str, told: Observation | Failure) -> Observation:
     if not isinstance(told, Failure):
         return told
     if isinstance(told.error, TimeoutError):
-        return Observation(server, problem="it wasn't looked at in time")
+        return Observation(server, problem="no answer came in time")
     return Observation(server, problem=describe(told.error))
 
 

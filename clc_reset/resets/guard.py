@@ -125,7 +125,9 @@ class Guard:
         except ClcError:
             raise
         except Exception as error:  # what can't be asked isn't settled
-            self._tools.note(f"What became of them can't be asked: {describe_error(error)}.")
+            self._tools.note(
+                f"The API can't be asked what became of them: {describe_error(error)}."
+            )
             unsettled = unasked(found)
         if not unsettled:
             return
@@ -135,7 +137,7 @@ class Guard:
             raise UnsettledError(
                 "\n".join([f"An earlier reset of {these} isn't settled:", *lines]),
                 hint=f"{self._nothing} was sent.\n{_how_to_follow(unsettled)}\n"
-                "To reset all the same, add --again.",
+                "To reset anyway, add --again.",
             )
         self._tools.stop.check()
         if not self._confirm(lines):

@@ -368,7 +368,7 @@ def how_to_follow(outcome: Outcome, usual_account: str | None) -> str | None:
         for where in ids
     ]
     if lost:
-        said.append(f"Not to be followed by their ids: {enumerate_names(lost)}")
+        said.append(f"These can't be followed by their ids: {enumerate_names(lost)}")
     return "\n".join(said)
 
 

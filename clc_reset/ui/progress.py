@@ -114,7 +114,7 @@ class Notes(Quiet):
             )
         elif not self._has_counted:
             self._has_counted = True
-            self._note("No status of further operations, either.")
+            self._note("No status of other operations, either.")
 
     def heard_again(self, operation: Operation) -> None:
         """Say so of an operation that was named."""

@@ -263,7 +263,7 @@ def test_a_429_is_sent_again_after_the_time_it_names(retry_after: str, pause: fl
         session = Session(server.url)
         assert states(session.reset(A)) == ["queued"]
     assert session.stop.pauses == [pause]
-    assert session.notes == [f"The API asks to wait (429). Trying again in {pause:g} s."]
+    assert session.notes == [f"The API asked to wait (429). Trying again in {pause:g} s."]
     assert server.posts == 2
 
 
@@ -612,7 +612,7 @@ def test_a_login_without_a_token_in_its_answer_is_refused(
     api_ctl_io: respx.Router, body: bytes
 ) -> None:
     api_ctl_io.post().respond(200, content=body)
-    with pytest.raises(RefusedError, match="no token that can be used"):
+    with pytest.raises(RefusedError, match="without a usable token"):
         Session(token="").client.log_in("demo", "demo")
 
 
@@ -984,12 +984,12 @@ def test_an_account_that_is_not_found_may_be_another_one(api_ctl_io: respx.Route
     api_ctl_io.get("/v2/datacenters/ALIAS").respond(404)
     with pytest.raises(RefusedError) as raised:
         Session().client.groups("ALIAS")
-    assert "Give another one with -a." in raised.value.hint
+    assert "Name another with -a." in raised.value.hint
 
 
 def test_a_group_that_can_not_be_read_in_full_is_an_error(api_ctl_io: respx.Router) -> None:
     account(api_ctl_io, *datacenters(wa1=WA1_ROOT)).respond(200, json=group("Web", "../x"))
-    with pytest.raises(RefusedError, match="is no server id"):
+    with pytest.raises(RefusedError, match="is not a server id"):
         Session().client.groups("ALIAS")
 
 

@@ -144,7 +144,7 @@ def test_a_proxy_that_can_not_be_used_is_one_message(
     monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
-    with pytest.raises(UnreachableError, match="proxy that the environment names"):
+    with pytest.raises(UnreachableError, match="proxy named in the environment"):
         Session("https://127.0.0.1:1")
 
 
@@ -155,7 +155,7 @@ def test_a_proxy_may_be_named_without_its_scheme(
     with loopback(http(502)) as proxy:
         monkeypatch.setenv("https_proxy", prefix + proxy.url.removeprefix("http://"))
         problem = problem_of(Session("https://127.0.0.1:1").reset())
-    assert "through the proxy that the environment names" in problem
+    assert "through the proxy named in the environment" in problem
     assert proxy.requests[0].startswith(b"CONNECT 127.0.0.1:1 ")
 
 

@@ -208,8 +208,8 @@ def test_a_token_of_unknown_expiry_is_used() -> None:
             "CLC_TOKEN_FILE",
             "Put a new token into the file that CLC_TOKEN_FILE names",
         ),
-        ("CLC_USERNAME", "The next login gets another."),
-        ("login", "The next login gets another."),
+        ("CLC_USERNAME", "The next login gets a new one."),
+        ("login", "The next login gets a new one."),
         ("keyring", "Run: clc login"),
     ],
 )
@@ -224,7 +224,7 @@ def test_an_expired_token_is_refused_with_what_renews_its_kind(source: str, rene
     assert raised.value.message == f"The token from {source} expired on 2026-01-15 02:12 UTC."
     assert raised.value.hint == (
         f"It was not sent. {renewal}\n"
-        "If it should be good, check this machine's clock: 2026-01-15 02:13 UTC."
+        "If it should still be valid, check this machine's clock: 2026-01-15 02:13 UTC."
     )
 
 

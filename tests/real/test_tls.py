@@ -169,5 +169,5 @@ def test_a_dead_proxy_is_named_as_the_reason_and_nothing_is_sent(
     with loopback(QUEUED, tls=https) as server:
         code, shown, said = reset(server, **{name: url}, **trusted)
     assert (code, shown, server.requests) == (5, "", [])
-    assert "through the proxy that the environment names, was not reached" in said
+    assert "through the proxy named in the environment, was not reached" in said
     assert "s3cret" not in said

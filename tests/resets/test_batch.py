@@ -210,7 +210,7 @@ def test_a_poll_without_an_end_is_no_news() -> None:
     world = World(latency=lambda _asked: 1e9)
     outcome = batch.reset(order(A, wait=True, limit=LONGEST_POLL + 1), world.tools())
     assert outcome.results[0].message == (
-        "No status yet: no answer within 90 s; not to be seen: it wasn't looked at in time."
+        "No status yet: no answer within 90 s; couldn't be looked at: no answer came in time."
     )
     assert outcome.verdict is Verdict.RUNNING
 
@@ -316,7 +316,7 @@ def test_a_display_that_is_broken_is_told_once_however_often_it_raises() -> None
     world.tripwire = lambda what: fail() if what.startswith("listener") else None
     assert batch.reset(order(wait=True, again=True), world.tools()).verdict is Verdict.DONE
     assert world.notes == [
-        "Warning: the display failed (ZeroDivisionError: x); clc goes on without it."
+        "Warning: the display failed (ZeroDivisionError: x); clc continues without it."
     ]
 
 

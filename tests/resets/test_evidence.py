@@ -248,7 +248,7 @@ def test_a_server_that_can_t_be_seen_is_told_as_that_and_the_others_are_told(pro
             else world.api.unchanged(server)
         )
     )
-    assert said == {A: f"not to be seen: {problem}.", B: "not changed as of 12:01:40 UTC."}
+    assert said == {A: f"couldn't be looked at: {problem}.", B: "not changed as of 12:01:40 UTC."}
 
 
 def test_a_look_that_raises_is_told_as_that_and_the_others_are_told() -> None:
@@ -258,7 +258,7 @@ def test_a_look_that_raises_is_told_as_that_and_the_others_are_told() -> None:
         return world.api.unchanged(server)
 
     said, world = seen_after_a_loss(show)
-    assert said[A] == "not to be seen: ZeroDivisionError: x."
+    assert said[A] == "couldn't be looked at: ZeroDivisionError: x."
     assert said[B] == "not changed as of 12:01:40 UTC."
     assert world.notes == ["Warning: without a journal there is no check for earlier resets."]
 
@@ -268,7 +268,7 @@ def test_a_look_that_drips_has_ten_seconds_and_the_others_are_told() -> None:
         lambda world, server: world.api.unchanged(server),
         latency=lambda asked: 1e9 if asked == A else 1.0,
     )
-    assert said[A] == "not to be seen: it wasn't looked at in time."
+    assert said[A] == "couldn't be looked at: no answer came in time."
     assert said[B] == "not changed as of 12:01:40 UTC."
     assert world.seconds == 100 + SECONDS_FOR_ALL
 
@@ -294,7 +294,7 @@ def test_a_signal_while_looking_loses_nothing_of_what_was_seen() -> None:
     world.tripwire = stop
     seen = evidence.look([A, B], world.api.server_of, world.stop, world.pool, world.clock)
     assert seen[A].problem is None
-    assert seen[B].problem == "it wasn't looked at in time"
+    assert seen[B].problem == "no answer came in time"
     assert world.seconds == 0
 
 
@@ -313,7 +313,7 @@ def test_each_is_asked_once() -> None:
 
 def test_one_that_takes_too_long_is_a_failure_that_says_so() -> None:
     shown = evidence.seen(A, Failure(TimeoutError()))
-    assert shown == Observation(A, problem="it wasn't looked at in time")
+    assert shown == Observation(A, problem="no answer came in time")
 
 
 # which servers are looked at
@@ -414,10 +414,10 @@ WORDS = [
         observed(77),
         SENT._replace(at=None),
         False,
-        "last changed 12:01:17 UTC by nightly; when it was sent isn't known by that clock",
+        "last changed 12:01:17 UTC by nightly; when the reset was sent isn't known by that clock",
     ),
-    (observed(None), SENT, False, "it shows no date of a change"),
-    (Observation(A, problem="no answer"), SENT, False, "not to be seen: no answer"),
+    (observed(None), SENT, False, "it shows no date of change"),
+    (Observation(A, problem="no answer"), SENT, False, "couldn't be looked at: no answer"),
     (
         observed(86400, seen=NOON + timedelta(days=2)),
         SENT,
@@ -444,7 +444,7 @@ def test_without_any_date_header_no_time_is_claimed(by: str, skew: timedelta) ->
     outcome = batch.reset(order(A, wait=True), world.tools())
     assert re.fullmatch(
         rf"Sent; outcome unknown: no answer; last changed 13:00:00 UTC by {by}; "
-        "when it was sent isn't known by that clock.",
+        "when the reset was sent isn't known by that clock.",
         outcome.results[0].message or "",
     )
 

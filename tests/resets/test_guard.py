@@ -199,7 +199,7 @@ def test_elsewhere_nothing_is_sent_and_the_message_says_how_to_follow(nights: Ni
     )
     assert outcome.error.hint == (
         f"Nothing was sent.\nTo follow it: clc status --wait --run {run.id}\n"
-        "To reset all the same, add --again."
+        "To reset anyway, add --again."
     )
     assert [asked.id for _, asked in nights.world.api.polls] == ["wa1-1"]
     assert nights.world.api.looks == []
@@ -297,7 +297,9 @@ def test_a_defect_while_asking_settles_nothing(nights: Nights) -> None:
     journal.begin(ORIGIN, ACCOUNT, USER, [B])  # its time has to be told by the offset
     outcome = nights.reset(A, B)
     assert is_refused(outcome)
-    assert nights.world.notes == ["What became of them can't be asked: ZeroDivisionError: x."]
+    assert nights.world.notes == [
+        "The API can't be asked what became of them: ZeroDivisionError: x."
+    ]
     assert outcome.error
     assert outcome.error.message.endswith("no answer recorded so far")
 

@@ -339,7 +339,7 @@ def test_without_the_journal_operations_are_named_by_their_accounts() -> None:
     assert how_to_follow(outcome(*results), ACCOUNT) == (
         "To follow them: clc status --wait wa1-1 wa1-2\n"
         "To follow them: clc status --wait -a ELSE wa1-2\n"
-        "Not to be followed by their ids: wa1 4, wa1-5"
+        "These can't be followed by their ids: wa1 4, wa1-5"
     )
 
 

@@ -193,7 +193,7 @@ def test_silent_operations_are_named_up_to_five_and_then_once_more(said: list[st
         "No status of wa1-0 three times in a row: no answer. Still trying, until the time limit."
     )
     assert len(said) == 6
-    assert said[5] == "No status of further operations, either."
+    assert said[5] == "No status of other operations, either."
     said.clear()
     notes.heard_again(operations[7])
     notes.heard_again(operations[0])

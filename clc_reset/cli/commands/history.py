@@ -36,8 +36,8 @@ def command(
 ) -> int:
     """List the latest resets from this machine.
 
-    The newest comes first; with names, only those of these servers. The states are the ones last
-    heard of. To ask anew: clc status --run RUN
+    The newest comes first. With names, it lists only the resets of those servers. The states are
+    those last known; to ask again: clc status --run RUN
     """
     del verbose  # nothing is sent
     output = ctx.output(form)

@@ -31,7 +31,7 @@ def command(
 ) -> None:
     """Log in, and keep the token in the OS keyring.
 
-    It is good for 14 days. What is missing is asked for. With -a, that account becomes the one to
+    The token lives 14 days. What is missing is asked for. With -a, that account becomes the one to
     act in.
     """
     from dataclasses import replace

@@ -14,7 +14,7 @@ from clc_reset.cli.context import Context, origin
 def command(ctx: Context, *, verbose: bool) -> None:
     """Forget the token in the OS keyring.
 
-    The API goes on taking it until it expires.
+    The API still accepts it until it expires.
     """
     from clc_reset.auth.sources import source_before_the_keyring
 

@@ -49,7 +49,7 @@ _NEEDS_YES = (
 @click.option(
     "--again",
     is_flag=True,
-    help="Go ahead even where an earlier reset of a server isn't settled.",
+    help="Go ahead even if an earlier reset of a server isn't settled.",
 )
 @click.option(
     "--at-a-time",
@@ -113,7 +113,7 @@ def command(
     SERVER is an id such as WA1ALIASWB01, in any case; - reads ids from standard input, separated
     by blanks, where # starts a comment. All go into one request, which is sent once.
 
-    What a group holds is shown on a terminal, and has to be confirmed there; elsewhere -g needs
+    The servers of a group are shown on a terminal, and confirmed there once; elsewhere -g needs
     --yes. Servers with an earlier reset that isn't settled are asked about in the same way;
     elsewhere nothing is sent, unless --again is given.
     """
@@ -265,7 +265,7 @@ def _rest_of(book: "Journal", name: str, account: str | None) -> tuple[list[str]
     since = book.sent_since(run, left)
     if since.issuperset(left):
         raise UsageError(
-            f"What run {run.id} left out was reset since.",
+            f"What run {run.id} left out has been reset since.",
             hint="Nothing was sent. See: clc history",
         )
     return [each for each in left if each not in since], run.account
@@ -345,7 +345,7 @@ def _confirm_again(ctx: Context, output: "Output") -> "Confirm | None":
 
     def confirm(lines: Sequence[str]) -> bool:
         output.note("\n".join(["An earlier reset isn't settled:", *lines]))
-        return ctx.prompts.confirm("Reset all the same?")
+        return ctx.prompts.confirm("Reset anyway?")
 
     return confirm
 

@@ -73,7 +73,7 @@ _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
     "--fail",
     multiple=True,
     metavar="SERVER",
-    help="Let its operation fail at it: the servers after it aren't reset. Repeatable.",
+    help="Let its operation fail at this server; those after it aren't reset. Repeatable.",
 )
 @click.option("--lose-answer", is_flag=True, help="Take a reset, and never answer it.")
 @click.option(
@@ -158,7 +158,7 @@ def _server(
         return Server(cloud, port=port, latency=latency, log=log)
     except OSError as error:
         raise UsageError(
-            f"Port {port} can't be had: {error.strerror}.",
+            f"Port {port} can't be used: {error.strerror}.",
             hint="Leave --port out to take a free one.",
         ) from error
 

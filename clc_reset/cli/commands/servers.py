@@ -41,9 +41,9 @@ def command(
 ) -> int:
     """List servers, or look at those named.
 
-    Without names it lists all of the account's, or those of the groups, less what is in archives
-    and templates: that can't be reset. It shows where each server is, its power, and when it was
-    last changed, which may have been a reset or anybody's edit.
+    Without names, it lists all servers of the account, or of the groups. Archives and templates
+    are left out: they can't be reset. It shows where each server is, its power, and when it was
+    last changed, be it by a reset or by anybody's edit.
     """
     arguments.check_groups(groups)
     if servers and groups:
@@ -82,7 +82,7 @@ def command(
             seen = [_shown(each) for each in found.members(groups)]
     code = report.looked_up(output.servers(alias, seen))
     if not seen:
-        output.note(f"No server in account {alias} that could be reset.")
+        output.note(f"Account {alias} has no server that could be reset.")
     return code or _missing(seen if ids else ())
 
 

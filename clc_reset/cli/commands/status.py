@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     "name",
     metavar="RUN",
     shell_complete=suggestions.runs,
-    help="Show this reset; clc history lists them. A unique beginning of its id will do.",
+    help="Show this reset; clc history lists them. The beginning of its id is enough if it is "
+    "unique.",
 )
 @options.account
 @options.wait
@@ -64,7 +65,7 @@ def command(
     if name is not None:
         arguments.check_run(name)
         if names:
-            raise click.UsageError("--run shows a whole reset: name either that or others.")
+            raise click.UsageError("--run shows a whole reset: give either that or names.")
     output = ctx.output(form)
     asked = arguments.names(names, lambda: arguments.standard_input(ctx.stop)) if names else []
 
@@ -166,7 +167,8 @@ def _latest_of(book: "Journal", alias: str | None, server: str) -> "Run":
         where = f" in account {alias}" if alias else ""
         raise JournalError(
             f"The journal has no reset of {quote(server)}{where} at {origin()}.",
-            hint=f"What it has: clc history\nTo look at a server itself: clc servers {server}",
+            hint="To see what it has: clc history\n"
+            f"To look at a server itself: clc servers {server}",
         )
     return run
 
@@ -178,7 +180,7 @@ def _latest(book: "Journal", alias: str | None) -> "Run":
         raise JournalError(
             f"No operation is named, and the journal has no reset{where} at {origin()}.",
             hint="Name the operations, as in: clc status wa1-12345\n"
-            "What the journal has: clc history",
+            "To see what the journal has: clc history",
         )
     return run
 

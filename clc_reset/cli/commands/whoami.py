@@ -16,8 +16,8 @@ from clc_reset.cli.context import Context, origin
 def command(ctx: Context, account: str | None, form: str | None, *, verbose: bool) -> int:
     """Show user, account, roles, and how old the token is.
 
-    It tells when the token expires, too, and where it comes from: of CLC_TOKEN, CLC_TOKEN_FILE,
-    CLC_USERNAME with a password, and the keyring, the first one that is there is used.
+    Shows as well when the token expires, and where it comes from. The first of these that is set
+    is used: CLC_TOKEN, CLC_TOKEN_FILE, CLC_USERNAME with a password, the keyring.
     """
     from clc_reset.auth import sources
     from clc_reset.cli import report

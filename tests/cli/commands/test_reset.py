@@ -638,7 +638,7 @@ def test_silence_is_told_after_the_third_miss_and_when_it_ends() -> None:
         )
     assert result.returncode == 0
     assert result.stderr.count("three times in a row: the API answered 503") == 5
-    assert result.stderr.count("No status of further operations, either.") == 1
+    assert result.stderr.count("No status of other operations, either.") == 1
     assert result.stderr.count("has a status again.") == 5
 
 
@@ -756,7 +756,7 @@ def test_on_a_terminal_it_is_asked_about(
     screen = types(answer)
     assert exit_code_of("reset", A) == code
     assert "An earlier reset isn't settled:\n" in screen.getvalue()
-    assert "Reset all the same? [y/N] " in screen.getvalue()
+    assert "Reset anyway? [y/N] " in screen.getvalue()
     assert route.call_count == 2 - code
 
 
@@ -834,7 +834,7 @@ def test_a_rolling_reset_stops_at_a_failure_and_the_rest_can_be_reset_later(
     assert were_reset(served) == [A, B, DB01]
     again = clc("reset", "--rest-of", run)
     assert again.exit_code == 2
-    assert f"What run {run} left out was reset since." in again.stderr
+    assert f"What run {run} left out has been reset since." in again.stderr
     assert sum(each.resets for each in served.servers.values()) == 3
 
 

@@ -138,7 +138,7 @@ def test_a_port_that_is_taken_is_a_usage_error(clc: Run) -> None:
         result = clc("sandbox", "--port", port, "true")
         running.terminate()
     assert result.exit_code == 2
-    assert f"Port {port} can't be had: Address already in use." in result.stderr
+    assert f"Port {port} can't be used: Address already in use." in result.stderr
 
 
 def test_a_command_that_is_not_there_is_127(clc: Run) -> None:

@@ -123,7 +123,7 @@ def test_no_servers_are_an_empty_list_and_a_note(clc: Run) -> None:
     result = clc("servers", "-g", "Staging", "-o", "json")
     assert result.exit_code == 0
     assert json.loads(result.stdout) == {"account": "ALIAS", "servers": []}
-    assert result.stderr == "No server in account ALIAS that could be reset.\n"
+    assert result.stderr == "Account ALIAS has no server that could be reset.\n"
 
 
 @pytest.mark.usefixtures("served", "as_demo")
