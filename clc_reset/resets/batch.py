@@ -4,14 +4,11 @@ What only shows (the display, the journal, a look at the servers) can't change w
 error in it is one note.
 """
 
-import random
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple, Protocol, Self, TypeVar, cast
+from typing import NamedTuple, Protocol
 
 from clc_reset.errors import (
     AuthenticationError,
@@ -20,7 +17,7 @@ from clc_reset.errors import (
     UnreachableError,
 )
 from clc_reset.identifiers import datacenter_of
-from clc_reset.journal import Entry, Journal
+from clc_reset.journal import Entry
 from clc_reset.models import (
     NoNews,
     Observation,
@@ -28,7 +25,6 @@ from clc_reset.models import (
     OperationStatus,
     ResetAnswer,
     Sending,
-    ServerResult,
 )
 from clc_reset.resets import evidence, guard, polling
 from clc_reset.resets.guard import Confirm
@@ -41,126 +37,13 @@ from clc_reset.resets.outcome import (
     settled,
     with_observations,
 )
+from clc_reset.resets.tools import JOURNAL, Listener, Tools, fenced
 from clc_reset.text import describe
-from clc_reset.threads import Failure, Pool, Stop
+from clc_reset.threads import Failure
 
-JOURNAL = "the journal"
-"""What it is called where it failed."""
 SHORTEST_DEFAULT_LIMIT = 1800.0
 SECONDS_A_SERVER = 60.0
 """Servers of one data centre are reset one after another; 23 s each were recorded, at the most."""
-
-_T = TypeVar("_T")
-
-
-class Api(guard.Api, Protocol):
-    """The calls that a reset needs; see `api.client.Client`."""
-
-    def reset_servers(
-        self,
-        account: str,
-        servers: Sequence[str],
-        *,
-        tick: Callable[[float], None] | None = None,
-    ) -> ResetAnswer:
-        """Send one request; all that can happen is in the answer."""
-
-
-class Listener(polling.Listener, Protocol):
-    """Is told what happens, so that somebody sees it."""
-
-    def sending(self, servers: Sequence[str], seconds: float) -> None:
-        """The request has been out for so many seconds."""
-
-    def answered(self, results: Sequence[ServerResult]) -> None:
-        """The answer is here, or it is clear that none comes."""
-
-    def following(self, servers: Mapping[Operation, Sequence[str]]) -> None:
-        """These operations are polled from now on."""
-
-    def wave(self, number: int, of: int, servers: Sequence[str]) -> None:
-        """A wave of a rolling reset begins."""
-
-    def pausing(self, seconds_left: float) -> None:
-        """The next wave waits."""
-
-    def checking(self, server: str, tries: int) -> None:
-        """The operator's check of a server is run again."""
-
-    def close(self) -> None:
-        """Leave the screen."""
-
-
-class Fence:
-    """Stands before what only shows or records: an error there is one note, and no more.
-
-    `name` is what it is called in the note.
-    """
-
-    def __init__(self, behind: object, name: str, note: Callable[[str], None]) -> None:
-        self._behind = behind
-        self._name = name
-        self._note = note
-        self._has_failed = False
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as what stands behind it
-        """What stands behind; a method that fails returns None."""
-        method = getattr(self._behind, name)
-        if not callable(method):
-            return method
-
-        def call(*args: object, **options: object) -> object:
-            try:
-                return method(*args, **options)
-            except Exception as error:  # whatever it is, the reset goes on
-                self._say(error)
-                return None
-
-        self.__dict__[name] = call  # this isn't asked for it again
-        return call
-
-    def _say(self, error: Exception) -> None:
-        if not self._has_failed:
-            self._has_failed = True
-            self._note(
-                f"Warning: {self._name} failed ({describe(error)}); clc continues without it."
-            )
-
-
-def fenced(behind: _T, name: str, note: Callable[[str], None]) -> _T:
-    """The same to its callers, with a fence before it."""
-    return cast("_T", Fence(behind, name, note))
-
-
-class Tools(NamedTuple):
-    """What a reset needs and doesn't make itself.
-
-    `clock` counts seconds, `now` is this machine's time in UTC, `jitter` gives numbers from 0 to 1,
-    `pool` makes what asks the API several things at a time.
-    """
-
-    api: Api
-    journal: Journal
-    listener: Listener
-    note: Callable[[str], None]
-    stop: Stop
-    clock: Callable[[], float] = time.monotonic
-    now: Callable[[], datetime] = partial(datetime.now, UTC)
-    jitter: Callable[[], float] = random.random
-    pool: evidence.MakePool = Pool
-
-    def fenced(self) -> Self:
-        """The same tools, those that show and record behind a fence."""
-
-        def note(text: str) -> None:
-            with suppress(Exception):  # nobody is left to tell
-                self.note(text)
-
-        return self._replace(
-            journal=fenced(self.journal, JOURNAL, note),
-            listener=fenced(self.listener, "the display", note),
-            note=note,
-        )
 
 
 class Order(NamedTuple):

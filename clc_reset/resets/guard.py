@@ -6,15 +6,16 @@ It knows this machine's resets of this user, no others, and says no more than th
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from clc_reset.errors import AuthenticationError, ClcError, DeclinedError, UnsettledError
-from clc_reset.journal import Earlier, Entry, Journal
-from clc_reset.models import NoNews, Observation, Operation, OperationStatus, ServerState
+from clc_reset.journal import Earlier, Entry
+from clc_reset.models import NoNews, Operation, OperationStatus, ServerState
 from clc_reset.resets import evidence
+from clc_reset.resets.tools import Tools
 from clc_reset.text import count, show_age
 from clc_reset.text import describe as describe_error
-from clc_reset.threads import Failure, Stop
+from clc_reset.threads import Failure
 
 SECONDS = 3600.0
 """How old an earlier reset may be to matter."""
@@ -28,52 +29,6 @@ Confirm = Callable[[Sequence[str]], bool]
 """Shows lines and asks whether to go on."""
 Found = Entry | tuple[Earlier, ...] | None
 """A recorded intent, None where it couldn't be recorded; or what isn't settled."""
-
-
-class Api(Protocol):
-    """The calls that tell what has become of an earlier reset."""
-
-    def operation_status(self, operation: Operation) -> OperationStatus | NoNews:
-        """Ask once; raises AuthenticationError where the token is refused."""
-
-    def server(self, account: str, server: str) -> Observation:
-        """Look once."""
-
-    @property
-    def offset(self) -> timedelta | None:
-        """The API's clock less this machine's, where an answer told it."""
-
-
-class Tools(Protocol):
-    """What the guard needs."""
-
-    @property
-    def api(self) -> Api:
-        """Where to ask."""
-
-    @property
-    def journal(self) -> Journal:
-        """What was asked before."""
-
-    @property
-    def note(self) -> Callable[[str], None]:
-        """Tells the user."""
-
-    @property
-    def stop(self) -> Stop:
-        """Ends every wait."""
-
-    @property
-    def clock(self) -> Callable[[], float]:
-        """Counts seconds."""
-
-    @property
-    def now(self) -> Callable[[], datetime]:
-        """The time by this machine's clock, in UTC."""
-
-    @property
-    def pool(self) -> evidence.MakePool:
-        """Makes what asks."""
 
 
 class Unsettled(NamedTuple):

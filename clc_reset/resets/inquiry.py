@@ -14,8 +14,9 @@ from clc_reset.models import (
     ServerState,
 )
 from clc_reset.resets import evidence, guard
-from clc_reset.resets.batch import JOURNAL, Following, Tools, fenced, follow, usual_limit
+from clc_reset.resets.batch import Following, follow, usual_limit
 from clc_reset.resets.outcome import Ending, Outcome, followable, settled
+from clc_reset.resets.tools import JOURNAL, Tools, fenced
 from clc_reset.text import sentence, show_time
 
 ONE_ROUND_SECONDS = 90.0
@@ -164,15 +165,22 @@ def _is_latest(parts: Sequence[Part], tools: Tools) -> bool:
     return latest is not None and latest.id == run.id
 
 
-def unasked(parts: Sequence[Part], error: ClcError | None) -> Outcome:
-    """What the journal knows where the API can't be asked, and why it can't.
+def unasked(parts: Sequence[Part], operations: Sequence[str], error: ClcError | None) -> Outcome:
+    """What the journal knows if the API can't be asked, and why it can't.
 
-    Where everything is known there is nothing to ask, and the error says nothing.
+    `operations` are the ids of those that the journal doesn't know. Where everything is known
+    there is nothing to ask, and the error says nothing.
     """
     statuses = {op: status for part in parts for op, status in part.run.statuses.items()}
     outcome = _known(parts, {each: status for each, status in statuses.items() if status.is_final})
     results = (_as_last_heard(followable(each), statuses, outcome) for each in outcome.results)
-    outcome = outcome._replace(results=tuple(results))
+    unheard = (
+        ServerResult(None, ServerState.UNKNOWN, Operation(each, None), "Not asked.")
+        for each in operations
+    )
+    outcome = outcome._replace(
+        results=(*results, *unheard), sending=Sending.SENT if operations else outcome.sending
+    )
     states = {each.state for each in outcome.results}
     if error is not None and states & (PENDING | {ServerState.UNKNOWN}):
         return outcome._replace(ending=Ending.ERROR, error=error)

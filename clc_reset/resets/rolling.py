@@ -11,9 +11,10 @@ from typing import NamedTuple, Protocol
 from clc_reset.errors import AuthenticationError, ClcError, Interrupted
 from clc_reset.journal import Entry
 from clc_reset.models import PENDING, Observation, Sending, ServerResult, ServerState
-from clc_reset.resets.batch import Order, Tools, admitted, guarded, send, unsent
+from clc_reset.resets.batch import Order, admitted, guarded, send, unsent
 from clc_reset.resets.guard import Confirm, Found, Guard
 from clc_reset.resets.outcome import Ending, Outcome
+from clc_reset.resets.tools import Tools
 from clc_reset.text import describe, show_seconds
 from clc_reset.threads import Stop
 

@@ -20,8 +20,9 @@ from clc_reset.models import (
     ServerResult,
     ServerState,
 )
-from clc_reset.resets.batch import Order, Tools
+from clc_reset.resets.batch import Order
 from clc_reset.resets.outcome import Outcome
+from clc_reset.resets.tools import Tools
 from clc_reset.threads import Failure, Pool, Stop, attempt
 
 ORIGIN = "https://api.ctl.io"

@@ -223,7 +223,7 @@ def test_what_was_certainly_not_sent_has_failed_and_is_never_safe_to_repeat_from
     for outcome in (
         past.ask(run),
         past.ask(run, wait=True),
-        inquiry.unasked([Part.whole(run)], DOWN),
+        inquiry.unasked([Part.whole(run)], [], DOWN),
     ):
         assert (outcome.sending, outcome.verdict) == (Sending.NOT_SENT, Verdict.FAILED)
         assert states(outcome.results) == {A: "not sent", B: "not sent"}
@@ -283,7 +283,7 @@ def test_an_api_that_is_down_leaves_what_is_known_and_says_why(
 ) -> None:
     run = past.reset(result)
     past.world.api.status = lambda _asked: UNREACHED
-    for outcome in (past.ask(run), inquiry.unasked([Part.whole(run)], DOWN)):
+    for outcome in (past.ask(run), inquiry.unasked([Part.whole(run)], [], DOWN)):
         assert outcome.verdict is verdict
         assert len(outcome.results) == 1
     assert outcome.error is DOWN
@@ -313,7 +313,7 @@ def test_without_a_token_what_is_known_is_told_and_ends_as_denied(
 ) -> None:
     past.world.api.status = lambda _asked: EXECUTING
     run = past.reset(queued(A), wait=True, limit=1.0)
-    outcome = inquiry.unasked([Part.whole(run)], error)
+    outcome = inquiry.unasked([Part.whole(run)], [], error)
     assert outcome.verdict is Verdict.AUTHENTICATION
     assert states(outcome.results) == {A: "running"}
     assert outcome.results[0].words(plain=False) == "executing; as last heard."
@@ -324,7 +324,7 @@ def test_where_all_is_known_there_is_nothing_to_ask_and_no_error(
     past: Past, error: ClcError | None
 ) -> None:
     run = past.reset(queued(A), wait=True)
-    outcome = inquiry.unasked([Part.whole(run)], error)
+    outcome = inquiry.unasked([Part.whole(run)], [], error)
     assert (outcome.error, outcome.verdict) == (None, Verdict.DONE)
 
 

@@ -128,6 +128,7 @@ def command(
         # from here on what is asked can be asked for, and the rooms below are loaded
         from clc_reset.auth import sources
         from clc_reset.resets import batch
+        from clc_reset.resets.tools import Tools
 
         book = journal(output.note)
         if rest_of is not None:
@@ -158,7 +159,7 @@ def command(
             )
             tells = wait or at_a_time is not None
             listener = ctx.listener(output, quiet=quiet, verbose=verbose, tells_refusals=tells)
-            tools = batch.Tools(client, book, listener, output.note, ctx.stop)
+            tools = Tools(client, book, listener, output.note, ctx.stop)
             confirm = _confirm_again(ctx, output)
             if at_a_time is None:
                 outcome = batch.reset(order, tools, confirm)

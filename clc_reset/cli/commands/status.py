@@ -15,7 +15,6 @@ from clc_reset.identifiers import looks_like_operation_id, looks_like_run
 if TYPE_CHECKING:
     from clc_reset.journal import Journal, Run
     from clc_reset.resets.inquiry import Part
-    from clc_reset.resets.outcome import Outcome
 
 
 @options.command(
@@ -71,8 +70,9 @@ def command(
 
     from clc_reset.auth import sources
     from clc_reset.cli import report
-    from clc_reset.resets import batch, inquiry
+    from clc_reset.resets import inquiry
     from clc_reset.resets.outcome import requested
+    from clc_reset.resets.tools import Tools
 
     alias = None if account is None else sources.checked_alias(account)
     book = journal(output.note)
@@ -94,10 +94,10 @@ def command(
     if client is None or credential is None:
         if denied is not None and not parts:  # nothing is known that could be shown
             raise denied
-        outcome = _not_asked(inquiry.unasked(parts, denied), unknown, denied)
+        outcome = inquiry.unasked(parts, unknown, denied)
     else:
         listener = ctx.listener(output, quiet=quiet or not wait, verbose=verbose)
-        tools = batch.Tools(client, book, listener, output.note, ctx.stop)
+        tools = Tools(client, book, listener, output.note, ctx.stop)
         where = sources.account(alias, credential) if unknown else ""
         operations = [client.operation(where, each) for each in unknown]
         with client:
@@ -107,25 +107,6 @@ def command(
     usual = None if credential is None else sources.usual_account(os.environ, credential)
     named = whole[0] if len(parts) == len(whole) == 1 and not unknown else None
     return report.outcome(output, outcome, usual, quiet=quiet, verbose=verbose, extra=_extra(named))
-
-
-def _not_asked(known: "Outcome", operations: Sequence[str], denied: ClcError | None) -> "Outcome":
-    """What is known, and operations that the journal doesn't know and that can't be asked."""
-    from clc_reset.models import Operation, Sending, ServerResult, ServerState
-    from clc_reset.resets.outcome import Ending
-
-    if not operations:
-        return known
-    unheard = [
-        ServerResult(None, ServerState.UNKNOWN, Operation(each, None), "Not asked.")
-        for each in operations
-    ]
-    return known._replace(
-        results=(*known.results, *unheard),
-        sending=Sending.SENT,
-        ending=Ending.ERROR,
-        error=denied,
-    )
 
 
 def _found(
