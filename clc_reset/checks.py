@@ -56,7 +56,7 @@ class ShellCheck:
     ) -> set[str]:
         """Run it for each server until it succeeds, for so many seconds; return who passed.
 
-        `trying` is told of each try and its number. Raises Interrupted, and OSError where no
+        `trying` is told of each try and its number. Raises Interrupted, and OSError if no
         process can be had. No command is left running.
         """
         deadline = monotonic() + seconds

@@ -1,4 +1,4 @@
-"""What a library needn't load."""
+"""Parts of a library that needn't be loaded."""
 
 import sys
 from collections.abc import Generator

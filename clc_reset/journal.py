@@ -241,7 +241,7 @@ class Wave(NamedTuple):
 
     `number` counts from 1. `at` is when it was recorded that it is about to be sent, by this
     machine's clock, or where no answer came, when it left; `sent_at` when it left by the API's
-    clock, where that is known. `sending` is None where it was never recorded what came of it: it
+    clock, where that is known. `sending` is None if it was never recorded what came of it: it
     may have been sent. `problem` says why no answer came, or why nothing was sent.
     """
 
@@ -276,7 +276,7 @@ class Run(NamedTuple):
 class Earlier(NamedTuple):
     """An earlier reset of one server that isn't settled.
 
-    `at`, `sending` and `sent_at` are its wave's. `state` is None where no answer was recorded;
+    `at`, `sending` and `sent_at` are its wave's. `state` is None if no answer was recorded;
     `status` is the last one heard of its operation.
     """
 
@@ -334,7 +334,7 @@ class _Database:
         return _iso(datetime.fromtimestamp(seconds, UTC))
 
     def write(self, work: Callable[[sqlite3.Connection], _T], lost: str | None = None) -> _T | None:
-        """What `work` returns, called in a transaction; None where it can't be written.
+        """What `work` returns, called in a transaction; None if it can't be written.
 
         `lost` is what the warning says of the loss; without it there is no warning.
         """
@@ -403,7 +403,7 @@ class _Database:
             return told
 
     def _exists(self) -> bool:
-        """Whether there is a database. Raises _UnusableError where it must be left alone."""
+        """Whether there is a database. Raises _UnusableError if it must be left alone."""
         self._inode = None
         if not os.path.isabs(self._folder):
             raise _UnusableError("there is no home directory")
@@ -558,7 +558,7 @@ class Journal:
         self._database.write(lambda db: db.execute(_SETTLE, (earlier.server, earlier.run)))
 
     def run(self, beginning: str) -> Run:
-        """The run whose id begins so. Raises JournalError where none does, or several do."""
+        """The run whose id begins so. Raises JournalError if none does, or several do."""
         with self._database.read() as db:
             found = db.execute(_RUNS_BY_ID, _row(beginning, beginning + _LAST_CHARACTER)).fetchall()
             if beginning and len(found) == 1:
@@ -866,7 +866,7 @@ def _insert(db: sqlite3.Connection, statement: str, *values: object) -> int:
 
 
 def _row(*values: object) -> tuple[Any, ...]:
-    """Values as SQLite takes them: a lone surrogate, which is no UTF-8, is escaped."""
+    """Values that SQLite takes: lone surrogates, which UTF-8 can't hold, are escaped."""
     return tuple(_utf8(each) if isinstance(each, str) else each for each in values)
 
 
@@ -899,7 +899,7 @@ def _instant(text: str | None) -> datetime | None:
 
 
 def _stamp(now: str) -> str:
-    """A name of its own for what is recorded now: `20260115-021305-3f9a12bc`."""
+    """A unique id for what is recorded now: `20260115-021305-3f9a12bc`."""
     date, _, clock = now.partition("T")
     return f"{date.replace('-', '')}-{clock[:8].replace(':', '')}-{os.urandom(4).hex()}"
 

@@ -45,8 +45,8 @@ class Sending(Enum):
 class Operation(NamedTuple):
     """A queued operation: its status id (`wa1-12345`) and where its status can be asked for.
 
-    `path` is that of the status link on the API's own origin, checked; None where the link leads
-    elsewhere, so that it can't be followed. `account` is the alias in it, in upper case; None where
+    `path` is that of the status link on the API's own origin, checked; None if the link leads
+    elsewhere, so that it can't be followed. `account` is the alias in it, in upper case; None if
     the link isn't of the documented form. A whole batch may share one operation in each data centre
     (recorded), or have one a server (documented).
     """
@@ -103,7 +103,7 @@ class NoNews(NamedTuple):
 class ServerResult(NamedTuple):
     """The fate of one server, the id in upper case. A refused one has no operation.
 
-    `server` is None where an operation was asked for by its id and nobody knows whose it is.
+    `server` is None if an operation was asked for by its id and nobody knows whose it is.
     `status` is that of an operation which is running, `message` what there is to say besides.
     """
 
@@ -120,7 +120,7 @@ class ServerResult(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What a server showed when it was looked at; each is None where nothing tells it.
+    """What a server showed when it was looked at; each is None if nothing tells it.
 
     `changed_at` and `changed_by` are its `changeInfo`: when it was last updated, in UTC to the
     second, and the user who did. `seen_at` is the API's clock (`Date`) at that moment. `group` is
@@ -233,7 +233,7 @@ class Credential:
         The payload's names are recorded from real tokens. The signature can't be checked by a
         client. A token that can't be decoded is still one: its expiry is unknown, no more.
 
-        Raises ValueError where the text can't stand in an Authorization header.
+        Raises ValueError if the text can't stand in an Authorization header.
         """
         if not re.fullmatch(_VISIBLE, token):
             raise ValueError("it isn't one word of visible ASCII")
@@ -249,7 +249,7 @@ class Credential:
         )
 
     def has_expired(self, now: datetime) -> bool:
-        """Whether the token's own expiry has passed; False where it has none."""
+        """Whether the token's own expiry has passed; False if it has none."""
         return self.expires is not None and self.expires <= now
 
     def expires_soon(self, now: datetime) -> bool:

@@ -73,14 +73,14 @@ class Stop:
             queue.put(_Wake())
 
     def check(self) -> None:
-        """Raise Interrupted where there is a mark."""
+        """Raise Interrupted if there is a mark."""
         if self.signum is not None:
             raise Interrupted(self.signum)
 
     def take(self, queue: "SimpleQueue[_T]", seconds: float) -> _T:
         """Return the next item of a queue; one that came before the mark is taken before it.
 
-        Raises Empty after `seconds`, and Interrupted where there is a mark and no item. The queue
+        Raises Empty after `seconds`, and Interrupted if there is a mark and no item. The queue
         must be one whose items nobody else takes.
         """
         deadline = time.monotonic() + seconds
@@ -137,7 +137,7 @@ def call(
 
     `tick` is told every `tick_seconds` how many seconds have passed. What has come is returned
     however late it is looked for: this process may have been suspended. Raises what `work` raises,
-    TimeoutError, Interrupted, and RuntimeError where no thread can be had.
+    TimeoutError, Interrupted, and RuntimeError if no thread can be had.
     """
     told: SimpleQueue[tuple[_T] | Failure] = SimpleQueue()
     began = time.monotonic()
@@ -199,9 +199,9 @@ class Pool(Generic[_K, _T]):
                 self._threads += 1
 
     def take(self, seconds: float) -> tuple[_K, _T | Failure] | None:
-        """Return the next outcome, or None where there is none within that time.
+        """Return the next outcome, or None if there is none within that time.
 
-        Raises Interrupted where there is none, and a signal came.
+        Raises Interrupted if there is none, and a signal came.
         """
         if self._in_flight and self._threads <= 0 and self._stop.signum is None:
             with suppress(Empty):
@@ -235,7 +235,7 @@ class Pool(Generic[_K, _T]):
             pass
 
     def _make(self, asked: _Call[_K, _T] | None) -> bool:
-        """Make a call, and tell its outcome. False where the pool is closed."""
+        """Make a call, and tell its outcome. False if the pool is closed."""
         if asked is None:
             self._asked.put(None)  # for the next thread
             return False
@@ -247,7 +247,7 @@ class Pool(Generic[_K, _T]):
 def gather(calls: Sequence[Callable[[], _T]], seconds: float, stop: Stop) -> list[_T]:
     """What the calls return, in their order, sixteen at a time. The first error ends it.
 
-    Raises what a call raises, TimeoutError where one takes longer than `seconds`, and Interrupted.
+    Raises what a call raises, TimeoutError if one takes longer than `seconds`, and Interrupted.
     """
     pool: Pool[int, _T] = Pool(seconds, stop)
     outcomes: dict[int, _T] = {}

@@ -43,7 +43,7 @@ _NOTHING_TO_RESET = {"archive", "templates"}
 
 
 def entities(body: bytes) -> list[object] | None:
-    """The entities of a reset's answer; None where it is something else.
+    """The entities of a reset's answer; None if it is something else.
 
     Reported: a single object instead of an array for one server.
     """
@@ -76,7 +76,7 @@ def reconcile(
 
     A server that the answer leaves out is unknown, never dropped. One that is answered for in two
     ways is unknown too: the API contradicts itself. `resolve` makes a status link's href the path
-    to ask for, None where it leads elsewhere.
+    to ask for, None if it leads elsewhere.
     """
     reader = _Links(resolve, clean, {}, re.compile(_STATUS_PATH))
     found: dict[str, ServerResult] = {}
@@ -173,7 +173,7 @@ class _Links(NamedTuple):
 
 
 def credential(body: bytes, username: str, clean: Clean) -> Credential | None:
-    """What the answer to a login gives; None where there is no token that can be used in it.
+    """What the answer to a login gives; None if there is no token that can be used in it.
 
     Recorded: `{"userName","accountAlias","locationAlias","roles":[…],"bearerToken"}`.
     """
@@ -214,7 +214,7 @@ def observation(
     *,
     group: str | None = None,
 ) -> Observation | None:
-    """What a server's entity shows; None where it is no entity of that server.
+    """What a server's entity shows; None if it is no entity of that server.
 
     Recorded: `{"id","groupId","locationId","status","details":{"powerState","inMaintenanceMode"},
     "changeInfo":{"modifiedDate","modifiedBy"}}`; `details` may be missing.
@@ -244,7 +244,7 @@ def observation(
 
 
 def instant(value: object) -> datetime | None:
-    """A time as the API tells it, to the second: `2015-03-26T23:59:28Z`; UTC where no zone is."""
+    """A time of the API, to the second: `2015-03-26T23:59:28Z`; UTC if it names no zone."""
     told = text(value)
     try:
         found = datetime.fromisoformat(told if "T" in told else "").replace(microsecond=0)
@@ -359,7 +359,7 @@ def reason(body: bytes, clean: Clean) -> str:
 
 
 def decode(body: bytes) -> Any:  # noqa: ANN401 - JSON is what it is; each reader looks closer
-    """The JSON in a body, None where there is none."""
+    """The JSON in a body, None if there is none."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError, MemoryError):
@@ -367,7 +367,7 @@ def decode(body: bytes) -> Any:  # noqa: ANN401 - JSON is what it is; each reade
 
 
 def text(value: object) -> str:
-    """The value where it is text, less blanks at its ends; else an empty string."""
+    """The value if it is text, without blanks at its ends; else an empty string."""
     return value.strip() if isinstance(value, str) else ""
 
 

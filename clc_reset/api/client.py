@@ -92,8 +92,8 @@ class Client:
     anywhere, `wall_clock` since 1970; `answer_seconds` limits the wait for a reset's answer,
     `read_seconds` that for groups.
 
-    Raises UnreachableError where the environment's proxy or certificates can't be used, and
-    UsageError where the origin has no host that can be one.
+    Raises UnreachableError if the environment's proxy or certificates can't be used, and
+    UsageError if the origin has no host that can be one.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class Client:
             return ResetAnswer.maybe_sent(servers, why)
 
     def _wait(self, outcome: Answer | NoAnswer, pauses: Iterator[float], began: float) -> bool:
-        """Wait before the next try; False where there is none, or no time for it."""
+        """Wait before the next try; False if there is none, or no time for it."""
         pause = next(pauses, math.inf)
         if isinstance(outcome, Answer):
             why = "The API asked to wait (429)."
@@ -276,7 +276,7 @@ class Client:
     def operation_status(self, operation: Operation) -> OperationStatus | NoNews:
         """Ask for an operation's status, once, by the link that came with it.
 
-        May be called by several threads at a time. Raises AuthenticationError where the token is
+        May be called by several threads at a time. Raises AuthenticationError if the token is
         not accepted (401, 403).
         """
         if operation.path is None:
@@ -429,7 +429,7 @@ class Client:
         return UnreachableError(f"{self._transport.way} was not reached: {reason}.", hint=hint)
 
     def _words(self, answer: Answer, clean: answers.Clean | None = None) -> str:
-        """The words of an error's body after a colon; nothing where it has none."""
+        """The words of an error's body after a colon; nothing if it has none."""
         words = answers.reason(answer.body, clean or self._transport.clean)
         return f": {words}" if words else ""
 

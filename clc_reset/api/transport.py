@@ -149,11 +149,11 @@ class _AbandonedError(Exception):
 
 
 class _StaleError(Exception):
-    """What a kept connection says, or that it says nothing, is no answer to this request."""
+    """A kept connection gave what can't be the answer to this request."""
 
 
 class _TooLargeError(Exception):
-    """The answer is of a size that nothing needs."""
+    """The answer is larger than any that is needed."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the answer is larger than {limit >> 10:,} KiB")
@@ -189,7 +189,7 @@ class _Line:
         return self._transport.handle_request(sent)
 
     def check(self, response: httpx.Response) -> None:
-        """Raise _StaleError where an answer that was read whole may be another request's."""
+        """Raise _StaleError if an answer that was read whole may be another request's."""
         if self.is_kept and self._kept.get_extra_info("is_readable"):
             raise _StaleError
         self._kept = response.extensions.get("network_stream")
@@ -212,8 +212,8 @@ class Transport:
     request. `clock` counts seconds from anywhere, `wall_clock` since 1970; `connect_seconds` limits
     how long a connection may take.
 
-    Raises UnreachableError where the environment's proxy or certificates can't be used, and
-    UsageError where the origin has no host that can be one.
+    Raises UnreachableError if the environment's proxy or certificates can't be used, and
+    UsageError if the origin has no host that can be one.
     """
 
     def __init__(
@@ -282,12 +282,12 @@ class Transport:
                 self._idle.pop().close()
 
     def clean(self, text: str, secret: str = "") -> str:
-        """Text of the API's as one that may be shown and kept: one line, without a secret in it."""
+        """The API's text, fit to be shown and kept: one line, without a secret in it."""
         redactor = Redactor([*self._secrets, secret]) if secret else self._redactor
         return redactor.redact(printable(text))
 
     def target(self, href: str) -> str | None:
-        """The path and query of a link to the API's own origin; None where it leads elsewhere.
+        """The path and query of a link to the API's own origin; None if it leads elsewhere.
 
         It is what is requested, as it is: nothing in it can be read as another host.
         """

@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 class Keyring:
     """The OS keyring, given `patience` seconds for each call.
 
-    Every method raises KeyringError where the keyring can't be used, and Interrupted.
+    Every method raises KeyringError if the keyring can't be used, and Interrupted.
     """
 
     def __init__(self, patience: float, stop: Stop) -> None:
@@ -84,7 +84,7 @@ class Keyring:
         return name
 
     def forget(self, origin: str) -> bool:
-        """Delete an origin's credential; False where there was none."""
+        """Delete an origin's credential; False if there was none."""
         if self._ask(lambda: keyring.get_password(SERVICE, origin)) is None:
             return False
         self._ask(lambda: keyring.delete_password(SERVICE, origin))

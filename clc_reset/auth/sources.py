@@ -55,7 +55,7 @@ class Sources(NamedTuple):
     def credential(self) -> Credential:
         """Return the credential of the first source that has one, still alive.
 
-        Raises AuthenticationError where there is none, it has expired, or a login was refused, what
+        Raises AuthenticationError if there is none, it has expired, or a login was refused, what
         `log_in` raises, and Interrupted.
         """
         credential = self._token() or self._log_in() or self.keyring(None).load(self.origin)
@@ -120,7 +120,7 @@ def source_before_the_keyring(environ: Mapping[str, str]) -> str | None:
 
 
 def refuse_expired(credential: Credential, now: datetime) -> None:
-    """Raise AuthenticationError where the token's own expiry has passed."""
+    """Raise AuthenticationError if the token's own expiry has passed."""
     if credential.expires is None or not credential.has_expired(now):
         return
     raise AuthenticationError(
@@ -133,7 +133,7 @@ def refuse_expired(credential: Credential, now: datetime) -> None:
 def account(alias: str | None, credential: Credential) -> str:
     """Return the account alias to act in, in upper case: the one given, else the login's own.
 
-    Raises UsageError where there is none, or where it can't be one.
+    Raises UsageError if there is none, or where it can't be one.
     """
     chosen = credential.account if alias is None else alias
     if chosen is None:
@@ -151,7 +151,7 @@ def usual_account(environ: Mapping[str, str], credential: Credential) -> str | N
 
 
 def checked_alias(alias: str) -> str:
-    """Return an account alias in upper case. Raises UsageError where it can't be one."""
+    """Return an account alias in upper case. Raises UsageError if it can't be one."""
     if not is_account_alias(alias):
         hint = "Is a shell variable unset?" if not alias.strip() else "It looks like this: ALIAS"
         raise UsageError(
@@ -161,7 +161,7 @@ def checked_alias(alias: str) -> str:
 
 
 def without_line_end(password: str) -> str:
-    """Return it less one line end at its end: a password may begin or end with a blank."""
+    """Return it without a line end at its end: a password may begin or end with a blank."""
     return password.removesuffix("\n").removesuffix("\r")
 
 

@@ -66,7 +66,7 @@ def names(arguments: Sequence[str], read: Read) -> list[str]:
 
 
 def check_groups(groups: Sequence[str]) -> None:
-    """Raise UsageError where a group's name is empty or blank."""
+    """Raise UsageError if a group's name is empty or blank."""
     if any(not each.strip() for each in groups):
         raise UsageError(
             "A group's name is empty: is a shell variable unset?",
@@ -75,7 +75,7 @@ def check_groups(groups: Sequence[str]) -> None:
 
 
 def check_run(name: str) -> None:
-    """Raise UsageError where a run's id, or its beginning, is empty or blank."""
+    """Raise UsageError if a run's id, or its beginning, is empty or blank."""
     if not name.strip():
         raise UsageError(
             "The id of a run is empty: is a shell variable unset?",

@@ -35,7 +35,7 @@ UNLOCK_SECONDS = 60.0
 
 
 def origin() -> str:
-    """The origin of CLC_BASE_URL. Raises UsageError where it has none that can be used."""
+    """The origin of CLC_BASE_URL. Raises UsageError if it has none that can be used."""
     from clc_reset.identifiers import DEFAULT_BASE_URL, api_origin
 
     try:
@@ -48,7 +48,7 @@ def origin() -> str:
 
 
 def journal(note: Callable[[str], None]) -> Journal:
-    """What outlives this process of a reset, unless CLC_NO_JOURNAL turns it off."""
+    """The journal of resets, unless CLC_NO_JOURNAL turns it off."""
     from clc_reset.journal import Journal, folder
 
     is_off = os.environ.get("CLC_NO_JOURNAL", "0") not in {"", "0"}

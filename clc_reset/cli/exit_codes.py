@@ -1,6 +1,6 @@
 """The exit codes: their numbers and what they mean. Known only here.
 
-Light: help and a usage error load it, and none of what a verdict is made of.
+Help and usage errors load it, so it imports nothing heavy.
 """
 
 from __future__ import annotations

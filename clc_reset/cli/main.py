@@ -93,7 +93,7 @@ def _usage_error(error: click.ClickException, given: Sequence[str], ctx: Context
 
 
 def _flush() -> None:
-    """Write what is left, here rather than at Python's own end, which would change the code."""
+    """Flush here: an error in Python's own flush at its end would change the exit code."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

@@ -52,10 +52,10 @@ class Duration(_ParamType):
 
 
 class Parsed(click.Command):
-    """What is parsed here; `--help` prints, and ends it, meanwhile."""
+    """What reads its arguments here; `--help` prints, and ends it."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401 - click's own
-        """Read the arguments. A pipe that nobody reads isn't click's own 1."""
+        """Read the arguments; a closed pipe ends in 141, not in click's 1."""
         try:
             return super().make_context(*args, **extra)
         except BrokenPipeError:
@@ -93,7 +93,7 @@ def command(name: str, *examples: str, **details: Any) -> Callable[[Callable[...
 
 
 def requested_form(arguments: Sequence[str]) -> str | None:
-    """The form that a command line asks for which couldn't be read as a whole."""
+    """The output form that is asked for by a command line that can't be parsed."""
     asked = None
     words = list(arguments)
     if "--" in words:

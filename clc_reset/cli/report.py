@@ -65,7 +65,7 @@ def outcome(
 def looked_up(delivery: Delivery) -> int:
     """The exit code of a command that only shows something.
 
-    Raises OutputError where standard output couldn't be written.
+    Raises OutputError if standard output couldn't be written.
     """
     if delivery is delivery.ELSEWHERE:
         raise OutputError("Standard output can't be written.", hint="The result is above.")

@@ -113,7 +113,7 @@ def admitted(
 ) -> Outcome:
     """What `carry_out` comes to, once the guard has let `record` record the intent.
 
-    It is handed the journal's entry, None where the journal failed.
+    It is handed the journal's entry, None if the journal failed.
     """
     began = tools.clock()
     try:

@@ -37,7 +37,7 @@ MakePool = Callable[[float, Stop], Pool[Any, Any]]
 class Sent(NamedTuple):
     """A reset as far as it is known: the account, the user, and when it was sent.
 
-    `at` is on the API's clock, None where nothing tells that; so is `user`.
+    `at` is on the API's clock, None if nothing tells that; so is `user`.
     """
 
     account: str
@@ -143,7 +143,7 @@ def look(
     pool: MakePool,
     clock: Callable[[], float],
 ) -> dict[str, Observation]:
-    """Look at each server once; one that wasn't seen in ten seconds for all is told as that."""
+    """Look at each server once, for ten seconds in all; what wasn't seen by then says so."""
     found = ask_each(servers, at, stop, pool, SECONDS_FOR_ALL, clock)
     late = Failure(TimeoutError())
     return {each: seen(each, found.get(each, late)) for each in servers}

@@ -55,7 +55,7 @@ class Groups:
         return list(found.values())
 
     def members_to_reset(self, names: Sequence[str]) -> list[Member]:
-        """What `members` returns. Raises UsageError where one of the groups has no server, too."""
+        """What `members` returns. Raises UsageError if one of the groups has no server, too."""
         for name in names:
             if not self.members([name]):
                 raise UsageError(

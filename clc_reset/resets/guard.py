@@ -28,7 +28,7 @@ NAMED = 20
 Confirm = Callable[[Sequence[str]], bool]
 """Shows lines and asks whether to go on."""
 Found = Entry | tuple[Earlier, ...] | None
-"""A recorded intent, None where it couldn't be recorded; or what isn't settled."""
+"""A recorded intent, None if it couldn't be recorded; or what isn't settled."""
 
 
 class Unsettled(NamedTuple):
@@ -55,7 +55,7 @@ class Guard:
     def admit(self, record: Callable[[float | None], Found]) -> Entry | None:
         """What `record` returns: it records an intent, unless there are unsettled resets.
 
-        It is told how old an earlier reset may be to matter, None where none matters.
+        It is told how old an earlier reset may be to matter, None if none matters.
 
         Raises UnsettledError, DeclinedError, AuthenticationError and Interrupted.
         """
@@ -103,7 +103,7 @@ class Guard:
 def settle(found: Sequence[Earlier], account: str, tools: Tools) -> list[Unsettled]:
     """Ask once what has become of earlier resets, and return those that aren't settled even so.
 
-    Raises AuthenticationError where the token is refused, and Interrupted.
+    Raises AuthenticationError if the token is refused, and Interrupted.
     """
     news = _news(found, tools)
     looked = [each for each in found if not isinstance(news.get(_operation(each)), OperationStatus)]
@@ -181,7 +181,7 @@ def _operation(earlier: Earlier) -> Operation | None:
 
 
 def when_sent(at: datetime, offset: timedelta | None) -> datetime | None:
-    """An instant of this machine's clock on the API's; None where that clock isn't known."""
+    """An instant of this machine's clock on the API's; None if that clock isn't known."""
     return None if offset is None else at + offset
 
 

@@ -190,7 +190,7 @@ def unasked(parts: Sequence[Part], operations: Sequence[str], error: ClcError | 
 def _as_last_heard(
     result: ServerResult, statuses: Mapping[Operation, OperationStatus], asked: Outcome
 ) -> ServerResult:
-    """What wasn't heard of now is as it was last heard of."""
+    """Show what wasn't heard of now as it was last heard of."""
     if result.server is None:
         limited = asked.ending is Ending.TIME_LIMIT or isinstance(asked.error, UnreachableError)
         if limited and result.state is ServerState.UNKNOWN:

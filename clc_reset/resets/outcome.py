@@ -95,7 +95,7 @@ class Outcome(NamedTuple):
 
     `results` are in the order asked, one a server. `waited` tells that their operations were to be
     waited for, so that queued isn't good enough. `seconds` is how long it took, `limit` the time
-    limit. `run` is the journal's name for it, None where the journal doesn't know it; `is_latest`
+    limit. `run` is the journal's name for it, None if the journal doesn't know it; `is_latest`
     tells that `clc status` finds it without that name. `problem` says why no answer came.
     `unasked` are servers that the API answered for although nobody asked. `observations` are what
     the servers showed, by their ids.
@@ -345,7 +345,7 @@ def in_the_cloud(pending: Sequence[Operation]) -> str:
 
 
 def how_to_follow(outcome: Outcome, usual_account: str | None) -> str | None:
-    """How to take the wait up again, in a command that can be pasted; None where none is needed.
+    """How to take the wait up again, in a command that can be pasted; None if none is needed.
 
     The journal knows the servers, so that is the command. Without it the operations are named.
     """

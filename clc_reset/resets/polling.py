@@ -66,7 +66,7 @@ class Requests(Protocol):
     def take(self, seconds: float) -> tuple[Operation, News] | Observation | None:
         """The next news of an operation, or what a server shows; None within that time.
 
-        Each poll and each look tells once. Raises Interrupted where a signal came.
+        Each poll and each look tells once. Raises Interrupted if a signal came.
         """
 
 
@@ -206,7 +206,7 @@ class Polling:
         return max(0.0, until - now)
 
     def _hear(self, told: tuple[Operation, News] | Observation) -> bool:
-        """Take what one request told; False where it ends the wait."""
+        """Take what one request told; False if it ends the wait."""
         now = self._clock()
         if isinstance(told, Observation):
             self._looks_in_flight -= 1

@@ -36,7 +36,7 @@ class Check(Protocol):
     ) -> set[str]:
         """Try each server until it passes, for so many seconds; return those that did.
 
-        `trying` is told of each try and its number. Raises Interrupted, and OSError where it can't
+        `trying` is told of each try and its number. Raises Interrupted, and OSError if it can't
         be run.
         """
 
@@ -112,7 +112,7 @@ def _roll(
 
 
 def _pause(seconds: float, tools: Tools) -> None:
-    """Raises Interrupted, also where there is no pause."""
+    """Wait before the next wave. Raises Interrupted, even without a pause."""
     while seconds > 0:
         tools.listener.pausing(seconds)
         tools.stop.sleep(min(1.0, seconds))

@@ -38,7 +38,7 @@ class Api(Protocol):
         """The API's clock less this machine's, where an answer told it."""
 
     def operation_status(self, operation: Operation) -> OperationStatus | NoNews:
-        """Ask once. Raises AuthenticationError where the token is refused."""
+        """Ask once. Raises AuthenticationError if the token is refused."""
 
     def server(self, account: str, server: str) -> Observation:
         """Look once."""

@@ -254,7 +254,7 @@ class Cloud:
         return formatdate(self.now, usegmt=True)
 
     def handle(self, request: HTTPRequest) -> HTTPResponse | None:
-        """Answer one request; None where the answer never comes."""
+        """Answer one request; None if the answer never comes."""
         self._take_turns()
         response = self._respond(request)
         return response and self._dated(response)
@@ -315,7 +315,7 @@ class Cloud:
         return hmac.digest(self._key, signed.encode(), sha256)
 
     def _user(self, authorization: str) -> str | None:
-        """Return the user of a valid token; None where there is none."""
+        """Return the user of a valid token; None if there is none."""
         scheme, _, token = authorization.strip().partition(" ")
         signed, _, signature = token.strip().rpartition(".")
         if scheme.lower() != "bearer" or not token.isascii():
@@ -382,7 +382,7 @@ class Cloud:
         return _content(entities, f"{queued} of {len(ids)} queued")
 
     def _refusal(self, operation: str, server: str) -> str | None:
-        """Return why a server isn't queued for an operation; None where it is."""
+        """Return why a server isn't queued for an operation; None if it is."""
         machine = self.servers.get(server)
         if machine is None or machine.status != "active" or server in self.behaviour.refuse:
             return _CANNOT_BE_QUEUED

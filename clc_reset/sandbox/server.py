@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _body(self) -> bytes | None:
-        """The request's body; None where it was refused."""
+        """The request's body; None if it was refused."""
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not length.isdecimal():
             self.send_error(411)
@@ -180,7 +180,7 @@ def serve_beside(
     """Become the command, as env does, while a child serves it until it is gone.
 
     So its signals, its terminal and its exit code are its own. `quiet` lets the child go from
-    standard error. Raises OSError where the command can't be run.
+    standard error. Raises OSError if the command can't be run.
     """
     process = os.getpid()
     between = os.fork()

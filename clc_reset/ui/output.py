@@ -296,7 +296,7 @@ def write_whole(stream: TextIO, text: str) -> None:
     """Write all of a text, and nothing is left in a buffer.
 
     What the encoding lacks is escaped. A pipe that is full and doesn't block is waited for, and a
-    short write goes on where it ended. Raises OSError, and ValueError where the stream is closed.
+    short write goes on where it ended. Raises OSError, and ValueError if the stream is closed.
     """
     stream.flush()
     data = text.encode(stream.encoding or "utf-8", "backslashreplace")

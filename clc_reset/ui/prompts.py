@@ -21,12 +21,12 @@ class Prompts:
         self._stop = stop
 
     def require_terminal(self, what: str, otherwise: str) -> None:
-        """Raise UsageError where nobody can be asked; `otherwise` says how to do without."""
+        """Raise UsageError if nobody can be asked; `otherwise` says how to do without."""
         if not (is_terminal(self._stdin) and is_terminal(self._stderr)):
             raise UsageError(f"There is no terminal to ask for {what} on.", hint=otherwise)
 
     def ask(self, what: str, otherwise: str, *, hidden: bool = False) -> str:
-        """Ask for something that has to be given. Raises UsageError where it isn't.
+        """Ask for something that has to be given. Raises UsageError if it isn't.
 
         `otherwise` says how to do without a terminal.
         """

@@ -326,7 +326,7 @@ def _find(
 
 
 def _confirm(ctx: Context, output: "Output", account: str, places: Mapping[str, str]) -> None:
-    """Show what was found and ask once. Raises DeclinedError where the answer isn't yes."""
+    """Show what was found and ask once. Raises DeclinedError if the answer isn't yes."""
     from clc_reset.text import count
     from clc_reset.ui.output import size_of
 
@@ -338,7 +338,7 @@ def _confirm(ctx: Context, output: "Output", account: str, places: Mapping[str, 
 
 
 def _confirm_again(ctx: Context, output: "Output") -> "Confirm | None":
-    """Asks about earlier resets that aren't settled; None where nobody can be asked."""
+    """Asks about earlier resets that aren't settled; None if nobody can be asked."""
     from clc_reset.ui.output import is_terminal
 
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
@@ -352,7 +352,7 @@ def _confirm_again(ctx: Context, output: "Output") -> "Confirm | None":
 
 
 def screenful(places: Mapping[str, str], width: int, height: int) -> list[str]:
-    """The servers below where they are, as many to a line and on the screen as there is room."""
+    """The servers below their groups, as many a line and as many lines as the screen holds."""
     from clc_reset.text import count
 
     servers_at: dict[str, list[str]] = {}

@@ -141,7 +141,7 @@ def command(
 def _server(
     behaviour: "Behaviour", port: int, latency: float, log: Callable[[str], None]
 ) -> "Server":
-    """A new cloud on loopback, listening. Raises UsageError where it can't be had."""
+    """A new cloud on loopback, listening. Raises UsageError if it can't be had."""
     from random import Random
 
     from clc_reset.sandbox.cloud import Cloud
