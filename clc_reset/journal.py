@@ -90,7 +90,7 @@ CREATE TABLE server (
     place     INTEGER NOT NULL, -- in the order asked
     name      TEXT NOT NULL,
     wave      INTEGER, -- NULL until it is about to be sent
-    state     TEXT, -- as answered, like the next three
+    state     TEXT, -- as answered, like the next three, or failed if a check didn't pass
     operation INTEGER,
     message   TEXT,
     turn      INTEGER,
@@ -130,6 +130,10 @@ UPDATE operation SET status = ?
 WHERE id = ? AND path IS ? AND account IS ? AND run = (SELECT number FROM run WHERE run.id = ?)
     AND coalesce(lower(status), '') NOT IN ('succeeded', 'failed')
 """
+_CHECK = """
+UPDATE server SET state = 'failed', message = ?
+WHERE place = ? AND run = (SELECT number FROM run WHERE id = ?)
+"""
 _SETTLE = """
 UPDATE server SET settled = 1 WHERE name = ? AND run = (SELECT number FROM run WHERE id = ?)
 """
@@ -142,7 +146,8 @@ FROM asked CROSS JOIN server ON server.name = asked.name AND server.wave = (
         CROSS JOIN wave ON wave.number = other.wave CROSS JOIN run ON run.number = other.run
         WHERE name = asked.name AND base_url = :base_url AND account = :account
         AND other.run IS NOT :this_run AND sending IS NOT 'not sent'
-        AND coalesce(state, 'unknown') NOT IN ('failed', 'not sent')
+        AND coalesce(state, 'unknown') <> 'not sent'
+        AND (other.operation IS NOT NULL OR coalesce(state, 'unknown') <> 'failed')
         ORDER BY other.wave DESC LIMIT 1)
 JOIN wave ON wave.number = server.wave
 JOIN run ON run.number = server.run
@@ -188,15 +193,17 @@ SELECT 1 FROM server CROSS JOIN wave ON wave.number = server.wave
     CROSS JOIN run ON run.number = server.run
 WHERE server.name = ? AND run.base_url = ? AND run.account = ?
     AND run.number > (SELECT number FROM run WHERE id = ?)
-    AND wave.sending IS NOT 'not sent' AND server.state IS NOT 'failed' LIMIT 1
+    AND wave.sending IS NOT 'not sent'
+    AND (server.operation IS NOT NULL OR server.state IS NOT 'failed') LIMIT 1
 """
 _RUNS = "SELECT number FROM run ORDER BY number DESC LIMIT ?"
 _RUNS_OF = "SELECT DISTINCT run FROM server WHERE name = ? ORDER BY run DESC LIMIT ?"
 _RECENT_SERVERS = """
 SELECT name FROM (
-    SELECT name, state FROM run CROSS JOIN server ON server.run = run.number
+    SELECT name, state, operation FROM run CROSS JOIN server ON server.run = run.number
     WHERE run.base_url = :base_url ORDER BY run.number DESC, place LIMIT 5000)
-WHERE substr(name, 1, length(:beginning)) = :beginning AND state IS NOT 'failed'
+WHERE substr(name, 1, length(:beginning)) = :beginning
+    AND (operation IS NOT NULL OR state IS NOT 'failed')
 """
 _RECENT_OPERATIONS = """
 SELECT id FROM (
@@ -748,6 +755,11 @@ class Entry:
     def heard(self, operation: Operation, status: OperationStatus) -> None:
         """Collect a status of an operation."""
         self._heard[operation] = status
+
+    def unchecked(self, servers: Iterable[str], message: str) -> None:
+        """Record that the check of servers, whose operations are over, didn't pass."""
+        rows = [_row(message, self.places[each], self.run) for each in servers]
+        self._database.write(lambda db: db.executemany(_CHECK, rows), _REST_LOST)
 
     def flush(self) -> None:
         """Record what was heard, at most once a second."""

@@ -103,7 +103,7 @@ def _roll(
             if _is_over(outcome):
                 break
             if plan.check is not None:
-                _check(plan.check, plan.check_seconds, done, tools)
+                _check(plan.check, plan.check_seconds, done, entry, tools)
             if _failures(done) > plan.max_failures:
                 break
     except (Interrupted, Exception) as raised:  # the outcome tells of it
@@ -143,7 +143,9 @@ def _failures(done: Sequence[Outcome]) -> int:
     return sum(len(each.servers(ServerState.FAILED)) for each in done)
 
 
-def _check(check: Check, seconds: float, done: list[Outcome], tools: Tools) -> None:
+def _check(
+    check: Check, seconds: float, done: list[Outcome], entry: Entry | None, tools: Tools
+) -> None:
     """Check each server of the latest wave whose operation succeeded. Raises Interrupted."""
     outcome = done[-1]
     left = outcome.servers(ServerState.SUCCEEDED)
@@ -157,7 +159,10 @@ def _check(check: Check, seconds: float, done: list[Outcome], tools: Tools) -> N
     except Exception as error:  # what can't be checked hasn't passed
         failed = f"The operation succeeded; the check couldn't be run: {describe(error)}."
         passed = set()
-    done[-1] = _judged(outcome, set(left) - passed, ServerState.FAILED, failed)
+    unchecked = [each for each in left if each not in passed]
+    done[-1] = _judged(outcome, unchecked, ServerState.FAILED, failed)
+    if entry is not None and unchecked:
+        entry.unchecked(unchecked, failed)
 
 
 def _judged(

@@ -285,6 +285,20 @@ def test_a_server_whose_check_never_passes_has_failed_and_the_message_says_which
     assert outcome.verdict is Verdict.FAILED
 
 
+def test_a_check_that_did_not_pass_is_told_later_too(tmp_path: Path) -> None:
+    world = World()
+    tools = world.tools(tmp_path)
+    plan = Plan(2, check=FakeCheck(world, **{B: 99}), check_seconds=30.0)
+    outcome = rolling.reset(order(*SERVERS), plan, tools)
+    run = latest(world, tmp_path)
+    told = inquiry.ask([inquiry.Part.whole(run)], [], ACCOUNT, tools, wait=False, limit=None)
+    assert states(told.results) == states(outcome.results)
+    said = outcome.results[1].message or ""
+    assert (told.results[1].message or "").startswith(said.removesuffix("."))
+    assert told.verdict is Verdict.FAILED
+    assert tools.journal.unsettled(ORIGIN, ACCOUNT, [B]) == ()  # its operation is over
+
+
 def test_failed_checks_count_as_failures() -> None:
     world = World()
     each_wave(world, **{B: refused(B)})
