@@ -51,7 +51,7 @@ LISTINGS_KEPT = 50
 LOCK_SECONDS = 5.0
 """Nobody has a reason to hold the database for longer."""
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE run (
     number    INTEGER PRIMARY KEY AUTOINCREMENT, -- the order of recording
@@ -449,8 +449,8 @@ class _Database:
         db = sqlite3.connect(uri, timeout=lock_seconds, isolation_level=None, uri=True)
         try:
             version = _version(db)
-            if version > _VERSION:
-                raise _UnusableError("it was written by a later version of clc")
+            if version not in {0, _VERSION}:
+                raise _UnusableError(f"{self._path} was written by another version of clc")
         except BaseException:
             db.close()
             raise

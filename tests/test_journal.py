@@ -947,19 +947,20 @@ def test_a_listing_that_can_not_be_kept_is_not_missed(
     assert notes == lost(f"{file} is not a file")
 
 
-def test_a_journal_of_a_later_version_is_left_alone(
-    journal: Journal, file: Path, notes: list[str]
+@pytest.mark.parametrize("version", [1, 99])
+def test_a_journal_of_another_version_is_left_alone(
+    journal: Journal, file: Path, notes: list[str], version: int
 ) -> None:
     begun(journal, A)
     with closing(sqlite3.connect(file)) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute(f"PRAGMA user_version = {version}")
     before = file.read_bytes()
     uses(journal)
-    assert notes == lost("it was written by a later version of clc")
+    assert notes == lost(f"{file} was written by another version of clc")
     with pytest.raises(JournalError) as raised:
         journal.latest(URL, "ALIAS")
     assert raised.value.message == (
-        "The journal can't be read: it was written by a later version of clc."
+        f"The journal can't be read: {file} was written by another version of clc."
     )
     assert raised.value.hint == "Name the operations, as in: clc status wa1-12345"
     assert file.read_bytes() == before
