@@ -27,6 +27,7 @@ STOPPED = "stopped"
 TIME_LIMIT = "time_limit"
 """The words in `-o json` for what is no ClcError."""
 
+CHECK_THE_NETWORK = "Check the network, the proxy settings and CLC_BASE_URL."
 WITHOUT_A_KEYRING = (
     "Without a keyring (a server, cron, a container), set CLC_TOKEN_FILE, CLC_TOKEN, "
     "or CLC_USERNAME with CLC_PASSWORD_FILE or CLC_PASSWORD."

@@ -3,6 +3,8 @@
 import re
 
 DEFAULT_BASE_URL = "https://api.ctl.io"
+ACCOUNT_VARIABLES = ("CLC_ACCOUNT", "CLC_ALIAS")
+"""The variables that name the account to act in, the first that is set."""
 LARGEST_PORT = 65535
 
 # not compiled here: most runs need few of them, and re keeps what it has compiled

@@ -107,6 +107,11 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip()}".removesuffix(": ")
 
 
+def describe_defect(error: BaseException) -> str:
+    """A surprise, as what it is."""
+    return f"{describe(error)} (a defect of clc)"
+
+
 def show_time(instant: datetime) -> str:
     """An instant in UTC, to the minute."""
     return f"{instant:%Y-%m-%d %H:%M} UTC"

@@ -25,6 +25,7 @@ from clc_reset.api.transport import (
     codes,
 )
 from clc_reset.errors import (
+    CHECK_THE_NETWORK,
     AuthenticationError,
     ClcError,
     Interrupted,
@@ -420,7 +421,7 @@ class Client:
         return RefusedError(message, hint=hint)
 
     def _unreachable(self, reason: str) -> UnreachableError:
-        hint = "Check the network, the proxy settings and CLC_BASE_URL. No server was reset."
+        hint = f"{CHECK_THE_NETWORK} No server was reset."
         if self._transport.origin == DEFAULT_BASE_URL:
             hint += (
                 "\nCenturyLink Cloud closed on 30 September 2023; to run a cloud of your own: "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from clc_reset.errors import WITHOUT_A_KEYRING, AuthenticationError, UsageError
-from clc_reset.identifiers import is_account_alias
+from clc_reset.identifiers import ACCOUNT_VARIABLES, is_account_alias
 from clc_reset.models import Credential
 from clc_reset.text import quote, show_span, show_time
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from clc_reset.auth.keyring import Keyring
     from clc_reset.threads import Stop
 
-ACCOUNT_VARIABLES = ("CLC_ACCOUNT", "CLC_ALIAS")
-"""The variables that name the account to act in, the first that is set."""
 LARGEST_SECRET = 64 * 1024
 """In bytes: what is longer is neither a token nor a password."""
 DRY_RUN_SECONDS = 1.0

@@ -44,6 +44,14 @@ def server_ids(
     return servers, len(given) - len(servers)
 
 
+def tell_duplicates(number: int, note: Callable[[str], None]) -> None:
+    """Say how many ids were left out, if any."""
+    if number:
+        from clc_reset.text import count
+
+        note(f"{count(number, 'duplicate')} ignored")
+
+
 def names(arguments: Sequence[str], read: Read) -> list[str]:
     """The names of servers, operations or runs, as they are typed, each once.
 

@@ -10,11 +10,11 @@ import click
 
 from clc_reset.cli import exit_codes, suggestions
 from clc_reset.cli.context import Context
+from clc_reset.identifiers import ACCOUNT_VARIABLES
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 FORMS = ("table", "tsv", "json")
-ACCOUNT_VARIABLES = ("CLC_ACCOUNT", "CLC_ALIAS")
 LONGEST_DURATION = 365 * 86400.0
 """In seconds: more is a slip of the finger."""
 MOST_NUMBER = 1_000_000

@@ -120,7 +120,6 @@ def _how_it_goes_on(output: Output, known: Outcome, usual_account: str | None) -
 
 
 def _defect(raised: Exception) -> str:
-    from clc_reset.text import describe
+    from clc_reset.text import describe, describe_defect
 
-    words = describe(raised)
-    return f"{words}." if isinstance(raised, OSError) else f"{words} (a defect of clc)."
+    return f"{describe(raised) if isinstance(raised, OSError) else describe_defect(raised)}."

@@ -11,6 +11,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from clc_reset.errors import (
+    CHECK_THE_NETWORK,
     AuthenticationError,
     ClcError,
     Interrupted,
@@ -38,7 +39,7 @@ from clc_reset.resets.outcome import (
     with_observations,
 )
 from clc_reset.resets.tools import JOURNAL, Listener, Tools, fenced
-from clc_reset.text import describe
+from clc_reset.text import describe, describe_defect
 from clc_reset.threads import Failure
 
 SHORTEST_DEFAULT_LIMIT = 1800.0
@@ -138,7 +139,7 @@ def unsent(order: Order, raised: BaseException) -> Outcome:
     elif isinstance(raised, ClcError):
         answer = answer._replace(error=raised)
     else:
-        surprise = f"{describe(raised)} (a defect of clc)."
+        surprise = f"{describe_defect(raised)}."
         return _of_answer(order, answer)._replace(ending=Ending.SURPRISE, surprise=surprise)
     return _of_answer(order, answer)
 
@@ -179,7 +180,7 @@ def _answer(order: Order, servers: Sequence[str], tools: Tools) -> ResetAnswer:
     except Interrupted as interrupt:  # it never raises; if it does, it may have been sent
         return ResetAnswer.maybe_sent(servers, "it was interrupted", interrupt.signum)
     except Exception as error:  # the same
-        return ResetAnswer.maybe_sent(servers, f"{describe(error)} (a defect of clc)")
+        return ResetAnswer.maybe_sent(servers, describe_defect(error))
 
 
 def _of_answer(order: Order, answer: ResetAnswer) -> Outcome:
@@ -240,7 +241,7 @@ def follow(outcome: Outcome, tools: Tools, how: Following) -> Outcome:
         _wait(outcome, tools, how, requests, waited)
         outcome = _ended(outcome, waited, once=how.once)
     except Exception as error:  # what is known is told
-        surprise = f"{describe(error)} (a defect of clc)."
+        surprise = f"{describe_defect(error)}."
         outcome = outcome._replace(ending=Ending.SURPRISE, surprise=surprise)
     finally:
         requests.close()
@@ -257,7 +258,7 @@ def _ended(outcome: Outcome, waited: polling.Waited, *, once: bool) -> Outcome:
     if once and silences and not waited.statuses and all(each.unreachable for each in silences):
         error = UnreachableError(
             f"The API was not reached: {silences[0].reason}.",
-            hint="Check the network, the proxy settings and CLC_BASE_URL.",
+            hint=CHECK_THE_NETWORK,
         )
         return outcome._replace(ending=Ending.ERROR, error=error)
     return outcome._replace(ending=Ending.TIME_LIMIT) if waited.timed_out else outcome

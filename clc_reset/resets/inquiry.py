@@ -15,7 +15,7 @@ from clc_reset.models import (
 )
 from clc_reset.resets import evidence, guard
 from clc_reset.resets.batch import Following, follow, usual_limit
-from clc_reset.resets.outcome import Ending, Outcome, followable, settled
+from clc_reset.resets.outcome import UNREACHED, Ending, Outcome, followable, settled
 from clc_reset.resets.tools import JOURNAL, Tools, fenced
 from clc_reset.text import sentence, show_time
 
@@ -97,7 +97,7 @@ def _answered(run: Run, server: str, wave: Wave | None) -> ServerResult | None:
 
 def _unanswered(server: str, wave: Wave | None) -> ServerResult:
     if wave is None:
-        return ServerResult(server, ServerState.NOT_SENT, None, "Not sent: its turn never came.")
+        return ServerResult(server, ServerState.NOT_SENT, None, UNREACHED)
     if wave.sending is Sending.NOT_SENT:
         why = sentence(wave.problem) if wave.problem else "Interrupted before it was sent."
         return ServerResult(server, ServerState.NOT_SENT, None, why)

@@ -15,6 +15,7 @@ from clc_reset.errors import (
     INTERNAL,
     INTERRUPTED,
     OUTCOME_UNKNOWN,
+    STOPPED,
     TIME_LIMIT,
     AuthenticationError,
     ClcError,
@@ -39,8 +40,7 @@ from clc_reset.text import count, enumerate_names, sentence, show_seconds, show_
 SPELLED_OUT = 10
 """Operations that a command to follow them names, where the journal doesn't know them."""
 
-STOPPED = "stopped"
-"""The word in `-o json` for servers that weren't reached."""
+UNREACHED = "Not sent: its turn never came."
 LOOK_FIRST = "Look at them before you repeat it: running it again would reset them again."
 
 

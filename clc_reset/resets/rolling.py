@@ -13,7 +13,7 @@ from clc_reset.journal import Entry
 from clc_reset.models import PENDING, Observation, Sending, ServerResult, ServerState
 from clc_reset.resets.batch import Order, admitted, guarded, send, unsent
 from clc_reset.resets.guard import Confirm, Found, Guard
-from clc_reset.resets.outcome import Ending, Outcome
+from clc_reset.resets.outcome import UNREACHED, Ending, Outcome
 from clc_reset.resets.tools import Tools
 from clc_reset.text import describe, show_seconds
 from clc_reset.threads import Stop
@@ -182,9 +182,8 @@ def _whole(order: Order, done: Sequence[Outcome], last: Outcome) -> Outcome:
     observations: dict[str, Observation] = {}
     for each in done:
         observations |= each.observations
-    unreached = "Not sent: its turn never came."
     results = tuple(
-        found.get(server) or ServerResult(server, ServerState.NOT_SENT, None, unreached)
+        found.get(server) or ServerResult(server, ServerState.NOT_SENT, None, UNREACHED)
         for server in order.servers
     )
     certain = {each.sending for each in done}

@@ -1,9 +1,8 @@
 """Progress on a terminal that can move its cursor: drawn again and again, and gone at the end."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TextIO
+from typing import TextIO, Unpack
 
 from rich.console import Console
 from rich.live import Live as Display
@@ -12,7 +11,7 @@ from rich.text import Text
 from clc_reset.models import Operation, OperationStatus, ServerResult
 from clc_reset.text import count, printable
 from clc_reset.ui.output import let_go_of, size_of, write_whole
-from clc_reset.ui.progress import Notes, counted, word_of
+from clc_reset.ui.progress import Manner, Notes, counted, word_of
 from clc_reset.ui.table import colour_of
 
 REDRAW_SECONDS = 0.1
@@ -37,18 +36,10 @@ class Live(Notes):
     """
 
     def __init__(
-        self,
-        stream: TextIO,
-        note: Callable[[str], None],
-        *,
-        verbose: bool = False,
-        tells_refusals: bool = True,
-        clock: Callable[[], float] = time.monotonic,
+        self, stream: TextIO, note: Callable[[str], None], **manner: Unpack[Manner]
     ) -> None:
-        super().__init__(note, tells_refusals=tells_refusals)
+        super().__init__(note, **manner)
         self._stream = stream
-        self._verbose = verbose
-        self._clock = clock
         self._screen = _Screen(stream)
         self._console = Console(
             file=self._screen,  # type: ignore[arg-type] # all of a file that rich uses

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from clc_reset.models import Observation, ServerResult
 
-FORMS = ("table", "tsv", "json")
-
 LARGEST_TABLE = 200
 """Rows; beyond it columns are plain, since rich takes 0.2 ms a row and nobody reads the borders."""
 
@@ -120,7 +118,7 @@ RUNS_HERE = Columns(
 
 
 class Output:
-    """Standard output and standard error, and the form that results take, one of FORMS.
+    """Standard output and standard error, and the form of results: table, tsv or json.
 
     `draw` lays out a screenful of rows for a stream: titles, rows, the title of the wide column. A
     standard stream that is closed is None. Nothing here raises.

@@ -5,6 +5,7 @@ What is said of it is said by `note`. `seconds` count from the beginning of what
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict, Unpack
 
 from clc_reset.models import Operation, OperationStatus, ServerResult, ServerState
 from clc_reset.text import count, printable, sentence
@@ -75,15 +76,26 @@ class Quiet:
         """Nothing more will be told."""
 
 
-class Notes(Quiet):
-    """Says what is worth a note on any screen: refusals, and operations without news.
+class Manner(TypedDict, total=False):
+    """How progress is told.
 
-    A refusal isn't worth one where the result is printed at once: `tells_refusals`.
+    `verbose` is in the API's words. A refusal isn't worth a note where the result is printed at
+    once: `tells_refusals`. `clock` counts seconds.
     """
 
-    def __init__(self, note: Callable[[str], None], *, tells_refusals: bool = True) -> None:
+    verbose: bool
+    tells_refusals: bool
+    clock: Callable[[], float]
+
+
+class Notes(Quiet):
+    """Says what is worth a note on any screen: refusals, and operations without news."""
+
+    def __init__(self, note: Callable[[str], None], **manner: Unpack[Manner]) -> None:
         self._note = note
-        self._tells_refusals = tells_refusals
+        self._verbose = manner.get("verbose", False)
+        self._tells_refusals = manner.get("tells_refusals", True)
+        self._clock = manner.get("clock", time.monotonic)
         self._named: set[Operation] = set()
         self._has_counted = False
 
@@ -126,17 +138,8 @@ class Notes(Quiet):
 class Lines(Notes):
     """A line a change, and one a minute while nothing changes."""
 
-    def __init__(
-        self,
-        note: Callable[[str], None],
-        *,
-        verbose: bool = False,
-        tells_refusals: bool = True,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        super().__init__(note, tells_refusals=tells_refusals)
-        self._verbose = verbose
-        self._clock = clock
+    def __init__(self, note: Callable[[str], None], **manner: Unpack[Manner]) -> None:
+        super().__init__(note, **manner)
         self._servers: Mapping[Operation, Sequence[str]] = {}
         self._running: set[Operation] = set()
         self._said = 0.0

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clc_reset.cli.options import FORMS
 from clc_reset.models import Observation, Operation, OperationStatus, ServerResult, ServerState
 from clc_reset.ui.output import (
-    FORMS,
     LARGEST_TABLE,
     RUNS,
     RUNS_HERE,

@@ -195,10 +195,7 @@ def _named(
     ids, duplicates = arguments.server_ids(
         servers, lambda: arguments.standard_input(ctx.stop), groups
     )
-    if duplicates:
-        from clc_reset.text import count
-
-        output.note(f"{count(duplicates, 'duplicate')} ignored")
+    arguments.tell_duplicates(duplicates, output.note)
     return ids
 
 

@@ -54,10 +54,7 @@ def command(
         ids, duplicates = arguments.server_ids(
             servers, lambda: arguments.standard_input(ctx.stop), command="clc servers"
         )
-        if duplicates:
-            from clc_reset.text import count
-
-            output.note(f"{count(duplicates, 'duplicate')} ignored")
+        arguments.tell_duplicates(duplicates, output.note)
 
     from clc_reset.auth import sources
     from clc_reset.cli import report
