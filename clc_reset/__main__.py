@@ -7,7 +7,7 @@ import sys
 def main() -> None:
     """Run the command line and exit.
 
-    Until it is loaded a Ctrl-C simply ends the process: there is nothing to tell yet.
+    Until it is loaded, a Ctrl-C simply ends the process: there is nothing to report yet.
     """
     try:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

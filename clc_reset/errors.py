@@ -1,10 +1,10 @@
 """Every error that is raised on purpose.
 
     ClcError
-    ├── UsageError             what was asked can't be done as it was asked; nothing was sent
-    │   └── JournalError       the journal can't be read, or has no such run
-    ├── DeclinedError          the user was asked, and said no; nothing was sent
-    ├── UnsettledError         an earlier reset of a server isn't settled; nothing was sent
+    ├── UsageError             the request can't be carried out as given
+    ├── JournalError           the journal can't be read or written
+    ├── DeclinedError          the user answered no
+    ├── UnsettledError         an earlier reset is unsettled, or a run can't be claimed
     ├── AuthenticationError    no token, or one that is expired or refused
     │   └── KeyringError       the OS keyring can't be used
     ├── UnreachableError       the API can't have received the request
@@ -14,18 +14,23 @@
     KeyboardInterrupt
     └── Interrupted            SIGINT, SIGTERM or SIGHUP
 
-A reset whose outcome isn't known is not among them: that is a result.
-Each says what happened, and in `hint` what to do next. `kind` is the word for it in `-o json`.
+A reset with an unknown outcome is not an error but a result. An error carries its cause in
+`message` and its cure in `hint`; it never says what was sent, which only the outcome of a reset
+knows.
 """
 
 from typing import ClassVar
 
+from clc_reset.exit_codes import ExitCode
+
 INTERRUPTED = "interrupted"
 INTERNAL = "internal"
 OUTCOME_UNKNOWN = "outcome_unknown"
+SHARED_FAILURE = "failed"
 STOPPED = "stopped"
 TIME_LIMIT = "time_limit"
-"""The words in `-o json` for what is no ClcError."""
+NOT_FOUND = "not_found"
+"""The `kind` in JSON of problems that are no ClcError."""
 
 CHECK_THE_NETWORK = "Check the network, the proxy settings and CLC_BASE_URL."
 WITHOUT_A_KEYRING = (
@@ -35,43 +40,53 @@ WITHOUT_A_KEYRING = (
 
 
 class ClcError(Exception):
-    """The root; `message` is one readable sentence or more, `hint` the next step or empty."""
+    """The root; `message` is one readable sentence or more, `hint` the next step or empty.
+
+    `kind` is the word for it in `-o json`, `exit_code` the code of a command that it ends before
+    anything was sent.
+    """
 
     kind: ClassVar[str] = "error"
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        """Both texts are shown to the user as they are, after control characters are stripped."""
+        """Both texts are printed as they are, after control characters are stripped."""
         super().__init__(message)
         self.message = message
         self.hint = hint
 
 
 class UsageError(ClcError):
-    """What was asked can't be done as it was asked; nothing was sent."""
+    """The request can't be carried out as given."""
 
     kind = "usage"
+    exit_code = ExitCode.USAGE
 
 
-class JournalError(UsageError):
-    """The journal can't be read, or has no such run."""
+class JournalError(ClcError):
+    """The journal can't be read or written."""
+
+    kind = "journal"
 
 
 class DeclinedError(ClcError):
-    """The user was asked, and said no; nothing was sent."""
+    """The user answered no."""
 
     kind = "declined"
 
 
 class UnsettledError(ClcError):
-    """An earlier reset of a server isn't settled; nothing was sent."""
+    """An earlier reset of a server is unsettled, or a run may be going on or can't be claimed."""
 
     kind = "unsettled"
+    exit_code = ExitCode.UNSETTLED
 
 
 class AuthenticationError(ClcError):
     """No token, or one that is expired or refused."""
 
     kind = "authentication"
+    exit_code = ExitCode.AUTHENTICATION
 
 
 class KeyringError(AuthenticationError):
@@ -82,12 +97,14 @@ class UnreachableError(ClcError):
     """The API can't have received the request."""
 
     kind = "unreachable"
+    exit_code = ExitCode.NOT_SENT
 
 
 class RefusedError(ClcError):
     """The API received the request and refused it."""
 
     kind = "refused"
+    exit_code = ExitCode.NOT_SENT
 
 
 class OutputError(ClcError):

@@ -1,4 +1,4 @@
-"""Parts of a library that needn't be loaded."""
+"""Hiding the parts of a library that needn't be loaded."""
 
 import sys
 from collections.abc import Generator
@@ -6,17 +6,17 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def hidden(*modules: str) -> Generator[None]:
-    """Let an import of these modules fail here, unless they are loaded already.
+def hidden(module: str) -> Generator[None]:
+    """Let imports of a module fail inside the block, unless it is loaded already.
 
-    A library that does without such a part, as with one that isn't installed, loads sooner:
+    A library loads sooner if it can do without a part that seems not to be installed:
     `with hidden("httpx._main"): import httpx`.
     """
-    hiding = [each for each in modules if each not in sys.modules]
-    for each in hiding:
-        sys.modules[each] = None  # type: ignore[assignment] # documented: an import of it fails
+    hides = module not in sys.modules
+    if hides:
+        sys.modules[module] = None  # type: ignore[assignment] # documented: an import of it fails
     try:
         yield
     finally:
-        for each in hiding:
-            del sys.modules[each]
+        if hides:
+            del sys.modules[module]

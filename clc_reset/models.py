@@ -1,24 +1,29 @@
-"""The values that the rooms hand each other. They know no library, no network and no screen."""
+"""The values that the layers pass to each other: no library, no network, no terminal."""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
 from typing import NamedTuple, Self
 
+from clc_reset.clocks import Moment
 from clc_reset.errors import ClcError
+from clc_reset.identifiers import datacenter_of
 
 TOKEN_LIFE_WARNING = timedelta(days=2)
 """Less life than this is worth a warning: the next run of a cron job may come too late."""
 
-_PLAIN_WORDS = {"notstarted": "waiting", "resumed": "running"}
+_PLAIN_WORDS = {"notstarted": "waiting", "executing": "running", "resumed": "running"}
 _VISIBLE = r"[!-~]+"
 
 
 class ServerState(StrEnum):
-    """What is known of one server's reset."""
+    """The state of one server's reset."""
 
+    PLANNED = "planned"
+    """A live run has still to send it."""
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -32,18 +37,18 @@ PENDING = frozenset({ServerState.QUEUED, ServerState.RUNNING})
 
 
 class Sending(Enum):
-    """What is certain of a request that resets servers."""
+    """The certainty about a request that resets servers."""
 
     NOT_SENT = "not sent"
     """The API can't have received it, or refused all of it."""
     MAYBE_SENT = "maybe sent"
-    """It may have arrived; no answer that can be read has come."""
+    """It may have arrived; no readable answer came."""
     SENT = "sent"
     """It arrived, and was answered server by server."""
 
 
 class Operation(NamedTuple):
-    """A queued operation: its status id (`wa1-12345`) and where its status can be asked for.
+    """A queued operation: its status id (`wa1-12345`) and the path of its status.
 
     `path` is that of the status link on the API's own origin, checked; None if the link leads
     elsewhere, so that it can't be followed. `account` is the alias in it, in upper case; None if
@@ -67,30 +72,30 @@ class OperationStatus(NamedTuple):
 
     @property
     def is_final(self) -> bool:
-        """Whether the operation is done, one way or the other."""
+        """Return whether the operation is over, one way or the other."""
         return self.has_succeeded or self.has_failed
 
     @property
     def has_succeeded(self) -> bool:
-        """Whether the operation is done. It doesn't say that the server is up."""
+        """Return whether the operation is done. It doesn't say that the server is up."""
         return self.word.lower() == "succeeded"
 
     @property
     def has_failed(self) -> bool:
-        """Whether the operation failed; the API never says why."""
+        """Return whether the operation failed; the API never says why."""
         return self.word.lower() == "failed"
 
     @property
     def plain_word(self) -> str:
-        """What a person reads: `waiting` for `notStarted`, `running` for `resumed`."""
+        """The word for people: `waiting` for `notStarted`, `running` for the next two."""
         return _PLAIN_WORDS.get(self.word.lower(), self.word)
 
 
-class NoNews(NamedTuple):
-    """A poll that told nothing, and why. `retry_after` is in seconds, where the API named any.
+class PollFailure(NamedTuple):
+    """A poll without a status, and why. `retry_after` is in seconds, where the API named any.
 
-    `slow_down` tells that the API is asked too often (429, 503), `unreachable` that it wasn't
-    reached at all, `not_found` that it knows no such operation (404).
+    `slow_down`: the API is asked too often (429, 503). `unreachable`: it wasn't reached at all.
+    `not_found`: it knows no such operation (404).
     """
 
     reason: str
@@ -100,32 +105,14 @@ class NoNews(NamedTuple):
     retry_after: float | None = None
 
 
-class ServerResult(NamedTuple):
-    """The fate of one server, the id in upper case. A refused one has no operation.
-
-    `server` is None if an operation was asked for by its id and nobody knows whose it is.
-    `status` is that of an operation which is running, `message` what there is to say besides.
-    """
-
-    server: str | None
-    state: ServerState
-    operation: Operation | None = None
-    message: str | None = None
-    status: OperationStatus | None = None
-
-    def words(self, *, plain: bool) -> str:
-        """The status, in plain words or the API's, and the message."""
-        status = self.status and (self.status.plain_word if plain else self.status.word)
-        return "; ".join(filter(None, (status, self.message)))
-
-
 class Observation(NamedTuple):
-    """What a server showed when it was looked at; each is None if nothing tells it.
+    """The state of a server when it was looked at; each field is None where nothing tells it.
 
     `changed_at` and `changed_by` are its `changeInfo`: when it was last updated, in UTC to the
-    second, and the user who did. `seen_at` is the API's clock (`Date`) at that moment. `group` is
-    the name of its group, or the id where only that is known. `problem` says why nothing, or no
-    readable date, could be seen.
+    second, and by which user. `seen_at` is the API's clock (`Date`) at that moment. `group` is the
+    name of its group, or the id where only that is known. `problem` says why nothing, or no
+    readable date, could be seen; `error` is there where that concerns all servers: the token was
+    refused, or the API can't be reached.
     """
 
     server: str
@@ -138,10 +125,46 @@ class Observation(NamedTuple):
     group: str | None = None
     datacenter: str | None = None
     problem: str | None = None
+    error: ClcError | None = None
+
+
+class Evidence(NamedTuple):
+    """The change of a server, held against the request that may have reset it.
+
+    `changed` is True for a change by the same user clearly after the request, False where the
+    latest change is clearly older, None where neither is certain. `after` is the seconds from the
+    request to the change, where both are known on the API's clock; `sent_at` is the request's time
+    on that clock. `by_another` names the user of a change that isn't the caller's.
+    """
+
+    changed: bool | None
+    observation: Observation
+    sent_at: datetime | None = None
+    after: float | None = None
+    by_another: str | None = None
+
+
+class ServerResult(NamedTuple):
+    """The result of one server, its id in upper case. A refused one has no operation.
+
+    `server` is None if an operation was named by its id and nobody knows whose it is. `status` is
+    that of an operation which is running, `message` what there is to say besides. `run` is the
+    journal's id of the run that the row tells of. `has_failed_check` tells that the operation
+    succeeded and the operator's check failed.
+    """
+
+    server: str | None
+    state: ServerState
+    operation: Operation | None = None
+    message: str | None = None
+    status: OperationStatus | None = None
+    evidence: Evidence | None = None
+    run: str | None = None
+    has_failed_check: bool = False
 
 
 class ServerGroup(NamedTuple):
-    """One group, and the servers in itself. Archives and templates are never among them.
+    """One group and its own servers. Archives and templates are never among them.
 
     `servers` are ids in upper case. `datacenter` is in upper case: `WA1`. `depth` is 0 for a data
     centre's root. `observations` has one a server where the groups were asked for in detail.
@@ -155,14 +178,39 @@ class ServerGroup(NamedTuple):
     observations: tuple[Observation, ...] = ()
 
 
-class ResetAnswer(NamedTuple):
-    """What is known of one request that resets servers: a result a server, in the order asked.
+def usual_limit(servers: Iterable[str]) -> float:
+    """Return 30 minutes, or a minute for each server of the largest data centre, in seconds.
 
-    `turns` are the servers in the order of the answer, which is the order of their turns
-    (recorded). `unasked` names what the API answered for although nobody asked. `problem` says why
-    no answer came that can be read; `error` why nothing was sent. `signum` is the signal's number
-    where one ended it. `sent_at` is when the request left, on the API's clock, where an answer
-    told that; where none came, `seconds` is how long ago it left.
+    The API resets the servers of one data centre one after another; up to 30 s each was recorded.
+    """
+    largest = max(Counter(map(datacenter_of, servers)).values(), default=0)
+    return max(1800.0, 60.0 * largest)
+
+
+class RollingOptions(NamedTuple):
+    """The options of a run that are kept with it, so that `--rest-of` goes on with them.
+
+    `at_a_time` is None where all servers go into one wave. Times are in seconds; `limit` is None
+    for the usual one. `check` is the command as typed, run in `directory`.
+    """
+
+    at_a_time: int | None = None
+    pause: float = 0.0
+    check: str | None = None
+    directory: str | None = None
+    check_seconds: float = 300.0
+    max_failures: int = 0
+    limit: float | None = None
+
+
+class ResetAnswer(NamedTuple):
+    """The answer to one request that resets servers: a result a server, in the order asked.
+
+    `turns` are the servers in the order of the answer, which is the order in which the API resets
+    them (recorded). `unasked` names servers that the API answered for although nobody asked.
+    `problem` says why no readable answer came; `error` why nothing was sent. `signum` is the number
+    of the signal that ended it. `left` is the moment when the request left, `sent_at` the same on
+    the API's clock, where they are known.
     """
 
     sending: Sending
@@ -172,15 +220,15 @@ class ResetAnswer(NamedTuple):
     problem: str | None = None
     error: ClcError | None = None
     signum: int | None = None
+    left: Moment | None = None
     sent_at: datetime | None = None
-    seconds: float | None = None
 
     @classmethod
     def not_sent(
         cls, servers: Sequence[str], error: ClcError | None = None, signum: int | None = None
     ) -> Self:
-        """No server was reset, and this is certain."""
-        results = tuple(ServerResult(each, ServerState.NOT_SENT) for each in servers)
+        """Return the answer where it is certain that no server was reset."""
+        results = tuple(ServerResult(server, ServerState.NOT_SENT) for server in servers)
         return cls(Sending.NOT_SENT, results, error=error, signum=signum)
 
     @classmethod
@@ -189,22 +237,22 @@ class ResetAnswer(NamedTuple):
         servers: Sequence[str],
         problem: str,
         signum: int | None = None,
-        sent_at: datetime | None = None,
+        left: Moment | None = None,
     ) -> Self:
-        """Each server may have been reset, or not."""
+        """Return the answer where each server may have been reset, or not."""
         message = f"Sent; outcome unknown: {problem}."
         return cls(
             Sending.MAYBE_SENT,
-            tuple(ServerResult(each, ServerState.UNKNOWN, None, message) for each in servers),
+            tuple(ServerResult(server, ServerState.UNKNOWN, None, message) for server in servers),
             problem=problem,
             signum=signum,
-            sent_at=sent_at,
+            left=left,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A bearer token and what is known of it. The token is never part of a repr.
+    """A bearer token and its claims. The token is never part of a repr.
 
     `source` names where it comes from, `account` is the alias to act in by default, `issued` and
     `expires` are in UTC; each of the others is None or empty where nothing tells it.
@@ -249,11 +297,11 @@ class Credential:
         )
 
     def has_expired(self, now: datetime) -> bool:
-        """Whether the token's own expiry has passed; False if it has none."""
+        """Return whether the token's own expiry has passed; False if it has none."""
         return self.expires is not None and self.expires <= now
 
     def expires_soon(self, now: datetime) -> bool:
-        """Whether under two days of life are left."""
+        """Return whether under two days of life are left."""
         return self.expires is not None and self.expires - now < TOKEN_LIFE_WARNING
 
 

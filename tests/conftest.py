@@ -1,10 +1,12 @@
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
+import click.testing
 import httpx
 import hypothesis
 import keyring
@@ -12,8 +14,9 @@ import pytest
 import respx
 from keyring.backend import KeyringBackend
 
+from clc_reset.cli.main import command
 from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest
-from tests.fakes import MemoryKeyring
+from tests.fakes import POWER_POSTS, MemoryKeyring, Run, Typed, jwt, only_reset_resets
 
 ORIGIN = "https://api.ctl.io"
 
@@ -42,6 +45,20 @@ def _nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
             monkeypatch.delenv(name)
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def _power_operations_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note each POST to a power operation: no command but `reset` may send one."""
+    handle = httpx.HTTPTransport.handle_request
+
+    def noted(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST" and "/operations/" in request.url.path:
+            POWER_POSTS.append(request.url.path)
+        return handle(self, request)
+
+    POWER_POSTS.clear()
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", noted)
 
 
 @pytest.fixture
@@ -96,5 +113,72 @@ def through(cloud: Cloud) -> Callable[[httpx.Request], httpx.Response]:
         return httpx.Response(
             response.status, headers=dict(response.headers), content=response.body
         )
+
+    return answer
+
+
+# --- `clc` in this process ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def clc() -> Run:
+    """Run `clc` in this process, its standard output and error in pipes."""
+
+    def run(*arguments: str, stdin: str | bytes = "") -> click.testing.Result:
+        with only_reset_resets([*arguments]):
+            return click.testing.CliRunner().invoke(command, arguments, input=stdin)
+
+    return run
+
+
+@pytest.fixture
+def as_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the sandbox's user be the one of the environment."""
+    monkeypatch.setenv("CLC_USERNAME", "demo")
+    monkeypatch.setenv("CLC_PASSWORD", "demo")
+
+
+@pytest.fixture
+def types(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Typed]:
+    """Let standard input be what somebody types on a terminal; returns what that shows."""
+
+    def at(text: str) -> Typed:
+        screen = Typed()
+        monkeypatch.setattr(sys, "stdin", Typed(text))
+        monkeypatch.setattr(sys, "stderr", screen)
+        return screen
+
+    return at
+
+
+@pytest.fixture
+def with_token(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A token of account ABCD, in the environment."""
+    token = jwt()
+    monkeypatch.setenv("CLC_TOKEN", token)
+    return token
+
+
+@pytest.fixture
+def posts(with_token: str, api_ctl_io: respx.Router) -> Callable[..., respx.Route]:
+    """Let a reset be answered by these entities."""
+    return lambda *entities: api_ctl_io.post().respond(200, json=entities)
+
+
+@pytest.fixture
+def statuses(with_token: str, api_ctl_io: respx.Router) -> Callable[..., respx.Route]:
+    """Let an operation be answered by these words, the last one for ever."""
+
+    def answer(operation: str, *words: str | int, alias: str = "abcd") -> respx.Route:
+        left = list(words)
+
+        def next_word(_request: httpx.Request) -> httpx.Response:
+            word = left.pop(0) if len(left) > 1 else left[0]
+            if isinstance(word, int):
+                return httpx.Response(word)
+            return httpx.Response(200, json={"status": word})
+
+        path = f"(?i)/v2/operations/{alias}/status/{operation}$"
+        return api_ctl_io.get(url__regex=path).mock(side_effect=next_word)
 
     return answer

@@ -1,6 +1,7 @@
 """What tests put in the place of other people's parts."""
 
 import base64
+import io
 import json
 import os
 import pty
@@ -19,15 +20,51 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import click.testing
 import trustme
 from keyring.backend import KeyringBackend
 from keyring.errors import PasswordDeleteError
+
+from clc_reset.cli.main import command
 
 CLC = str(Path(sys.executable).with_name("clc"))
 NEVER = b""
 """An answer that is the end of the connection."""
 HANG = None
 """An answer that doesn't come, while the connection stays open."""
+
+
+Run = Callable[..., click.testing.Result]
+"""Run `clc` in this process."""
+
+
+class Typed(io.StringIO):
+    """A terminal on which somebody types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+POWER_POSTS: list[str] = []
+"""The POSTs to power operations that left this process in the current test."""
+
+
+@contextmanager
+def only_reset_resets(arguments: Sequence[str]) -> Iterator[None]:
+    """Fail if a command other than `reset` sends a POST to a power operation."""
+    before = len(POWER_POSTS)
+    yield
+    assert arguments[:1] == ["reset"] or POWER_POSTS[before:] == [], arguments
+
+
+def exit_code_of(*arguments: str) -> object:
+    """Return the exit code of `clc`, run in this process on the standard streams that there are."""
+    with only_reset_resets([*arguments]):
+        try:
+            command([*arguments])
+        except SystemExit as ended:
+            return ended.code
+    return None
 
 
 class MemoryKeyring(KeyringBackend):
@@ -189,6 +226,18 @@ def run_clc(
     )
     return subprocess.CompletedProcess(
         result.args, result.returncode, result.stdout.decode(), result.stderr.decode()
+    )
+
+
+def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in which `CLC ` stands for the command."""
+    return subprocess.run(
+        ["/bin/bash", "-c", line.replace("CLC ", f"{CLC} ")],
+        env=environment(**variables),
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=30,
     )
 
 

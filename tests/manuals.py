@@ -1,7 +1,7 @@
-"""Makes the manual pages anew, from the same help as `clc -h`: `python -m tests.manuals`.
+"""Generate the manual pages from the same help as `clc -h`: `python -m tests.manuals`.
 
-A page's date is the day on which its words last changed, as man-pages(7) has it: one whose words
-are still the program's is left alone.
+A page's date is the day on which its text last changed (man-pages(7)): a page whose text is still
+the program's isn't written.
 """
 
 import inspect
@@ -19,8 +19,8 @@ from docutils.utils import new_document
 from docutils.writers import manpage
 
 from clc_reset import __version__
-from clc_reset.cli import exit_codes
 from clc_reset.cli.main import command as program
+from clc_reset.exit_codes import ExitCode
 
 FOLDER = Path(__file__).parents[1] / "completions" / "man"
 ENVIRONMENT = (
@@ -29,36 +29,54 @@ ENVIRONMENT = (
     (
         "CLC_USERNAME with CLC_PASSWORD or CLC_PASSWORD_FILE",
         (
-            "One login for this run; nothing is stored. Of these first three the first that is "
-            "set says who you are; without them it is the keyring's entry for the API in use."
+            "One login for this run; nothing is stored. clc uses the first of these three that is "
+            "set, otherwise the keyring's entry for the API in use."
         ),
     ),
-    ("CLC_ACCOUNT, CLC_ALIAS", "The account alias to act in, as -a."),
+    ("CLC_ACCOUNT, CLC_ALIAS", "The account alias to act in, like -a."),
     ("CLC_BASE_URL", "The API, by default https://api.ctl.io; https only, except on loopback."),
+    (
+        "CLC_STATE_DIR",
+        (
+            "The journal's folder, an absolute path. clc sandbox sets it to a temporary folder. "
+            "Two folders don't know of each other's resets."
+        ),
+    ),
+    (
+        "CLC_API_ENDPOINT, CLC_V2_API_URL",
+        (
+            "Set by clc sandbox for other clients, as CLC_V2_API_USERNAME and CLC_V2_API_PASSWD "
+            "are; CLC_USER, CLC_ACCT_ALIAS and CLC_V2_API_TOKEN are unset."
+        ),
+    ),
     ("CLC_SERVER", "Set for the command of clc reset --check: the server's id."),
-    ("CLC_NO_JOURNAL", "1 keeps no journal of resets."),
-    ("XDG_STATE_HOME", "Where the journal's folder is, by default ~/.local/state."),
+    ("CLC_NO_JOURNAL", "1 turns the journal off, and with it the check for earlier resets."),
+    ("XDG_STATE_HOME", "Otherwise the journal is in clc-reset here; by default ~/.local/state."),
     ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "Proxies."),
-    ("SSL_CERT_FILE", "Certificates to trust."),
+    ("SSL_CERT_FILE", "A PEM file with certificates to trust."),
     ("PYTHON_KEYRING_BACKEND", "The keyring backend."),
-    ("NO_COLOR, TERM, COLUMNS", "How a terminal is written to."),
-    ("ACCESSIBLE", "1 shows progress line by line on a terminal, too."),
+    ("NO_COLOR", "No colour."),
+    ("COLUMNS, LINES", "A smaller size than the terminal's."),
+    (
+        "CI, ACCESSIBLE=1, TTY_INTERACTIVE=0, TERM=dumb",
+        "Progress in lines on a terminal, too.",
+    ),
 )
 FILES = (
     (
         "$XDG_STATE_HOME/clc-reset/journal.sqlite3",
         (
-            "What was reset from this machine, for clc status, clc history and completion, "
-            "without tokens and passwords; by default below ~/.local/state."
+            "The resets from this machine, for clc status, clc history, completion and the check "
+            "for earlier resets; no token and no password."
         ),
     ),
 )
 WITH_EXIT_CODES = {"clc", "clc reset", "clc status"}
-"""The other pages refer to clc(1)."""
+"""Pages with the table of exit codes; the others refer to clc(1)."""
 
 
 def write(folder: Path, today: str) -> list[str]:
-    """Write the pages whose words have changed, and return their names."""
+    """Write the pages whose text has changed; return their names."""
     folder.mkdir(exist_ok=True)
     written = []
     for name, page in pages(today).items():
@@ -70,7 +88,7 @@ def write(folder: Path, today: str) -> list[str]:
 
 
 def pages(date: str) -> dict[str, str]:
-    """All pages, by the names of their files."""
+    """Return all pages by file name."""
     found = {}
     for ctx in _contexts():
         page = _roff(_name(ctx), date, _summary(ctx), list(_sections(ctx)))
@@ -79,14 +97,14 @@ def pages(date: str) -> dict[str, str]:
 
 
 def words(page: str) -> list[str]:
-    """What a page says: neither its date nor how this version of docutils writes roff."""
+    """Return the text of a page, without its date and the roff of this version of docutils."""
     _, _, body = page.partition("\n.TH ")
     body = re.sub(r'^.*"(\d{4}-\d\d-\d\d)"', "", body)
     return re.sub(r"^\.\S+|\\(\(..|f.|.)", " ", body, flags=re.MULTILINE).split()
 
 
 def _contexts() -> Iterator[click.Context]:
-    """The program's own, then those of its commands, which it loads when they are named."""
+    """Yield the program's context, then those of its commands, which it loads by name."""
     root = click.Context(program, info_name="clc", **program.context_settings)
     yield root
     for name in program.commands:
@@ -105,18 +123,18 @@ def _summary(ctx: click.Context) -> str:
 
 
 def _sections(ctx: click.Context) -> Iterator[nodes.section]:
-    """What stands in a page below its name, in the order of man-pages(7)."""
+    """Yield the sections below the name, in the order of man-pages(7)."""
     command, is_program = ctx.command, ctx.parent is None
     usage = " ".join(command.collect_usage_pieces(ctx))
     yield _section("Synopsis", nodes.paragraph("", "", *_term(ctx.command_path, usage)))
     paragraphs = inspect.cleandoc(f"{command.help}").split("\n\n")
-    yield _section("Description", *(_paragraph(each) for each in paragraphs))
+    yield _section("Description", *(_paragraph(text) for text in paragraphs))
     if is_program:
         commands = [(name, f"{stub.help}") for name, stub in program.commands.items()]
-        each_has = "Each has a page of its own, such as clc-reset(1)."
-        yield _section("Commands", _paragraph(each_has), _definitions(commands))
-    options = [each for each in command.get_params(ctx) if isinstance(each, click.Option)]
-    records = [record for each in options if (record := each.get_help_record(ctx))]
+        pages_text = "Each has a page of its own, such as clc-reset(1)."
+        yield _section("Commands", _paragraph(pages_text), _definitions(commands))
+    options = [option for option in command.get_params(ctx) if isinstance(option, click.Option)]
+    records = [record for option in options if (record := option.get_help_record(ctx))]
     yield _section("Options", _definitions(records))
     yield _section("Exit status", *_exit_status(ctx.command_path))
     if is_program:
@@ -124,7 +142,7 @@ def _sections(ctx: click.Context) -> Iterator[nodes.section]:
         yield _section("Files", _definitions(FILES))
     elif command.epilog:
         yield _section("Examples", nodes.literal_block("", command.epilog))
-    others = [f"{_name(each)}(1)" for each in _contexts() if _name(each) != _name(ctx)]
+    others = [f"{_name(other)}(1)" for other in _contexts() if _name(other) != _name(ctx)]
     yield _section("See also", _paragraph(", ".join(others)))
 
 
@@ -132,11 +150,9 @@ def _exit_status(path: str) -> Iterator[nodes.Element]:
     if path not in WITH_EXIT_CODES:
         yield _paragraph("The exit codes are those of clc(1).")
         return
-    yield _paragraph("What each code means, and whether anything was reset:")
-    yield _definitions(
-        [(f"{each.code}", f"{each.meaning} ({each.was_reset})") for each in exit_codes.TABLE]
-    )
-    yield _paragraph("With mixed results the first of 6, 1 and 7 that applies.")
+    yield _paragraph("Their meanings, and in brackets whether anything was reset:")
+    yield _definitions([(f"{code:d}", f"{code.meaning} ({code.was_reset})") for code in ExitCode])
+    yield _paragraph("With mixed results the first of 6, 4, 1 and 7 that applies.")
 
 
 def _section(title: str, *content: nodes.Node) -> nodes.section:
@@ -144,7 +160,7 @@ def _section(title: str, *content: nodes.Node) -> nodes.section:
 
 
 def _paragraph(text: str) -> nodes.paragraph:
-    """Lines are short enough for mandoc also when their hyphens are escaped."""
+    """Return a paragraph whose lines are short enough for mandoc when hyphens are escaped."""
     lines = textwrap.fill(" ".join(text.split()), 68, break_on_hyphens=False)
     return nodes.paragraph("", lines)
 
@@ -161,7 +177,7 @@ def _definitions(pairs: Iterable[tuple[str, str]]) -> nodes.definition_list:
 
 
 def _term(typed: str, value: str) -> Iterator[nodes.Node]:
-    """What is to be typed as it is, bold; and what stands for a value."""
+    """Yield what is typed literally in bold, and a value's placeholder in italics."""
     yield nodes.strong("", typed)
     if value:
         yield nodes.Text(" ")
@@ -195,7 +211,7 @@ def _roff(name: str, date: str, summary: str, sections: Sequence[nodes.section])
 
 
 def _for_every_man(page: str) -> str:
-    """Put right what mandoc finds fault with in every page of docutils; keep names whole."""
+    """Correct what mandoc reports in every page of docutils; keep names whole."""
     page = re.sub(r"(?m)^(\.SH .*\n)\.sp\n", r"\1", page)
     page = re.sub(r'(?m)^\.TH ".*?"', lambda found: found[0].upper(), page)
     page = page.replace("\n.SH Name\n", "\n.ad l\n.SH NAME\n", 1)

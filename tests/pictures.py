@@ -1,7 +1,7 @@
-"""Makes the pictures of the README anew, from real runs on a terminal: `python -m tests.pictures`.
+"""Generate the pictures of the README from runs on a terminal: `python -m tests.pictures`.
 
-Each is what `clc` leaves on a terminal of 80 columns that shows the sandbox, and is there in light
-and in dark. The SVG refers to nothing outside of it.
+Each shows what `clc` leaves on a terminal of 80 columns in the sandbox, in light and in dark. The
+SVG refers to nothing outside of it.
 """
 
 import html
@@ -121,7 +121,7 @@ def reset(home: Path, duration: str) -> Shot:
 
 
 def status(home: Path, duration: str, pause: str) -> Shot:
-    """What is told of a reset whose answer was lost, when some of its servers have changed."""
+    """`clc status` after a lost answer, when some of the servers have changed."""
     script = (
         f"{LOST} > {home}/lost 2>&1; sleep {pause}; {STATUS}; code=$?; echo '$ echo $?'; echo $code"
     )
@@ -135,23 +135,24 @@ def _sandbox(home: Path, *words: str) -> Terminal:
 
 
 def remains(shown: str) -> str:
-    """What is on the screen in the end: rows were erased and written anew while it waited."""
+    """Return what is on the screen in the end; rows were erased and drawn again while it waited."""
     lines, row = [""], 0
-    for part in re.split(r"(\n|\x1b\[2K|\x1b\[1A)", re.sub(r"\r|\x1b\[\?25[hl]", "", shown)):
+    shown = re.sub(r"\x1b\[\?25[hl]", "", shown).replace("\r\n", "\n")
+    for part in re.split(r"(\n|\r\x1b\[J|\x1b\[[0-9]+A)", shown):
         if part == "\n":
             row += 1
-            lines[row:] = lines[row:] or [""]
-        elif part == "\x1b[1A":
-            row -= 1
-        elif part == "\x1b[2K":
-            lines[row] = ""
+            lines += [""] * (row == len(lines))
+        elif part == "\r\x1b[J":
+            lines[row:] = [""]
+        elif part.endswith("A") and part.startswith("\x1b["):
+            row -= int(part[2:-1])
         else:
-            lines[row] += part
+            lines[row] += part.replace("\r", "")
     return "\n".join(lines).rstrip()
 
 
 def words(svg: str) -> list[str]:
-    """What a picture says, whatever the time, the run's id, and how long it took."""
+    """Return the text of a picture, with times, durations and ids of runs replaced."""
     text = " ".join(html.unescape(each) for each in re.findall(r"<text[^>]*>([^<]*)<", svg))
     text = " ".join(re.sub(r"[^\x20-\x7e]", " ", text).split())
     times = r"\d{8}-\d{6}-[0-9a-f]{8}|\d{4}-\d\d-\d\d|\d\d:\d\d(:\d\d)?|\b\d+ s\b"
@@ -160,10 +161,9 @@ def words(svg: str) -> list[str]:
 
 if __name__ == "__main__":
     with TemporaryDirectory() as folder:
-        shots = {
-            "reset": reset(Path(folder), "5s"),
-            "status": status(Path(folder), "20s", "17"),
-        }
+        shots = {"reset": reset(Path(folder), "5s"), "status": status(Path(folder), "20s", "17")}
+        while "clc reset WA1ALIASWB02 --again" not in shots["status"].screen:  # as in the README
+            shots["status"] = status(Path(folder), "20s", "17")
     for name, shot in shots.items():
         for tone, look in LOOKS.items():
             (FOLDER / f"{name}-{tone}.svg").write_text(shot.as_svg(look))

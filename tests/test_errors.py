@@ -3,9 +3,12 @@ import inspect
 from clc_reset import errors
 
 
-def _names(kind: type) -> set[str]:
-    below: list[type] = kind.__subclasses__()
-    return {kind.__name__}.union(*(_names(each) for each in below))
+def _kinds(kind: type[errors.ClcError] = errors.ClcError) -> dict[str, int]:
+    """The words of an error and those below it, each with its exit code."""
+    codes = {kind.kind: int(kind.exit_code)}
+    for child in kind.__subclasses__():
+        codes |= _kinds(child)
+    return codes
 
 
 def test_the_drawn_tree_names_every_error() -> None:
@@ -24,21 +27,24 @@ def test_the_drawn_tree_names_every_error() -> None:
     assert drawn == defined
 
 
-def test_every_error_has_a_word_for_json() -> None:
-    kinds = [getattr(errors, name).kind for name in _names(errors.ClcError)]
-    assert all(kinds)
+def test_every_error_has_a_word_for_json_and_an_exit_code() -> None:
+    assert _kinds() == {
+        "error": 1,
+        "usage": 2,
+        "journal": 1,
+        "declined": 1,
+        "unsettled": 3,
+        "authentication": 4,
+        "unreachable": 5,
+        "refused": 5,
+        "output": 1,
+    }
 
 
 def test_an_error_says_what_happened_and_what_to_do_next() -> None:
     error = errors.UsageError("No server is named.", hint="Name one.")
-    assert (str(error), error.message, error.hint) == (
-        "No server is named.",
-        "No server is named.",
-        "Name one.",
-    )
-
-
-def test_a_hint_is_optional() -> None:
+    assert str(error) == error.message == "No server is named."
+    assert error.hint == "Name one."
     assert errors.KeyringError("It is locked.").hint == ""
 
 
@@ -50,12 +56,13 @@ def test_an_interruption_knows_its_signal_and_is_one_of_pythons_own() -> None:
 
 
 def test_the_words_for_what_is_no_error_of_ours_are_nobody_elses() -> None:
-    kinds = {getattr(errors, name).kind for name in _names(errors.ClcError)}
     others = {
         errors.INTERRUPTED,
         errors.INTERNAL,
         errors.OUTCOME_UNKNOWN,
+        errors.STOPPED,
         errors.TIME_LIMIT,
+        errors.NOT_FOUND,
     }
-    assert len(others) == 4
-    assert not kinds & others
+    assert len(others) == 6
+    assert not _kinds().keys() & others

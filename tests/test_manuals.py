@@ -13,8 +13,8 @@ SOURCES = Path(__file__).parents[1] / "clc_reset"
 PAGES = {file.name: file.read_text() for file in sorted(manuals.FOLDER.iterdir())}
 
 
-def test_the_pages_say_what_the_program_says() -> None:
-    """Else: `python -m tests.manuals`."""
+def test_the_pages_are_current() -> None:
+    """If it fails: `python -m tests.manuals`."""
     made = {name: manuals.words(page) for name, page in manuals.pages("2026-01-15").items()}
     assert {name: manuals.words(page) for name, page in PAGES.items()} == made
 
@@ -23,29 +23,29 @@ def test_there_is_a_page_for_each_command() -> None:
     assert set(PAGES) == {"clc.1", *(f"clc-{name}.1" for name in command.commands)}
 
 
-def test_a_page_is_written_anew_where_its_words_have_changed(tmp_path: Path) -> None:
+def test_only_a_page_whose_text_has_changed_is_written(tmp_path: Path) -> None:
     assert manuals.write(tmp_path, "2026-01-15") == list(manuals.pages(""))
     assert manuals.write(tmp_path, "2026-01-16") == []
     file = tmp_path / "clc-logout.1"
-    file.write_text(file.read_text().replace("Forget", "Remember"))
+    file.write_text(file.read_text().replace("Delete", "Keep"))
     assert manuals.write(tmp_path, "2026-01-16") == ["clc-logout.1"]
     assert '"CLC-LOGOUT" "1" "2026-01-16"' in file.read_text()
 
 
-def test_every_environment_variable_has_its_line() -> None:
+def test_every_environment_variable_is_in_the_manual() -> None:
     read = "".join(file.read_text() for file in SOURCES.rglob("*.py"))
     used = set(re.findall(r"\"(CLC_[A-Z_]+|SSL_CERT_FILE)\"", read))
     assert {name for name in used if name not in PAGES["clc.1"]} == set()
 
 
 @pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc isn't installed")
-def test_mandoc_finds_no_fault() -> None:
+def test_mandoc_reports_nothing() -> None:
     assert printed("mandoc", "-Tlint", *map(str, manuals.FOLDER.iterdir())) == ""
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff isn't installed")
 @pytest.mark.parametrize("name", PAGES)
-def test_groff_has_no_warning(name: str) -> None:
+def test_groff_reports_nothing(name: str) -> None:
     assert (
         printed("groff", "-Kutf8", "-man", "-ww", "-Tutf8", "-z", str(manuals.FOLDER / name)) == ""
     )

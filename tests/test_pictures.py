@@ -8,35 +8,35 @@ from tests import pictures
 FILES = sorted(pictures.FOLDER.glob("*.svg"))
 
 
-def said(name: str) -> list[str]:
+def text_of(name: str) -> list[str]:
     return pictures.words((pictures.FOLDER / f"{name}-light.svg").read_text())
 
 
-def drawn(shot: pictures.Shot) -> list[str]:
+def text_now(shot: pictures.Shot) -> list[str]:
     return pictures.words(shot.as_svg(pictures.LOOKS["light"]))
 
 
-def test_the_picture_of_a_reset_says_what_a_terminal_shows(tmp_path: Path) -> None:
-    """Else: `python -m tests.pictures`."""
-    assert said("reset") == drawn(pictures.reset(tmp_path, "1s"))
+def test_the_picture_of_a_reset_is_current(tmp_path: Path) -> None:
+    """If it fails: `python -m tests.pictures`."""
+    assert text_of("reset") == text_now(pictures.reset(tmp_path, "1s"))
 
 
-def test_the_picture_of_a_lost_answer_says_what_a_terminal_shows(tmp_path: Path) -> None:
-    """The order in which the sandbox changes the servers, and how many by then, is no matter."""
+def test_the_picture_of_a_lost_answer_is_current(tmp_path: Path) -> None:
+    """The order in which the sandbox resets the servers, and how many by then, may differ."""
     shot = pictures.status(tmp_path, "6s", "4")
-    assert set(said("status")) == set(drawn(shot))
-    assert {"not", "changed", "demo,", "unknown", "6"} <= set(said("status"))
+    assert set(text_of("status")) == set(text_now(shot))
+    assert {"yet", "after", "unknown", "6"} <= set(text_of("status"))
 
 
-def test_a_row_that_was_erased_and_written_anew_is_seen_once() -> None:
-    shown = "one\r\n\x1b[?25ltwo\r\nthree\r\x1b[2K\x1b[1A\x1b[2Kfour\r\nfive\r\n\x1b[?25h"
+def test_erased_rows_are_not_shown() -> None:
+    shown = "one\r\n\x1b[?25ltwo\r\nthree\r\x1b[1A\r\x1b[Jfour\r\nfive\r\n\x1b[?25h"
     assert pictures.remains(shown) == "one\nfour\nfive"
 
 
 @pytest.mark.parametrize("name", ["reset", "status"])
-def test_light_and_dark_say_the_same(name: str) -> None:
+def test_light_and_dark_have_the_same_text(name: str) -> None:
     dark = (pictures.FOLDER / f"{name}-dark.svg").read_text()
-    assert pictures.words(dark) == said(name)
+    assert pictures.words(dark) == text_of(name)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

@@ -8,16 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from clc_reset.cli import exit_codes
 from clc_reset.cli.main import command
 from clc_reset.errors import (
     INTERNAL,
     INTERRUPTED,
+    NOT_FOUND,
     OUTCOME_UNKNOWN,
+    SHARED_FAILURE,
     STOPPED,
     TIME_LIMIT,
     ClcError,
 )
+from clc_reset.exit_codes import ExitCode
+from clc_reset.models import ServerState
 from tests.fakes import Terminal, run_clc
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -29,29 +32,29 @@ def blocks(language: str) -> list[str]:
 
 
 def screens() -> dict[str, str]:
-    """Commands, and what the README shows that they print."""
+    """Return the commands of `console` blocks, each with what the README shows that it prints."""
     shown = (block.removeprefix("$ ").partition("\n") for block in blocks("console"))
-    return {words: screen for words, _, screen in shown}
+    return {command: screen for command, _, screen in shown}
 
 
-@pytest.mark.parametrize("words", [each for each in screens() if each.endswith("-h")])
-def test_the_help_is_the_programs(words: str) -> None:
-    shown = run_clc(*words.split()[1:], env={"COLUMNS": "80"}).stdout
-    assert shown == screens()[words]
+@pytest.mark.parametrize("line", [line for line in screens() if line.endswith("-h")])
+def test_the_help_is_the_programs(line: str) -> None:
+    shown = run_clc(*line.split()[1:], env={"COLUMNS": "80"}).stdout
+    assert shown == screens()[line]
 
 
-@pytest.mark.parametrize("words", [each for each in screens() if not each.endswith("-h")])
-def test_a_screen_is_what_a_terminal_shows_in_the_end(words: str) -> None:
+@pytest.mark.parametrize("line", [line for line in screens() if not line.endswith("-h")])
+def test_a_screen_is_the_terminals(line: str) -> None:
     variables = {"PATH": os.environ["PATH"], "NO_COLOR": "1", "COLUMNS": "80"}
-    _, shown = Terminal("sandbox", "--duration", "300ms", *words.split(), **variables).end()
+    _, shown = Terminal("sandbox", "--duration", "300ms", *line.split(), **variables).end()
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
-    assert shown.replace("\r\n", "\n") == screens()[words]
+    assert shown.replace("\r", "") == screens()[line]
 
 
 def test_the_question_is_the_programs() -> None:
-    (block,) = (each for each in blocks("text") if each.startswith("$ "))
-    words, _, screen = block.removeprefix("$ ").partition("\n")
-    terminal = Terminal("sandbox", *shlex.split(words), PATH=os.environ["PATH"])
+    (block,) = (block for block in blocks("text") if block.startswith("$ "))
+    line, _, screen = block.removeprefix("$ ").partition("\n")
+    terminal = Terminal("sandbox", *shlex.split(line), PATH=os.environ["PATH"])
     terminal.read_until(b"[y/N] ")
     os.write(terminal.screen, b"n\n")
     assert terminal.end() == (1, screen.replace("\n", "\r\n"))
@@ -59,30 +62,43 @@ def test_the_question_is_the_programs() -> None:
 
 def test_the_exit_codes_are_the_programs() -> None:
     rows = re.findall(r"^\| ([0-9]+) \| (.*) \| (.*) \|$", README, re.MULTILINE)
-    table = [(str(each.code), each.meaning, each.was_reset) for each in exit_codes.TABLE]
+    table = [(f"{code:d}", code.meaning, code.was_reset) for code in ExitCode]
     assert rows == table
+
+
+def test_the_messages_after_a_lost_answer_are_the_programs() -> None:
+    lost, unsettled = (block for block in blocks("text") if block.startswith("Error: "))
+    both = f"{re.findall('`(clc reset WA1ALIASWB01 .*?)`', README)[0]}; clc reset WA1ALIASDB01"
+    cloud = ("sandbox", "--lose-answer", "--duration", "20s", "sh", "-c", both)
+    printed = run_clc(*cloud).stderr
+    assert _masked(printed) == _masked(f"3 unknown\n{lost}{unsettled}")
 
 
 def test_the_json_is_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result, members, runs, error = map(_without_what_varies, blocks("json"))
+    result, servers, runs, error = map(_parsed, blocks("json"))
     both = (
         "clc reset WA1ALIASWB01 VA1ALIASJOB03 -o json > reset.json; clc history -o json > runs.json"
     )
     run_clc("sandbox", "sh", "-c", both)
-    assert result == _without_what_varies(Path("reset.json").read_text())
-    assert runs == _without_what_varies(Path("runs.json").read_text())
+    assert result == _parsed(Path("reset.json").read_text())
+    assert runs == _parsed(Path("runs.json").read_text())
     printed = run_clc("sandbox", "clc", "servers", "-g", "Nightly", "-o", "json").stdout
-    assert members == _without_what_varies(printed)
+    assert servers == _parsed(printed)
     printed = run_clc("sandbox", "--expired-token", "clc", "reset", "A", "-o", "json").stdout
-    assert error == _without_what_varies(printed)
+    assert error == _parsed(printed)
 
 
-def _without_what_varies(text: str) -> object:
-    """JSON less its times, the runs' names and the sandbox's address."""
+def _parsed(text: str) -> object:
+    return json.loads(_masked(text))
+
+
+def _masked(text: str) -> str:
+    """Return a text with its times, the ids of runs and the sandbox's address replaced."""
     instant = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9.]+\+00:00)?"
-    text = re.sub(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}", "RUN", re.sub(instant, "TIME", text))
-    return json.loads(re.sub(r"https?://(127\.0\.0\.1:[0-9]+|api\.ctl\.io)", "API", text))
+    text = re.sub(rf"{instant}|[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}} UTC|[0-9]+ s\b", "TIME", text)
+    text = re.sub(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}", "RUN", text)
+    return re.sub(r"https?://(127\.0\.0\.1:[0-9]+|api\.ctl\.io)", "API", text)
 
 
 KEYRING = {
@@ -90,20 +106,20 @@ KEYRING = {
     "PYTHONPATH": str(SOURCES.parent),
 }
 EXAMPLE = "20260115-021305-3f9a12bc"
-FAILED = "B\tfailed\t\tNo.\n"
-BOTH = f"A\tqueued\n{FAILED}"
-SCRIPT = next(each for each in blocks("sh") if "case $?" in each)
+NOT_RESET = f"B\tfailed\t\tNo.\t\t{EXAMPLE}\nC\tnot sent\t\t\t\t{EXAMPLE}\n"
+RESULT = f"A\tqueued\twa1-1\t\t\t{EXAMPLE}\n{NOT_RESET}"
+SCRIPT = next(block for block in blocks("sh") if "case $?" in block)
 
 
 def commands() -> list[str]:
-    """The lines of `sh` blocks that begin with `clc`, or make a shell do so."""
-    lines = (line for each in blocks("sh") for line in each.replace("\\\n", "").splitlines())
+    """Return the lines of `sh` blocks that begin with `clc`, or let a shell run it."""
+    lines = (line for block in blocks("sh") for line in block.replace("\\\n", "").splitlines())
     return [line for line in lines if re.match(r"(echo 'eval \"\$\()?clc ", line)]
 
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the files that the commands name, and with what they call."""
+    """Make a folder with the files that the commands read, and the programs that they call."""
     (tmp_path / "servers.txt").write_text("WA1ALIASWB01 WA1ALIASWB02\n")
     (tmp_path / "web-servers.txt").write_text("WA1ALIASWB01\n")
     (tmp_path / ".config/fish/completions").mkdir(parents=True)
@@ -123,15 +139,15 @@ def script(path: Path, text: str) -> None:
 
 
 def test_there_are_commands_to_run() -> None:
-    assert len(commands()) == 20
+    assert len(commands()) == 21
 
 
-@pytest.mark.parametrize("line", [each for each in commands() if each != "clc login"])
-def test_each_command_does_what_it_is_shown_for(desk: Path, line: str) -> None:
-    """After a run that stopped, which left a server out."""
+@pytest.mark.parametrize("line", [line for line in commands() if line != "clc login"])
+def test_each_command_works_in_the_sandbox(desk: Path, line: str) -> None:
+    """Run it after a rolling run that stopped before its second server."""
     expected = 0
-    for words, code in {"-a SUB1": 4, "status": 1, "--lose-answer ./nightly": 6}.items():
-        expected = code if words in line else expected
+    for part, code in {"-a SUB1": 4, "status": 1, "--lose-answer ./nightly": 6}.items():
+        expected = code if part in line else expected
     first = "clc reset VA1ALIASJOB03 VA1ALIASWB01 --at-a-time 1 > /dev/null; fpath=(. $HOME)"
     line = line.replace(EXAMPLE, "$(clc history -n 1 | cut -f 1)")
     cloud = ("sandbox", "--duration", "100ms", "bash", "-c")
@@ -139,7 +155,7 @@ def test_each_command_does_what_it_is_shown_for(desk: Path, line: str) -> None:
     assert ended.returncode == expected, ended.stderr
 
 
-def test_the_login_asks_for_what_is_missing(desk: Path) -> None:
+def test_login_asks_for_user_name_and_password(desk: Path) -> None:
     log_in = ("env", "-u", "CLC_USERNAME", "-u", "CLC_PASSWORD", "clc", "login")
     terminal = Terminal("sandbox", *log_in, PATH=os.environ["PATH"], HOME=f"{desk}", **KEYRING)
     for prompt in (b"User name: ", b"Password: "):
@@ -154,26 +170,27 @@ def test_the_login_asks_for_what_is_missing(desk: Path) -> None:
     ("code", "called"),
     [
         (0, ""),
-        (1, f"mail -s some were not reset ops\n{FAILED}"),
+        (1, f"mail -s some were not reset ops\n{NOT_RESET}"),
         (2, "mail -s nothing was reset ops\n"),
-        (3, "mail -s an earlier reset isn't settled, nothing was sent ops\n"),
-        (4, f"mail -s log in again; what was reset is below, if anything ops\n{BOTH}"),
+        (3, "mail -s an earlier reset is unsettled, nothing was reset ops\n"),
+        (4, f"mail -s log in again; what was reset is below, if anything ops\n{RESULT}"),
         (5, "mail -s nothing was reset ops\n"),
-        (6, f"mail -s look at these before you repeat ops\n{BOTH}"),
-        (7, "at now + 10 minutes\nclc status --wait\n"),
-        (130, f"mail -s look at these before you repeat ops\n{BOTH}"),
+        (6, f"mail -s look at these before you repeat ops\n{RESULT}"),
+        (7, f"at now + 10 minutes\nclc status --wait --run {EXAMPLE}\n"),
+        (130, f"mail -s look at these before you repeat ops\n{RESULT}"),
     ],
 )
-def test_the_script_knows_every_exit_code(desk: Path, code: int, called: str) -> None:
-    script(desk / "clc", f"printf 'A\\tqueued\\nB\\tfailed\\t\\tNo.\\n'; exit {code}")
+def test_the_script_handles_every_exit_code(desk: Path, code: int, called: str) -> None:
+    (desk / "printed").write_text(RESULT)
+    script(desk / "clc", f"cat printed; exit {code}")
     subprocess.run(["/bin/sh", "-c", SCRIPT], check=True)
-    told = desk / "called"
-    assert (told.read_text() if told.exists() else "") == called
+    calls = desk / "called"
+    assert (calls.read_text() if calls.exists() else "") == called
 
 
 def test_every_link_within_it_leads_somewhere() -> None:
     titles = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
-    anchors = {each.lower().replace(" ", "-") for each in titles}
+    anchors = {title.lower().replace(" ", "-") for title in titles}
     assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= anchors
     for path in re.findall(r'(?:src|srcset)="([^"]+)"|\]\((\.[^)]+)\)', README):
         assert (Path(__file__).parents[1] / "".join(path)).is_file()
@@ -196,10 +213,21 @@ def test_every_kind_of_error_is_documented() -> None:
     kinds = {kind.kind for kind in subclasses(ClcError)} - {"error"}
     paragraph = README.partition("`kind` is one of")[2].partition("\n\n")[0]
     documented = set(re.findall(r"`([a-z_]+)`", paragraph))
-    assert documented == kinds | {INTERNAL, INTERRUPTED, OUTCOME_UNKNOWN, STOPPED, TIME_LIMIT}
+    beside_results = {INTERRUPTED, NOT_FOUND, OUTCOME_UNKNOWN, SHARED_FAILURE, STOPPED, TIME_LIMIT}
+    assert documented == kinds | beside_results | {INTERNAL}
 
 
 def subclasses(kind: type[ClcError]) -> Iterator[type[ClcError]]:
     yield kind
     for below in kind.__subclasses__():
         yield from subclasses(below)
+
+
+def test_every_state_is_documented() -> None:
+    rows = re.findall(r"^\| `([a-z ]+)` \|", README, re.MULTILINE)
+    assert [row for row in rows if row in set(ServerState)] == list(ServerState)
+
+
+def test_at_most_250_lines_stand_outside_of_folds() -> None:
+    shown = re.sub(r"<details>.*?</details>", "", README, flags=re.DOTALL)
+    assert len(shown.splitlines()) <= 250

@@ -1,6 +1,7 @@
 """A signal at some lines of each command; tests/real has them all."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,12 @@ def driver(tmp_path: Path) -> Iterator[Driver]:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_signal_at_some_lines_loses_nothing_and_tells_the_truth(
+def test_a_signal_at_some_lines_loses_nothing_and_shows_the_truth(
     driver: Driver, name: str
 ) -> None:
     whole = driver.run(name)
-    assert whole.code == 0, whole
+    assert (whole.code, whole.posts) == (0, name.startswith("reset")), whole
+    with pytest.raises(AssertionError):
+        check(name, replace(whole, posts=whole.posts + 1))
     for sample in range(SAMPLES):
         check(name, driver.run(name, FIRST + sample * whole.lines // SAMPLES))

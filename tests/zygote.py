@@ -18,18 +18,18 @@ import keyring
 
 import clc_reset.api.client
 import clc_reset.auth.keyring
-import clc_reset.cli.commands.login
-import clc_reset.cli.commands.reset
-import clc_reset.cli.commands.status
-import clc_reset.cli.report
-import clc_reset.resets.inquiry
-import clc_reset.resets.rolling
+import clc_reset.cli.login
+import clc_reset.cli.reset
+import clc_reset.cli.status
+import clc_reset.commands.login
+import clc_reset.commands.reset
+import clc_reset.commands.status
 import clc_reset.ui.live
 import clc_reset.ui.table
 from clc_reset.__main__ import main as run
 from tests import fakes
 
-PACKAGE = str(Path(clc_reset.cli.report.__file__).parents[1])
+PACKAGE = str(Path(clc_reset.__file__).parent)
 
 
 class Counter:
@@ -52,15 +52,15 @@ class Counter:
 
 def main() -> None:
     for line in sys.stdin:
-        asked = json.loads(line)
+        request = json.loads(line)
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
             os.close(reader)
-            _run(writer, **asked)
+            _run(writer, **request)
         os.close(writer)
-        with os.fdopen(reader) as told:
-            lines = int(told.read() or 0)
+        with os.fdopen(reader) as pipe:
+            lines = int(pipe.read() or 0)
         _, status = os.waitpid(child, 0)
         answer = {"code": os.waitstatus_to_exitcode(status), "lines": lines}
         print(json.dumps(answer), flush=True)

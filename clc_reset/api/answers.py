@@ -1,16 +1,15 @@
-"""What the bodies of the API's answers mean. Pure: bytes and JSON in, values out.
+"""The meaning of the API's answers. Pure: decoded JSON in, values out.
 
-Nothing is taken for granted: each reader says what was documented, recorded or reported, and
-whatever else comes is read as far as it goes. No server that was asked for is ever lost. Each
-takes `clean`, which makes the API's text fit to be shown and kept: here it becomes ours.
+Nothing is taken for granted: each reader says what was documented, recorded or reported, and reads
+anything else as well as it can. No server that was asked for is ever lost. The JSON is redacted
+before it comes here (`redaction.Redactor.decode`).
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from clc_reset.errors import RefusedError
 from clc_reset.identifiers import is_server_id
@@ -25,60 +24,49 @@ from clc_reset.models import (
     ServerResult,
     ServerState,
 )
-from clc_reset.text import quote
-
-LONGEST_WORD = 40
-"""In characters; a status longer than that is no word."""
-LONGEST_REASON = 500
-"""In characters: a 500 may carry a stack trace of 4 kB."""
-
-Clean = Callable[[str], str]
+from clc_reset.text import REDACTED, quote, shorten
 
 _STATUS_PATH = r"/v2/operations/([A-Za-z0-9]+)/status/[^/?]+"
-_GROUP_ID = r"[0-9a-f]{32}"
-_NOTHING_TO_RESET = {"archive", "templates"}
+_LONGEST_STATUS = 40  # characters; a longer text is no status
 
 
 # --- reset -------------------------------------------------------------------------------------
 
 
-def entities(body: bytes) -> list[object] | None:
-    """The entities of a reset's answer; None if it is something else.
+def entities(content: object) -> list[object] | None:
+    """Return the entities of a reset's answer, one a server; None if it is something else.
 
     Reported: a single object instead of an array for one server.
     """
-    answer = decode(body)
-    if isinstance(answer, dict):
-        answer = [answer]
-    if not isinstance(answer, list):
+    if isinstance(content, dict):
+        content = [content]
+    if not isinstance(content, list):
         return None
-    if answer and not any(isinstance(each, dict) and "isQueued" in each for each in answer):
+    if content and not any(isinstance(item, dict) and "isQueued" in item for item in content):
         return None
-    return answer
+    return content
 
 
-def is_about_servers(body: bytes) -> bool:
-    """Whether an answer speaks of what was queued, so that it is no mere error.
+def mentions_queueing(content: object, body: bytes) -> bool:
+    """Return whether an answer mentions what was queued, so that it is not a mere error.
 
     One whose entities can't be read may have queued any of them.
     """
-    return bool(entities(body)) or b"isqueued" in body.lower()
+    return bool(entities(content)) or b"isqueued" in body.lower()
 
 
 def reconcile(
     servers: Sequence[str],
     entities: Sequence[object],
     resolve: Callable[[str], str | None],
-    clean: Clean,
-    sent_at: datetime | None = None,
 ) -> ResetAnswer:
-    """Hold what the API answered against what was asked, ignoring case and order.
+    """Match the API's answer with the servers asked for, ignoring case and order.
 
-    A server that the answer leaves out is unknown, never dropped. One that is answered for in two
-    ways is unknown too: the API contradicts itself. `resolve` makes a status link's href the path
-    to ask for, None if it leads elsewhere.
+    A server missing from the answer is unknown, never dropped. One with two different results is
+    unknown, too: the API contradicts itself. `resolve` returns the path to request for the href of
+    a status link, None if it can't be followed.
     """
-    reader = _Links(resolve, clean, {}, re.compile(_STATUS_PATH))
+    operations: dict[tuple[str, str | None], Operation] = {}
     found: dict[str, ServerResult] = {}
     unasked: dict[str, None] = {}
     asked = set(servers)
@@ -86,10 +74,11 @@ def reconcile(
         name = text(entity.get("server")) if isinstance(entity, dict) else ""
         server = name.upper()
         if server in asked and isinstance(entity, dict):
-            result = _server_result(server, entity, reader)
+            operation = _operation(entity.get("links"), resolve, operations)
+            result = _server_result(server, entity, operation)
             found[server] = _merged(found.get(server, result), result)
         elif name:
-            unasked[clean(server)] = None
+            unasked[name if REDACTED in name else server] = None
     missing = "The API's answer leaves this server out: it may have been reset."
     return ResetAnswer(
         Sending.SENT,
@@ -99,37 +88,34 @@ def reconcile(
         ),
         turns=tuple(found),
         unasked=tuple(unasked),
-        sent_at=sent_at,
     )
 
 
-def _server_result(server: str, entity: Mapping[str, object], links: "_Links") -> ServerResult:
-    reason = text(entity.get("errorMessage"))
-    message = (reason and links.clean(reason)) or None
-    operation = links.operation(entity.get("links"))
+def _server_result(
+    server: str, entity: Mapping[str, object], operation: Operation | None
+) -> ServerResult:
     match entity.get("isQueued"):
         case True:
+            state, message = ServerState.QUEUED, ""
             if operation is None:
-                message = message or "Queued without a status link: it can't be followed."
+                message = "Queued without a status link: it can't be followed."
             elif operation.path is None:
-                away = "Queued; its status link leads away from the API and isn't followed."
-                message = message or away
-            return ServerResult(server, ServerState.QUEUED, operation, message)
+                message = "Queued; its status link leads elsewhere and isn't followed."
         case False:
-            return ServerResult(
-                server, ServerState.FAILED, None, message or "Refused; the API gave no reason."
-            )
+            state, message = ServerState.FAILED, "Refused; the API gave no reason."
+            operation = None
         case _:
-            message = message or "The API doesn't say whether this was queued."
-            return ServerResult(server, ServerState.UNKNOWN, operation, message)
+            state, message = ServerState.UNKNOWN, "The API doesn't say whether this was queued."
+    message = shorten(text(entity.get("errorMessage"))) or message
+    return ServerResult(server, state, operation, message or None)
 
 
 def _merged(first: ServerResult, second: ServerResult) -> ServerResult:
     if first == second:
         return first
     if first.state is second.state is ServerState.FAILED:
-        return first._replace(message=f"{first.message} {second.message}")
-    ids = {each.operation.id for each in (first, second) if each.operation}
+        return first._replace(message=shorten(f"{first.message} {second.message}"))
+    ids = {result.operation.id for result in (first, second) if result.operation}
     message = "The API answered for this server in more than one way"
     return ServerResult(
         first.server,
@@ -139,82 +125,65 @@ def _merged(first: ServerResult, second: ServerResult) -> ServerResult:
     )
 
 
-class _Links(NamedTuple):
-    """Reads the status links of one answer, each operation in one spelling."""
+def _operation(
+    links: object,
+    resolve: Callable[[str], str | None],
+    known: dict[tuple[str, str | None], Operation],
+) -> Operation | None:
+    """Return the operation of the link whose rel is "status".
 
-    resolve: Callable[[str], str | None]
-    clean: Clean
-    known: dict[tuple[str, str], Operation]
-    documented: re.Pattern[str]
-
-    def operation(self, links: object) -> Operation | None:
-        """The link whose rel is "status"; missing, null and empty links are alike."""
-        for link in links if isinstance(links, list) else ():
-            if isinstance(link, dict) and link.get("rel") == "status":
-                href = text(link.get("href"))
-                status_id = text(link.get("id")) or href.rstrip("/").rpartition("/")[2]
-                status_id = self.clean(status_id)
-                if href and status_id:
-                    return self._operation(status_id, href)
-        return None
-
-    def _operation(self, status_id: str, href: str) -> Operation:
-        path = self.resolve(href)
-        if path is None or self.clean(path) != path:  # a secret in it would be asked for and kept
-            return Operation(status_id, None)
-        documented = self.documented.fullmatch(path)
-        if documented is None:
-            return Operation(status_id, path)
-        account = documented[1].upper()
-        return self.known.setdefault((status_id, account), Operation(status_id, path, account))
+    Missing, null and empty links are alike. An operation that is `known` by its id and account is
+    one value, whatever the spelling of its link.
+    """
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, dict) and link.get("rel") == "status":
+            href = text(link.get("href"))
+            status_id = text(link.get("id")) or href.rstrip("/").rpartition("/")[2]
+            if href and status_id:
+                path = resolve(href)
+                documented = re.fullmatch(_STATUS_PATH, path or "")
+                account = documented[1].upper() if documented else None
+                operation = Operation(status_id, path, account)
+                return known.setdefault((status_id, account or path), operation)
+    return None
 
 
 # --- log in and get status ---------------------------------------------------------------------
 
 
-def credential(body: bytes, username: str, clean: Clean) -> Credential | None:
-    """What the answer to a login gives; None if there is no token that can be used in it.
+def credential(content: object, username: str) -> Credential | None:
+    """Return the credential in the answer to a login; None if it has no token that can be used.
 
     Recorded: `{"userName","accountAlias","locationAlias","roles":[…],"bearerToken"}`.
     """
-    answer = decode(body)
-    if not isinstance(answer, dict):
+    if not isinstance(content, dict):
         return None
-    user, roles = text(answer.get("userName")), answer.get("roles")
+    roles = content.get("roles")
     try:
         return Credential.from_token(
-            text(answer.get("bearerToken")),
+            text(content.get("bearerToken")),
             source="login",
-            # a user's name may be the password, too: the sandbox's is
-            user=(user if user.lower() == username.lower() else clean(user)) or username,
-            account=clean(text(answer.get("accountAlias"))) or None,
-            roles=tuple(clean(each) for each in roles if text(each))
-            if isinstance(roles, list)
-            else (),
+            user=text(content.get("userName")) or username,
+            account=text(content.get("accountAlias")) or None,
+            roles=tuple(filter(None, map(text, roles))) if isinstance(roles, list) else (),
         )
     except ValueError:
         return None
 
 
-def operation_status(body: bytes, clean: Clean) -> OperationStatus | None:
-    """The status in the answer to Get Status: `{"status":"executing"}`; None in anything else."""
-    answer = decode(body)
-    word = clean(text(answer.get("status"))) if isinstance(answer, dict) else ""
-    return OperationStatus(word) if 0 < len(word) <= LONGEST_WORD else None
+def operation_status(content: object) -> OperationStatus | None:
+    """Return the status in `{"status":"executing"}`, the answer to Get Status; else None."""
+    word = text(content.get("status")) if isinstance(content, dict) else ""
+    return OperationStatus(word) if 0 < len(word) <= _LONGEST_STATUS else None
 
 
 # --- servers and groups ------------------------------------------------------------------------
 
 
 def observation(
-    entity: object,
-    server: str,
-    clean: Clean,
-    seen_at: datetime | None,
-    *,
-    group: str | None = None,
+    entity: object, server: str, seen_at: datetime | None, *, group: str | None = None
 ) -> Observation | None:
-    """What a server's entity shows; None if it is no entity of that server.
+    """Return what a server's entity shows; None if it isn't that server's.
 
     Recorded: `{"id","groupId","locationId","status","details":{"powerState","inMaintenanceMode"},
     "changeInfo":{"modifiedDate","modifiedBy"}}`; `details` may be missing.
@@ -222,152 +191,148 @@ def observation(
     if not isinstance(entity, dict) or text(entity.get("id")).upper() != server:
         return None
 
-    def told(holder: Mapping[str, object], key: str) -> str | None:
-        return clean(text(holder.get(key))) or None
+    def field(holder: Mapping[str, object], key: str) -> str | None:
+        return shorten(text(holder.get(key))) or None
 
     details, change = (_object(entity.get(key)) for key in ("details", "changeInfo"))
     date = change.get("modifiedDate")
-    changed_at = instant(date)
+    changed_at = parse_time(date)
     maintenance = details.get("inMaintenanceMode")
+    datacenter = field(entity, "locationId")
     return Observation(
         server,
         seen_at,
         changed_at,
-        changed_by=told(change, "modifiedBy"),
-        status=told(entity, "status"),
-        power=told(details, "powerState"),
+        changed_by=field(change, "modifiedBy"),
+        status=field(entity, "status"),
+        power=field(details, "powerState"),
         in_maintenance=maintenance if isinstance(maintenance, bool) else None,
-        group=group or told(entity, "groupId"),
-        datacenter=clean(text(entity.get("locationId")).upper()) or None,
+        group=group or field(entity, "groupId"),
+        datacenter=datacenter and datacenter.upper(),
         problem=None if date is None or changed_at else "its date of change can't be read",
     )
 
 
-def instant(value: object) -> datetime | None:
-    """A time of the API, to the second: `2015-03-26T23:59:28Z`; UTC if it names no zone."""
-    told = text(value)
+def parse_time(value: object) -> datetime | None:
+    """Return a time of the API, to the second: `2015-03-26T23:59:28Z`; UTC if it has no zone."""
+    written = text(value)
     try:
-        found = datetime.fromisoformat(told if "T" in told else "").replace(microsecond=0)
+        found = datetime.fromisoformat(written if "T" in written else "").replace(microsecond=0)
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
 
 
-def root_groups(body: bytes, clean: Clean) -> Iterator[tuple[str, str]]:
-    """Each data centre, in upper case, with the id of its root group.
+def is_group_id(value: str) -> bool:
+    """Return whether a text can be a group's id, and so be put into a URL's path."""
+    return re.fullmatch("[0-9a-f]{32}", value) is not None
+
+
+def group_name(content: object) -> str | None:
+    """Return the name of a group, None if it has none."""
+    return shorten(text(_object(content).get("name"))) or None
+
+
+def root_groups(content: object) -> Iterator[tuple[str, str]]:
+    """Yield each data centre, in upper case, with the id of its root group.
 
     Recorded: an array of `{"id":"wa1","links":[{"rel":"group","id":"…32 hex…"}]}`.
     """
-    for each in _checked(decode(body), "it isn't a list of data centres"):
-        datacenter = clean(text(each.get("id")).upper())
+    for entity in _checked(content, "it isn't a list of data centres"):
+        datacenter = text(entity.get("id")).upper()
         unreadable = f"data centre {quote(datacenter)} has no root group"
-        links = _objects(each, "links", unreadable)
+        links = _objects(entity, "links", unreadable)
         ids = [text(link.get("id")).lower() for link in links if link.get("rel") == "group"]
-        if not (datacenter and ids and all(re.fullmatch(_GROUP_ID, each) for each in ids)):
+        if not (datacenter and ids and all(map(is_group_id, ids))):
             raise _unreadable(unreadable)
         yield from ((datacenter, group_id) for group_id in ids)
 
 
 def nested_groups(
-    body: bytes, datacenter: str, clean: Clean, seen_at: datetime | None, *, detailed: bool
+    content: object, datacenter: str, seen_at: datetime | None, *, detailed: bool
 ) -> Iterator[ServerGroup]:
-    """A root group and those inside it, to the bottom, less archives and templates.
+    """Yield a root group and the groups inside it, to the bottom, less archives and templates.
 
     Recorded: `{"id","name","type","groups":[the same],"links":[{"rel":"server","id":"WA1…"}]}`;
     in detail there are no such links, but `"servers":[{"id":"wa1…",…}]`.
     """
-    (root,) = _checked([decode(body)], f"that of {datacenter} isn't a group")
+    (root,) = _checked([content], f"that of {datacenter} isn't a group")
     left = [(root, 0)]
     while left:  # not by recursion: an answer may be nested deeper than Python can go
         group, depth = left.pop()
-        group_id, name, kind = (clean(text(group.get(key))) for key in ("id", "name", "type"))
+        group_id, name, kind = (text(group.get(key)) for key in ("id", "name", "type"))
         if not (group_id and name and kind):
             raise _unreadable(f"a group in {datacenter} lacks its id, name or type")
-        if kind.lower() in _NOTHING_TO_RESET:
+        if kind.lower() in {"archive", "templates"}:
             continue
-        found = _members(group, name, clean, detailed=detailed)
-        members = sorted(found, key=itemgetter(0))
-        seen = (
-            observation(entity, server, clean, seen_at, group=name) for server, entity in members
-        )
+        members = sorted(_members(group, name, detailed=detailed), key=itemgetter(0))
+        seen = (observation(entity, server, seen_at, group=name) for server, entity in members)
         yield ServerGroup(
             group_id,
             name,
             datacenter,
             depth,
             tuple(server for server, _ in members),
-            tuple(each for each in seen if each) if detailed else (),
+            tuple(filter(None, seen)) if detailed else (),
         )
         inside = _objects(group, "groups", f"the groups in group {quote(name)} aren't a list")
-        left += ((each, depth + 1) for each in reversed(inside))
+        left += ((inner, depth + 1) for inner in reversed(inside))
 
 
 def _members(
-    group: Mapping[str, Any], name: str, clean: Clean, *, detailed: bool
+    group: Mapping[str, Any], name: str, *, detailed: bool
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The servers in a group itself, each with its entity or its link."""
+    """Yield the servers in a group itself, each with its entity or its link."""
     key = "servers" if detailed else "links"
-    for each in _objects(group, key, f"the {key} of group {quote(name)} aren't a list"):
-        if detailed or each.get("rel") == "server":
-            server = text(each.get("id"))
+    for item in _objects(group, key, f"the {key} of group {quote(name)} aren't a list"):
+        if detailed or item.get("rel") == "server":
+            server = text(item.get("id"))
             if not is_server_id(server):
-                raise _unreadable(
-                    f"{quote(clean(server))} in group {quote(name)} is not a server id"
-                )
-            yield server.upper(), each
+                raise _unreadable(f"{quote(server)} in group {quote(name)} is not a server id")
+            yield server.upper(), item
 
 
 def _objects(holder: Mapping[str, Any], key: str, otherwise: str) -> list[dict[str, Any]]:
-    """The objects that an object lists; a missing list, null and an empty one are alike."""
+    """Return the objects that an object lists; a missing list, null and an empty one are alike."""
     found = holder.get(key)
     return [] if found is None else _checked(found, otherwise)
 
 
 def _checked(found: object, otherwise: str) -> list[dict[str, Any]]:
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         raise _unreadable(otherwise)
     return found
 
 
 def _unreadable(reason: str) -> RefusedError:
     return RefusedError(
-        f"The API's answer about the groups can't be read: {reason}.", hint="No server was reset."
+        f"The API's answer about the groups can't be read: {reason}.",
+        hint="Try again later, or name the servers themselves.",
     )
 
 
 # --- any answer --------------------------------------------------------------------------------
 
 
-def reason(body: bytes, clean: Clean) -> str:
-    """The words of an error's body, or an empty string; no full stop at their end.
+def reason(content: object) -> str:
+    """Return the text of an error, or an empty string; no full stop at its end.
 
     Recorded: an object with `message`, `modelState` (its key may be empty) or `error`, a bare
-    string, an array of `message`; a 500 may carry `exceptionMessage`. Others say nothing.
+    string, an array of `message`; a 500 may carry `exceptionMessage`.
     """
-    content = decode(body)
-    words: list[str] = []
-    for each in content if isinstance(content, list) else [content]:
-        if isinstance(each, dict):
-            words += (text(each.get(key)) for key in ("message", "error", "exceptionMessage"))
-            state = each.get("modelState")
-            for texts in state.values() if isinstance(state, dict) else ():
-                words += (text(each) for each in texts) if isinstance(texts, list) else ()
+    texts: list[str] = []
+    for item in content if isinstance(content, list) else [content]:
+        if isinstance(item, dict):
+            texts += (text(item.get(key)) for key in ("message", "error", "exceptionMessage"))
+            for lines in _object(item.get("modelState")).values():
+                texts += map(text, lines) if isinstance(lines, list) else ()
         else:
-            words.append(text(each))
-    said = clean(" ".join(dict.fromkeys(word for word in words if word)))
-    return f"{said[:LONGEST_REASON]}…" if len(said) > LONGEST_REASON else said.rstrip(". ")
-
-
-def decode(body: bytes) -> Any:  # noqa: ANN401 - JSON is what it is; each reader looks closer
-    """The JSON in a body, None if there is none."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError, MemoryError):
-        return None
+            texts.append(text(item))
+    return " ".join(dict.fromkeys(filter(None, texts))).rstrip(". ")
 
 
 def text(value: object) -> str:
-    """The value if it is text, without blanks at its ends; else an empty string."""
+    """Return the value if it is text, without white space at its ends; else an empty string."""
     return value.strip() if isinstance(value, str) else ""
 
 

@@ -1,29 +1,25 @@
 """The calls of the CLC v2 API, and the one decision that matters: what may be sent twice.
 
-A reset is a forced power cycle. It can't be taken back and isn't idempotent, so `reset_servers`
+A reset is a forced power cycle. It can't be taken back and isn't idempotent, so `Client.reset`
 sends one POST, and sends it again only where `may_be_repeated` says that the first one can't have
 arrived.
 """
 
+import logging
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from datetime import timedelta
-from functools import partial
-from types import TracebackType
 from typing import Self
 
-from clc_reset import threads
 from clc_reset.api import answers
 from clc_reset.api.transport import (
+    LONGEST_EXPLANATION,
     Answer,
-    Exchange,
     NoAnswer,
     Request,
     Transport,
     codes,
 )
+from clc_reset.clocks import ApiTime, Clocks, Moment
 from clc_reset.errors import (
     CHECK_THE_NETWORK,
     AuthenticationError,
@@ -35,113 +31,83 @@ from clc_reset.errors import (
 from clc_reset.identifiers import DEFAULT_BASE_URL
 from clc_reset.models import (
     Credential,
-    NoNews,
     Observation,
     Operation,
     OperationStatus,
+    PollFailure,
     ResetAnswer,
+    Sending,
     ServerGroup,
 )
-from clc_reset.text import describe, sentence
+from clc_reset.text import describe, first_line, printable, sentence, shorten, show_seconds
+from clc_reset.workers import Failure, Inbox
 
 PAUSES = (0.5, 1.0)
-"""Seconds before the second and the third try, the last one."""
+"""Seconds before the second and the third try of a reset, the last one."""
 READ_PAUSES = (1.0, 2.0)
-"""The same for what is only read: a 500 was a 200 two seconds later (recorded)."""
+"""The same for a GET: a 500 was a 200 two seconds later (recorded)."""
 TRYING_SECONDS = 30.0
 """No try begins later than this after the first one began."""
 ANSWER_SECONDS = 180.0
-"""How long the answer to a reset may take: calls of about a minute are reported."""
-LOGIN_SECONDS = 60.0
-POLL_SECONDS = 60.0
-READ_SECONDS = 60.0
+"""Time for the answer to a reset: calls of about a minute are reported."""
+REQUEST_SECONDS = 60.0
+"""Time for the answer to a login, a poll, and all requests for groups together."""
 LOOK_SECONDS = 10.0
 LARGEST_STATUS = 2**16
 """In bytes: an answer to Get Status has one field."""
 
-_RENEW = "Run: clc login, or renew the token in CLC_TOKEN or CLC_TOKEN_FILE."
-_NOT_REPEATED_BY_ITSELF = (
-    "A login is not tried again by itself: three wrong passwords in a row lock the user."
-)
+_log = logging.getLogger(__name__)
+
+_NOT_REPEATED = "A login is not repeated automatically: three wrong passwords lock the user."
+_CLOSED = "CenturyLink Cloud closed on 30 September 2023; to run a cloud of your own: clc sandbox"
 
 
 def may_be_repeated(outcome: Answer | NoAnswer) -> bool:
-    """Whether a reset may be sent again. Only if the first one can't have reached the API.
+    """Return whether a reset may be sent again: only if the first can't have reached the API.
 
     | what happened                     | again | because                                     |
     |-----------------------------------|-------|---------------------------------------------|
     | name not resolved, connection     | yes   | the request is written after all of these   |
     | refused, TLS, proxy tunnel failed |       |                                             |
+    | certificate not trusted           | no    | it won't be a moment later                  |
+    | 60 s had passed since its record  | no    | the record may be taken for an old one      |
     | 429                               | yes   | the API says that it did not take it        |
-    | 429 that speaks of servers queued | no    | it was taken, or nobody knows               |
+    | 429 that mentions servers queued  | no    | it was taken, or nobody knows               |
     | connection dropped, read timeout  | no    | the API may be at work on it                |
-    | 500, 502, 503, 504                | no    | a gateway may have lost the answer only     |
+    | 500, 502, 503, 504                | no    | a gateway may have lost only the answer     |
     | 2xx that can't be read, 3xx       | no    | it was taken, or nobody knows               |
     | any other 4xx                     | no    | it was refused, and would be again          |
     | interrupted                       | no    | the user said stop                          |
     """
     if isinstance(outcome, NoAnswer):
-        return outcome.never_left and outcome.signum is None
-    return outcome.status == codes.TOO_MANY_REQUESTS and not answers.is_about_servers(outcome.body)
+        return outcome.never_left and outcome.signum is None and outcome.error is None
+    if outcome.status != codes.TOO_MANY_REQUESTS:
+        return False
+    return not answers.mentions_queueing(outcome.content, outcome.body)
 
 
 class Client:
-    """The API at one origin, for nobody until `authorize` says as whom.
+    """The API at one origin, without a token until `authorize`.
 
-    `origin` is what `identifiers.api_origin` made of the base URL. `on_exchange` is told of each
-    request, `on_note` of what the user should hear meanwhile. `clock` counts seconds from
-    anywhere, `wall_clock` since 1970; `answer_seconds` limits the wait for a reset's answer,
-    `read_seconds` that for groups.
-
-    Raises UnreachableError if the environment's proxy or certificates can't be used, and
-    UsageError if the origin has no host that can be one.
+    `origin` is the result of `identifiers.api_origin`. Raises what `Transport` raises.
     """
 
-    def __init__(
-        self,
-        origin: str,
-        stop: threads.Stop,
-        *,
-        on_exchange: Callable[[Exchange], None],
-        on_note: Callable[[str], None],
-        clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
-        answer_seconds: float = ANSWER_SECONDS,
-        read_seconds: float = READ_SECONDS,
-    ) -> None:
-        self._transport = Transport(origin, stop, on_exchange, clock, wall_clock)
-        self._stop = stop
-        self._on_note = on_note
-        self._clock = clock
-        self._answer_seconds = answer_seconds
-        self._read_seconds = read_seconds
+    def __init__(self, origin: str, inbox: Inbox, clocks: Clocks) -> None:
+        self._transport = Transport(origin, inbox, clocks)
+        self._inbox = inbox
+        self._clocks = clocks
+        self._renewal = ""
 
-    def authorize(self, token: str) -> Self:
-        """Act with a token from now on."""
+    def authorize(self, token: str, renewal: str) -> Self:
+        """Act with a token from now on; `renewal` says how it is renewed, the hint of a 401."""
         self._transport.authorize(token)
+        self._renewal = renewal
         return self
 
     @property
-    def offset(self) -> timedelta | None:
-        """The API's clock less this machine's, by the latest answer; None if it never told."""
-        return self._transport.offset
-
-    def __enter__(self) -> Self:
-        """Nothing is connected before the first request."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the connections."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections that wait for a request."""
-        self._transport.close()
+    def api_time(self) -> ApiTime | None:
+        """The API's clock by its latest answer; None before it, or if it never told."""
+        return self._transport.api_time
 
     # --- log in --------------------------------------------------------------------------------
 
@@ -153,152 +119,148 @@ class Client:
         Raises AuthenticationError (refused), UnreachableError or RefusedError (no usable answer),
         and Interrupted.
         """
-        self._stop.check()
+        self._inbox.check()
+        self._transport.hide(password, public=username)
         content = {"username": username, "password": password}
-        outcome = self._transport.exchange(
-            Request("POST", "/v2/authentication/login", content, LOGIN_SECONDS, secret=password)
-        )
+        request = Request("POST", "/v2/authentication/login", content, REQUEST_SECONDS)
+        outcome = self._transport.exchange(request)
         if isinstance(outcome, NoAnswer):
-            self._stop.check()
+            self._inbox.check()
             if outcome.never_left:
-                raise self._unreachable(outcome.reason)
-            raise RefusedError(
-                f"The login got no answer: {outcome.reason}.", hint=_NOT_REPEATED_BY_ITSELF
-            )
-        clean = partial(self._transport.clean, secret=password)
-        words = self._words(outcome, clean)
+                raise self._unreachable(outcome)
+            raise RefusedError(f"The login failed: {outcome.reason}.", hint=_NOT_REPEATED)
         match outcome.status:
             case codes.OK:
-                credential = answers.credential(outcome.body, username, clean)
-                if credential is not None:
-                    return credential
-                raise RefusedError(
-                    "The login was answered (200), but without a usable token.",
-                    hint="Is CLC_BASE_URL the address of the CLC API? "
-                    "Nothing was sent but the login.",
-                )
-            case codes.BAD_REQUEST | codes.UNAUTHORIZED | codes.FORBIDDEN as status:
+                credential = answers.credential(outcome.content, username)
+                if credential is None:
+                    raise RefusedError(
+                        "The login was answered (200), but without a usable token.",
+                        hint="Is CLC_BASE_URL the address of the CLC API?",
+                    )
+                self._transport.hide(credential.token)
+                return credential
+            case codes.BAD_REQUEST | codes.UNAUTHORIZED | codes.FORBIDDEN:
                 raise AuthenticationError(
-                    sentence(f"The login as {username} was refused ({status}){words}"),
-                    hint=f"Check the user name and the password.\n{_NOT_REPEATED_BY_ITSELF}",
+                    self._message(f"The login as {username} was refused", outcome),
+                    hint=f"Check the user name and the password.\n{_NOT_REPEATED}",
                 )
-            case status:
-                raise RefusedError(
-                    sentence(f"The login got no usable answer ({status}){words}"),
-                    hint="Try again later. Nothing was sent but the login.",
-                )
+            case _:
+                message = self._message("The login got no usable answer", outcome)
+                raise RefusedError(message, hint="Try again later.")
 
     # --- reset ---------------------------------------------------------------------------------
 
-    def reset_servers(
+    def reset(
         self,
         account: str,
         servers: Sequence[str],
-        *,
+        recorded: Moment | None,
         tick: Callable[[float], None] | None = None,
     ) -> ResetAnswer:
         """Reset servers, given in upper case and each once, in one POST that is sent once.
 
-        `tick` is told each second how many seconds the POST has been out. Raises nothing: what
-        happened, and what is certain of the sending, is in the answer.
+        It doesn't leave, nor is it repeated, more than 60 s after `recorded`: another command may
+        take the record for that of an old request by then. `tick` is called each second with the
+        seconds since it left. Raises nothing: what happened, and what is certain, is in the answer.
         """
         path = f"/v2/operations/{account}/servers/reset"
-        request = Request("POST", path, list(servers), self._answer_seconds)
+        request = Request("POST", path, list(servers), ANSWER_SECONDS, recorded=recorded)
+        outcome: Answer | NoAnswer | None = None
         is_certain = True  # that no POST has arrived
-        outcome: Answer | NoAnswer
         try:
-            began, pauses = self._clock(), iter(PAUSES)
+            began, pauses = self._clocks.monotonic(), iter(PAUSES)
             while True:
-                self._stop.check()
+                self._inbox.check()
                 is_certain = False
                 outcome = self._transport.exchange(request, tick)
                 is_certain = may_be_repeated(outcome)
                 if not is_certain or not self._wait(outcome, pauses, began):
                     break
             return self._reset_answer(outcome, account, servers)
-        except Interrupted as error:  # raised only before a try, so nothing is out there
+        except Interrupted as error:  # raised only before a try, so nothing was sent
             return ResetAnswer.not_sent(servers, signum=error.signum)
-        except Exception as error:  # whatever it was, it may be out there
-            why = self._transport.clean(describe(error))
+        except Exception as error:  # whatever it was, it may have been sent
+            reason = self._transport.redactor.redact(describe(error))
             if is_certain:
-                return ResetAnswer.not_sent(servers, self._unreachable(why))
-            return ResetAnswer.maybe_sent(servers, why)
+                never_left = NoAnswer(reason, never_left=True)
+                return ResetAnswer.not_sent(servers, self._unreachable(never_left))
+            left = outcome.left if outcome is not None else None
+            return ResetAnswer.maybe_sent(servers, reason, left=left)
 
     def _wait(self, outcome: Answer | NoAnswer, pauses: Iterator[float], began: float) -> bool:
-        """Wait before the next try; False if there is none, or no time for it."""
+        """Wait before the next try; return False if there is none, or no time for it."""
         pause = next(pauses, math.inf)
         if isinstance(outcome, Answer):
-            why = "The API asked to wait (429)."
+            reason = "The API asked to wait (429)."
             if outcome.retry_after is not None and pause < math.inf:
                 pause = outcome.retry_after
         else:
-            why = f"{self._transport.way} was not reached: {outcome.reason}."
-        if self._clock() - began + pause > TRYING_SECONDS:
+            reason = f"Can't reach {self._transport.way}: {outcome.reason}."
+        if self._clocks.monotonic() - began + pause > TRYING_SECONDS:
             return False
-        with suppress(Exception):  # what only shows changes nothing
-            self._on_note(f"{why} Trying again in {pause:g} s.")
-        self._stop.sleep(pause)
+        _log.info("%s Trying again in %g s.", reason, pause)
+        self._inbox.sleep(pause)
         return True
 
     def _reset_answer(
         self, outcome: Answer | NoAnswer, account: str, servers: Sequence[str]
     ) -> ResetAnswer:
-        if isinstance(outcome, NoAnswer):
-            signum = outcome.signum
-            if not outcome.never_left:
-                lost = ResetAnswer.maybe_sent(servers, outcome.reason, signum)
-                return lost._replace(seconds=outcome.seconds)
-            signum = signum or self._stop.signum
-            error = None if signum else self._unreachable(outcome.reason)
-            return ResetAnswer.not_sent(servers, error, signum)
-        status = outcome.status
-        sent_at = outcome.date and outcome.date - timedelta(seconds=outcome.seconds)
-        entities = answers.entities(outcome.body)
-        was_taken = codes.is_success(status)
+        if isinstance(outcome, Answer):
+            answer = self._answered(outcome, account, servers)
+            time = outcome.time or self.api_time
+        elif outcome.never_left:
+            error = None if outcome.signum else self._unreachable(outcome)
+            return ResetAnswer.not_sent(servers, error, outcome.signum)
+        else:
+            answer = ResetAnswer.maybe_sent(servers, outcome.reason, outcome.signum)
+            time = self.api_time
+        left = outcome.left
+        if left is None or answer.sending is Sending.NOT_SENT:
+            return answer
+        return answer._replace(left=left, sent_at=time.of(left) if time else None)
+
+    def _answered(self, outcome: Answer, account: str, servers: Sequence[str]) -> ResetAnswer:
+        entities = answers.entities(outcome.content)
+        was_taken = codes.is_success(outcome.status)
         if entities or (was_taken and entities is not None):
-            resolve, clean = self._transport.target, self._transport.clean
-            return answers.reconcile(servers, entities, resolve, clean, sent_at)
-        if codes.is_client_error(status) and not answers.is_about_servers(outcome.body):
-            may_not = f"reset servers in account {account}"
-            return ResetAnswer.not_sent(servers, self._refusal(outcome, account, may_not))
-        problem = f"the API answered {status}"
-        if was_taken or codes.is_client_error(status):
-            problem = f"the answer ({status}) can't be read"
-        problem += self._words(outcome)
-        return ResetAnswer.maybe_sent(servers, problem, sent_at=sent_at)
+            return answers.reconcile(servers, entities, self._transport.target)
+        was_refused = codes.is_client_error(outcome.status)
+        if was_refused and not answers.mentions_queueing(outcome.content, outcome.body):
+            denied = f"reset servers in account {account}"
+            return ResetAnswer.not_sent(servers, self._refusal(outcome, account, denied))
+        problem = f"the API answered {outcome.status}"
+        if was_taken or was_refused:
+            problem = f"the answer ({outcome.status}) can't be read"
+        return ResetAnswer.maybe_sent(servers, problem + self._explanation(outcome))
 
     # --- get status ----------------------------------------------------------------------------
 
     def operation(self, account: str, operation_id: str) -> Operation:
-        """An operation by its id, where nothing is known of its status link."""
+        """Return an operation by its id, where nothing is known of its status link."""
         path = f"/v2/operations/{account}/status/{operation_id}"
         return Operation(operation_id, path, account.upper())
 
-    def operation_status(self, operation: Operation) -> OperationStatus | NoNews:
-        """Ask for an operation's status, once, by the link that came with it.
+    def operation_status(self, operation: Operation) -> OperationStatus | PollFailure:
+        """Ask for an operation's status, once, by the link that came with it, in this thread.
 
-        May be called by several threads at a time. Raises AuthenticationError if the token is
-        not accepted (401, 403).
+        Several threads may do so at a time. Raises AuthenticationError if the token is not accepted
+        (401, 403).
         """
         if operation.path is None:
-            return NoNews("its status link leads away from the API and isn't followed")
-        request = Request("GET", operation.path, None, POLL_SECONDS, largest=LARGEST_STATUS)
+            return PollFailure("its status link leads elsewhere and isn't followed")
+        request = Request("GET", operation.path, None, REQUEST_SECONDS, LARGEST_STATUS)
         outcome = self._transport.ask(request)
         if isinstance(outcome, NoAnswer):
-            return NoNews(outcome.reason, unreachable=outcome.never_left)
+            return PollFailure(outcome.reason, unreachable=outcome.never_left)
         match outcome.status:
             case codes.OK:
-                told = answers.operation_status(outcome.body, self._transport.clean)
-                return told or NoNews("the answer (200) can't be read")
-            case codes.UNAUTHORIZED | codes.FORBIDDEN as status:
-                words = self._words(outcome)
-                raise AuthenticationError(
-                    sentence(f"The API refused the token while waiting ({status}){words}"),
-                    hint=_RENEW,
-                )
+                status = answers.operation_status(outcome.content)
+                return status or PollFailure("the answer (200) can't be read")
+            case codes.UNAUTHORIZED | codes.FORBIDDEN:
+                raise self._denial(outcome, f"see operation {operation.id}")
             case status:
-                return NoNews(
-                    f"the API answered {status}{self._words(outcome)}",
+                return PollFailure(
+                    f"the API answered {status}{self._explanation(outcome)}",
                     slow_down=status in {codes.TOO_MANY_REQUESTS, codes.SERVICE_UNAVAILABLE},
                     not_found=status == codes.NOT_FOUND,
                     retry_after=outcome.retry_after or None,
@@ -307,134 +269,153 @@ class Client:
     # --- servers and groups --------------------------------------------------------------------
 
     def server(self, account: str, server: str) -> Observation:
-        """Look at a server, given in upper case, once, for ten seconds at the most.
+        """Look at a server, given in upper case, once, in this thread, within ten seconds or so.
 
-        May be called by several threads at a time. Raises nothing: where there is nothing to see,
-        `problem` says why.
+        Several threads may do so at a time. Raises nothing: if there is nothing to see, `problem`
+        says why.
         """
         path = f"/v2/servers/{account}/{server}"
         outcome = self._transport.ask(Request("GET", path, None, LOOK_SECONDS))
         if isinstance(outcome, NoAnswer):
-            return Observation(server, problem=outcome.reason)
-        seen_at = outcome.date
+            error = self._unreachable(outcome) if outcome.never_left else None
+            return Observation(server, problem=outcome.reason, error=error)
+        denial: AuthenticationError | None = None
         match outcome.status:
             case codes.OK:
-                entity, clean = answers.decode(outcome.body), self._transport.clean
-                seen = answers.observation(entity, server, clean, seen_at)
+                found = answers.observation(outcome.content, server, outcome.date)
+                if found is not None:
+                    return found
                 problem = "the answer (200) can't be read"
-                return seen or Observation(server, seen_at, problem=problem)
             case codes.UNAUTHORIZED:
                 problem = "the API refused the token (401)"
+                denial = self._denial(outcome, problem)
             case codes.FORBIDDEN:
                 problem = "this user may not see it (403)"
             case codes.NOT_FOUND:
                 problem = "the API knows no such server (404)"
             case status:
-                problem = f"the API answered {status}{self._words(outcome)}"
-        return Observation(server, seen_at, problem=problem)
+                problem = f"the API answered {status}{self._explanation(outcome)}"
+        return Observation(server, outcome.date, problem=problem, error=denial)
+
+    def group_name(self, account: str, group_id: str) -> str | None:
+        """Ask for a group's name, once, in this thread, within ten seconds or so.
+
+        Several threads may do so at a time. Raises nothing; None if the name can't be had.
+        """
+        if not answers.is_group_id(group_id):
+            return None
+        path = f"/v2/groups/{account}/{group_id}"
+        outcome = self._transport.ask(Request("GET", path, None, LOOK_SECONDS))
+        if isinstance(outcome, NoAnswer) or outcome.status != codes.OK:
+            return None
+        return answers.group_name(outcome.content)
 
     def groups(self, account: str, *, detailed: bool = False) -> list[ServerGroup]:
-        """The groups of an account: by data centre, then in the API's order, servers by their ids.
+        """Return an account's groups: by data centre, then in the API's order, servers by their id.
 
-        In detail each group has what its servers show. Each data centre has a root group of its
-        own, nested to the bottom; they are asked for at once.
+        In detail each group has observations of its servers. Each data centre has a root group of
+        its own, nested to the bottom; all are asked for at the same time.
 
         Raises AuthenticationError, UnreachableError, RefusedError, also for an answer that can't be
         read in full, and Interrupted.
         """
-        clean = self._transport.clean
         (answer,) = self._read(account, [f"/v2/datacenters/{account}?groupLinks=true"])
-        roots = sorted(answers.root_groups(answer.body, clean))
+        roots = sorted(answers.root_groups(answer.content))
         query = "?serverDetail=detailed" if detailed else ""
         paths = [f"/v2/groups/{account}/{root}{query}" for _, root in roots]
         return [
             group
             for (datacenter, _), answer in zip(roots, self._read(account, paths), strict=True)
             for group in answers.nested_groups(
-                answer.body, datacenter, clean, answer.date, detailed=detailed
+                answer.content, datacenter, answer.date, detailed=detailed
             )
         ]
 
     def _read(self, account: str, paths: Sequence[str]) -> list[Answer]:
-        """The answers to GETs in an account, in their order, each tried three times at the most."""
+        """Return the answers to GETs, in their order, each tried three times at the most."""
         found: dict[str, Answer] = {}
-        began, pauses = self._clock(), iter(READ_PAUSES)
+        began, pauses = self._clocks.monotonic(), iter(READ_PAUSES)
         while left := [path for path in paths if path not in found]:
-            failed = []
-            for path, outcome in zip(left, self._asked(left), strict=True):
-                if isinstance(outcome, Answer) and outcome.status == codes.OK:
-                    found[path] = outcome
-                elif isinstance(outcome, Answer) and not _may_pass(outcome.status):
-                    raise self._read_error(outcome, account)
-                else:
-                    failed.append(outcome)
+            failed: list[Answer | NoAnswer] = []
+            requests = {path: Request("GET", path, None, REQUEST_SECONDS) for path in left}
+            results = self._inbox.map(self._transport.ask, requests.values(), REQUEST_SECONDS)
+            for path in left:
+                outcome = results.get(requests[path])
+                if outcome is None:
+                    reason = f"no answer within {REQUEST_SECONDS:g} s"
+                    outcome = NoAnswer(reason, never_left=False)
+                elif isinstance(outcome, Failure):  # no thread was to be had
+                    outcome = NoAnswer(first_line(outcome.error), never_left=True)
+                match outcome:
+                    case Answer(status=codes.OK):
+                        found[path] = outcome
+                    case Answer(status=status) if status < codes.INTERNAL_SERVER_ERROR and (
+                        status != codes.TOO_MANY_REQUESTS
+                    ):
+                        raise self._read_error(outcome, account)
+                    case _:
+                        failed.append(outcome)
             if failed:
-                asked_for = [each.retry_after or 0.0 for each in failed if isinstance(each, Answer)]
+                asked_for = [item.retry_after or 0.0 for item in failed if isinstance(item, Answer)]
                 pause = max(next(pauses, math.inf), *asked_for, 0.0)
-                if self._clock() - began + pause > TRYING_SECONDS:
+                is_final = any(isinstance(item, NoAnswer) and item.error for item in failed)
+                if is_final or self._clocks.monotonic() - began + pause > TRYING_SECONDS:
                     raise self._read_error(failed[-1], account)
-                self._stop.sleep(pause)
+                self._inbox.sleep(pause)
         return [found[path] for path in paths]
 
-    def _asked(self, paths: Sequence[str]) -> list[Answer | NoAnswer]:
-        seconds = self._read_seconds
-        requests = [Request("GET", path, None, seconds) for path in paths]
-        try:
-            return threads.gather(
-                [partial(self._transport.ask, each) for each in requests], seconds, self._stop
-            )
-        except TimeoutError:
-            return [NoAnswer(f"no answer within {seconds:g} s", never_left=False)] * len(paths)
-
-    # --- words ---------------------------------------------------------------------------------
+    # --- errors --------------------------------------------------------------------------------
 
     def _read_error(self, outcome: Answer | NoAnswer, account: str) -> ClcError:
         if isinstance(outcome, Answer):
             return self._refusal(outcome, account, f"see the groups of account {account}")
         if outcome.never_left:
-            return self._unreachable(outcome.reason)
+            return self._unreachable(outcome)
         return RefusedError(
-            f"The API gave no answer: {outcome.reason}.",
-            hint="Try again later. No server was reset.",
+            f"The request to {self._transport.way} failed: {outcome.reason}.",
+            hint="Try again later.",
         )
 
-    def _refusal(self, answer: Answer, account: str, may_not: str) -> ClcError:
-        words = self._words(answer)
+    def _refusal(self, answer: Answer, account: str, denied: str) -> ClcError:
+        """Return the error for a request that the API refused; `denied` is what a 403 denies."""
+        hint = ""
         match answer.status:
-            case codes.UNAUTHORIZED:
-                return AuthenticationError(
-                    sentence(f"The API refused the token (401){words}"), hint=_RENEW
-                )
-            case codes.FORBIDDEN:
-                message = sentence(f"This user may not {may_not} (403){words}")
-                return AuthenticationError(
-                    f"{message} Nothing was reset.",
-                    hint="AccountAdmin, ServerAdmin and ServerOperator may. See: clc whoami",
-                )
+            case codes.UNAUTHORIZED | codes.FORBIDDEN:
+                return self._denial(answer, denied)
             case codes.NOT_FOUND:
                 hint = f"Is {account} the right account alias? Name another with -a."
             case codes.TOO_MANY_REQUESTS:
-                hint = "Wait, then run it again: no server was reset."
-            case _:
-                hint = "No server was reset."
-        message = sentence(f"The API refused the request ({answer.status}){words}")
-        return RefusedError(message, hint=hint)
+                hint = "Wait, then run it again."
+            case status if status >= codes.INTERNAL_SERVER_ERROR:
+                hint = "Try again later."
+        return RefusedError(self._message("The API refused the request", answer), hint=hint)
 
-    def _unreachable(self, reason: str) -> UnreachableError:
-        hint = f"{CHECK_THE_NETWORK} No server was reset."
-        if self._transport.origin == DEFAULT_BASE_URL:
-            hint += (
-                "\nCenturyLink Cloud closed on 30 September 2023; to run a cloud of your own: "
-                "clc sandbox"
-            )
-        return UnreachableError(f"{self._transport.way} was not reached: {reason}.", hint=hint)
+    def _denial(self, answer: Answer, denied: str) -> AuthenticationError:
+        if answer.status == codes.UNAUTHORIZED:
+            message = self._message("The API refused the token", answer)
+            return AuthenticationError(message, hint=self._renewal)
+        return AuthenticationError(
+            self._message(f"This user may not {denied}", answer),
+            hint="AccountAdmin, ServerAdmin and ServerOperator may. See: clc whoami",
+        )
 
-    def _words(self, answer: Answer, clean: answers.Clean | None = None) -> str:
-        """The words of an error's body after a colon; nothing if it has none."""
-        words = answers.reason(answer.body, clean or self._transport.clean)
-        return f": {words}" if words else ""
+    def _unreachable(self, outcome: NoAnswer) -> UnreachableError:
+        if outcome.error is not None:
+            return outcome.error
+        is_default = self._transport.origin == DEFAULT_BASE_URL
+        hint = f"{CHECK_THE_NETWORK}\n{_CLOSED}" if is_default else CHECK_THE_NETWORK
+        return UnreachableError(f"Can't reach {self._transport.way}: {outcome.reason}.", hint=hint)
 
+    def _message(self, problem: str, answer: Answer) -> str:
+        """Return a problem with the status, the API's explanation and the pause it asks for."""
+        message = sentence(f"{problem} ({answer.status}){self._explanation(answer)}")
+        if answer.status == codes.TOO_MANY_REQUESTS and answer.retry_after:
+            pause = show_seconds(answer.retry_after)
+            message += f" The API asks to wait {pause} (Retry-After)."
+        return message
 
-def _may_pass(status: int) -> bool:
-    """Whether what was refused may be granted a moment later."""
-    return status == codes.TOO_MANY_REQUESTS or status >= codes.INTERNAL_SERVER_ERROR
+    def _explanation(self, answer: Answer) -> str:
+        """Return the text of an error's body after a colon; nothing if it has none."""
+        # once more: its parts were redacted, but not the text that they make up together
+        reason = self._transport.redactor.redact(answers.reason(answer.content))
+        return f": {shorten(printable(reason), LONGEST_EXPLANATION)}" if reason else ""

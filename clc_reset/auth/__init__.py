@@ -1,1 +1,1 @@
-"""Who the user is: the sources of a credential, and the OS keyring."""
+"""The sources of a credential, and the OS keyring."""

@@ -1,8 +1,9 @@
-"""One credential for each base URL in the OS keyring. The only door to keyring.
+"""One credential for each base URL in the OS keyring. Only this module imports keyring.
 
-Backends are other people's code over D-Bus, COM or a subprocess: they raise anything, store
-nothing, or block for minutes. So each call has a thread of its own and a time limit, and whatever
-it raises becomes a KeyringError. There is no plain-text fallback.
+Backends are third-party code over D-Bus, COM or a subprocess: they raise anything, store nothing,
+block for minutes, or prompt with getpass. So each call has a thread of its own and a time limit,
+its errors become KeyringErrors, and the terminal's settings are restored after it. There is no
+plain-text fallback.
 """
 
 import json
@@ -18,11 +19,13 @@ from keyring.errors import KeyringLocked, NoKeyringError
 from clc_reset.errors import WITHOUT_A_KEYRING, KeyringError
 from clc_reset.imports import hidden
 from clc_reset.models import Credential
-from clc_reset.text import Redactor, describe, printable
-from clc_reset.threads import Failure, Stop, attempt, call
+from clc_reset.redaction import Redactor
+from clc_reset.terminal import settings_restored
+from clc_reset.text import describe, printable
+from clc_reset.workers import Failure, Inbox, attempt
 
 if sys.platform != "darwin":  # pragma: no branch
-    # elsewhere, too, it searches for macOS's own libraries, with ldconfig and a compiler
+    # on other systems, too, it searches for macOS's libraries, with ldconfig and a compiler
     with hidden("keyring.backends.macOS.api"):
         import keyring.backends.macOS
 
@@ -37,37 +40,37 @@ _T = TypeVar("_T")
 
 
 class Keyring:
-    """The OS keyring, given `patience` seconds for each call.
+    """The OS keyring, with a limit of `seconds` for each call.
 
     Every method raises KeyringError if the keyring can't be used, and Interrupted.
     """
 
-    def __init__(self, patience: float, stop: Stop) -> None:
-        self._patience = patience
-        self._stop = stop
+    def __init__(self, seconds: float, inbox: Inbox) -> None:
+        self._seconds = seconds
+        self._inbox = inbox
 
     def check(self) -> None:
-        """Refuse a backend that is known to keep nothing, or to keep it in plain text."""
-        names = self._ask(_backend_names)
+        """Raise KeyringError for a backend known to store nothing, or to store plain text."""
+        names = self._call(_backend_names)
         if names[0] in {f"{fail.__name__}.Keyring", f"{null.__name__}.Keyring"}:
             raise _unusable(_NO_BACKEND)
         if _PLAIN_TEXT in names:
-            raise _unusable(f"{_PLAIN_TEXT} would keep the token in plain text")
+            raise _unusable(f"{_PLAIN_TEXT} would store the token in plain text")
 
     def load(self, origin: str) -> Credential | None:
-        """Return the credential kept for an origin, or None."""
-        kept = self._ask(lambda: keyring.get_password(SERVICE, origin))
-        if not kept:
+        """Return the credential stored for an origin, or None."""
+        entry = self._call(lambda: keyring.get_password(SERVICE, origin))
+        if not entry:
             return None
         try:
-            return _credential(kept)
+            return _credential(entry)
         except (ValueError, TypeError, RecursionError) as error:
             raise KeyringError(
                 f"The keyring's entry for {origin} can't be read.", hint="Run: clc login"
             ) from error
 
     def store(self, origin: str, credential: Credential) -> str:
-        """Keep a credential, read it back, and return the name of the backend that has it."""
+        """Store a credential, read it back, and return the name of the backend that has it."""
         self.check()
         entry = json.dumps(
             {
@@ -77,31 +80,31 @@ class Keyring:
                 "roles": credential.roles,
             }
         )
-        self._ask(lambda: keyring.set_password(SERVICE, origin, entry), secret=credential.token)
-        name, *_ = self._ask(_backend_names)
-        if self._ask(lambda: keyring.get_password(SERVICE, origin)) != entry:
-            raise _unusable(f"{name} did not keep what was stored in it")
+        self._call(lambda: keyring.set_password(SERVICE, origin, entry), secret=credential.token)
+        name, *_ = self._call(_backend_names)
+        if self._call(lambda: keyring.get_password(SERVICE, origin)) != entry:
+            raise _unusable(f"{name} didn't keep what was stored in it")
         return name
 
     def forget(self, origin: str) -> bool:
-        """Delete an origin's credential; False if there was none."""
-        if self._ask(lambda: keyring.get_password(SERVICE, origin)) is None:
+        """Delete an origin's credential; return False if there was none."""
+        if self._call(lambda: keyring.get_password(SERVICE, origin)) is None:
             return False
-        self._ask(lambda: keyring.delete_password(SERVICE, origin))
+        self._call(lambda: keyring.delete_password(SERVICE, origin))
         return True
 
-    def _ask(self, work: Callable[[], _T], secret: str = "") -> _T:
-        """Call a backend. What it prints meanwhile goes to standard error.
+    def _call(self, work: Callable[[], _T], secret: str = "") -> _T:
+        """Call a backend; what it prints goes to standard error.
 
-        Standard output is replaced for the whole process, so by the thread that waits and not by
-        the one that may hang: the result's turn comes after the wait.
+        Standard output is replaced for the whole process. The main thread does so, not the worker,
+        which may hang: it must be in place again when the result is printed.
         """
         try:
-            with redirect_stdout(sys.stderr):
-                answer = call(lambda: attempt(work), self._patience, self._stop)
+            with settings_restored(), redirect_stdout(sys.stderr):
+                answer = self._inbox.call(lambda: attempt(work), self._seconds)
         except TimeoutError:
             raise _unusable(
-                f"it did not answer within {self._patience:g} s; it may wait to be unlocked"
+                f"it didn't answer within {self._seconds:g} s; it may be waiting to be unlocked"
             ) from None
         except RuntimeError as error:  # no thread can be had
             raise _unusable(describe(error)) from error
@@ -110,15 +113,15 @@ class Keyring:
         return answer
 
 
-def _credential(kept: str) -> Credential:
+def _credential(entry: str) -> Credential:
     """Read an entry. Raises ValueError, TypeError and RecursionError."""
-    match json.loads(kept):
+    match json.loads(entry):
         case {
             "token": str(token),
             "user": str() | None as user,
             "account": str() | None as account,
             "roles": [*roles],
-        } if all(isinstance(each, str) for each in roles):
+        } if all(isinstance(role, str) for role in roles):
             return Credential.from_token(
                 token, "keyring", user=user, account=account, roles=tuple(roles)
             )
@@ -126,20 +129,20 @@ def _credential(kept: str) -> Credential:
 
 
 def _backend_names() -> list[str]:
-    """The backend in use; after it those that it asks in turn, where it is a chain."""
-    ring = keyring.get_keyring()
-    kinds = map(type, (ring, *getattr(ring, "backends", ())))
+    """Return the name of the backend in use, then of those in its chain if it is one."""
+    backend = keyring.get_keyring()
+    kinds = map(type, (backend, *getattr(backend, "backends", ())))
     return [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
 
 
 def _reason(error: BaseException, secret: str) -> str:
-    """What a backend's error means, in one line without the secret."""
+    """Return the meaning of a backend's error, in one line without the secret."""
     if isinstance(error, NoKeyringError):
         return _NO_BACKEND  # its own advice is a plain-text file
     if isinstance(error, KeyringLocked):
         return _LOCKED
-    words = Redactor([secret]).redact(describe(error))
-    return printable(words.partition("\n")[0]).rstrip(".")
+    text = Redactor([secret]).redact(describe(error))
+    return printable(text.partition("\n")[0]).rstrip(".")
 
 
 def _unusable(reason: str) -> KeyringError:

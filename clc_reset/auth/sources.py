@@ -1,99 +1,109 @@
 """The four sources of a credential, in their order, and the account to act in.
 
 `CLC_TOKEN`; `CLC_TOKEN_FILE`; `CLC_USERNAME` with `CLC_PASSWORD` or `CLC_PASSWORD_FILE`, which is
-one login for this run; the OS keyring. Where one of the first three has it, keyring isn't imported.
+one login for this run; the OS keyring. Where one of the first three applies, keyring isn't
+imported.
 """
 
-from __future__ import annotations
-
+import logging
+import os
 import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from clc_reset.clocks import Clocks
 from clc_reset.errors import WITHOUT_A_KEYRING, AuthenticationError, UsageError
 from clc_reset.identifiers import ACCOUNT_VARIABLES, is_account_alias
 from clc_reset.models import Credential
 from clc_reset.text import quote, show_span, show_time
+from clc_reset.workers import Inbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
     from clc_reset.auth.keyring import Keyring
-    from clc_reset.threads import Stop
 
 LARGEST_SECRET = 64 * 1024
-"""In bytes: what is longer is neither a token nor a password."""
+"""In bytes: anything longer is neither a token nor a password."""
 DRY_RUN_SECONDS = 1.0
-"""The keyring's time where it is asked for a hint only."""
+"""The keyring's time where it is only asked for a hint."""
 
-_RENEWALS = {
-    "CLC_TOKEN": "Set CLC_TOKEN to a new token",
-    "CLC_TOKEN_FILE": "Put a new token into the file that CLC_TOKEN_FILE names",
-}
+_QUOTES = ("'", '"')
+_PATH_STARTS = ("/", "~", "./", "../")
+# a token, or 16 characters with lower-case and upper-case letters and digits
+_RANDOM_TEXT = r".*eyJ.*|(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9]).{16,}"
+
+_log = logging.getLogger(__name__)
 
 
 class Sources(NamedTuple):
-    """Where a credential for `origin` may come from.
+    """The sources of a credential for `origin`.
 
-    `keyring` opens the OS keyring, given so many seconds, or what is usual. `log_in` exchanges user
-    name and password for a credential, in one request. `note` is told what is worth a warning.
+    `keyring` opens the OS keyring with a time limit in seconds, None for the usual one. `log_in`
+    exchanges user name and password for a credential, in one request.
     """
 
     environ: Mapping[str, str]
     origin: str
-    keyring: Callable[[float | None], Keyring]
+    keyring: "Callable[[float | None], Keyring]"
     log_in: Callable[[str, str], Credential]
-    note: Callable[[str], None]
-    now: Callable[[], datetime]
-    stop: Stop
+    clocks: Clocks
+    inbox: Inbox
 
     def credential(self) -> Credential:
-        """Return the credential of the first source that has one, still alive.
+        """Return the credential of the first source that has one.
 
-        Raises AuthenticationError if there is none, it has expired, or a login was refused, what
-        `log_in` raises, and Interrupted.
+        Logs a warning if it expires soon. Raises AuthenticationError if there is none, it has
+        expired, or a login was refused; what `log_in` raises; and Interrupted.
         """
         credential = self._token() or self._log_in() or self.keyring(None).load(self.origin)
         if credential is None:
             hint = f"Run: clc login\n{WITHOUT_A_KEYRING}"
-            if self.environ.get("CLC_USERNAME"):
-                hint = f"CLC_USERNAME is set, but neither CLC_PASSWORD nor its file.\n{hint}"
+            if _username(self.environ):
+                hint = f"CLC_USERNAME is set, but not CLC_PASSWORD or CLC_PASSWORD_FILE.\n{hint}"
             raise AuthenticationError(f"Not logged in at {self.origin}.", hint=hint)
-        now = self.now()
+        now = self.clocks.now().utc
         refuse_expired(credential, now)
         if credential.expires is not None and credential.expires_soon(now):
-            self.note(
-                f"Warning: the token from {credential.source} expires on "
-                f"{show_time(credential.expires)}, in {show_span(credential.expires - now)}. "
-                f"{_renewal(credential)}"
+            _log.warning(
+                "The token from %s expires on %s, in %s. %s",
+                _label(credential),
+                show_time(credential.expires),
+                show_span(credential.expires - now),
+                renewal(credential, self.environ),
             )
         return credential
 
     def without_request(self) -> Credential | None:
-        """Return the credential as far as it can be told without a request, or None.
+        """Return the credential that can be had without a request, or None.
 
         It may have expired. Raises Interrupted.
         """
         try:
             credential = self._token()
-            if credential is None and not _may_log_in(self.environ):
+            if credential is None and not _can_log_in(self.environ):
                 credential = self.keyring(DRY_RUN_SECONDS).load(self.origin)
         except AuthenticationError:
             return None
         return credential
 
     def _token(self) -> Credential | None:
-        """The token that the environment holds or names."""
+        """Return the token in the environment, or in the file that it names."""
         name = _token_variable(self.environ)
         if name is None:
             return None
         text = self.environ[name]
         if name == "CLC_TOKEN_FILE":
-            text = _read(text, name, self.stop)
-        token = re.sub(r"(?i)^bearer(\s+|$)", "", text.strip())  # as in an Authorization header
+            text = _read(text, name, self.inbox)
+        token = text.strip()
+        if token.startswith(_QUOTES) or token.endswith(_QUOTES):
+            raise AuthenticationError(
+                f"The token in {name} is in quotes.",
+                hint="Remove the quotes; `docker --env-file` doesn't.",
+            )
+        token = re.sub(r"(?i)^bearer(\s+|$)", "", token)  # as in an Authorization header
         try:
             return Credential.from_token(token, name)
         except ValueError:
@@ -103,106 +113,123 @@ class Sources(NamedTuple):
             ) from None
 
     def _log_in(self) -> Credential | None:
-        """Log in for this run, where the environment has user name and password."""
-        if not _may_log_in(self.environ):
+        """Log in for this run, if the environment has user name and password."""
+        if not _can_log_in(self.environ):
             return None
-        password = self.environ.get("CLC_PASSWORD") or without_line_end(
-            _read(self.environ["CLC_PASSWORD_FILE"], "CLC_PASSWORD_FILE", self.stop)
+        password = self.environ.get("CLC_PASSWORD") or _read(
+            self.environ["CLC_PASSWORD_FILE"], "CLC_PASSWORD_FILE", self.inbox
         )
-        return replace(self.log_in(self.environ["CLC_USERNAME"], password), source="CLC_USERNAME")
+        credential = self.log_in(_username(self.environ), without_line_end(password))
+        return replace(credential, source="CLC_USERNAME")
 
 
 def source_before_the_keyring(environ: Mapping[str, str]) -> str | None:
     """Return the variable that is used instead of the keyring, or None."""
-    return _token_variable(environ) or ("CLC_USERNAME" if _may_log_in(environ) else None)
+    return _token_variable(environ) or ("CLC_USERNAME" if _can_log_in(environ) else None)
 
 
-def refuse_expired(credential: Credential, now: datetime) -> None:
+def refuse_expired(
+    credential: Credential, now: datetime, environ: Mapping[str, str] = os.environ
+) -> None:
     """Raise AuthenticationError if the token's own expiry has passed."""
     if credential.expires is None or not credential.has_expired(now):
         return
+    hint = f"If it should still be valid, check this machine's clock: {show_time(now)}."
+    if credential.source in {"CLC_TOKEN", "CLC_TOKEN_FILE", "keyring"}:  # the others are new
+        hint = f"{renewal(credential, environ)}\n{hint}"
     raise AuthenticationError(
-        f"The token from {credential.source} expired on {show_time(credential.expires)}.",
-        hint=f"It was not sent. {_renewal(credential)}\n"
-        f"If it should still be valid, check this machine's clock: {show_time(now)}.",
+        f"The token from {_label(credential)} expired on {show_time(credential.expires)}.",
+        hint=hint,
+    )
+
+
+def renewal(credential: Credential, environ: Mapping[str, str] = os.environ) -> str:
+    """Return how to renew a token of this kind, in a sentence that names its source."""
+    source = credential.source
+    if source == "CLC_TOKEN":
+        return "Set CLC_TOKEN to a new token, or unset it and run: clc login"
+    if source == "CLC_TOKEN_FILE":
+        path = environ.get(source) or "its file"
+        return f"Put a new token into {path}, or unset CLC_TOKEN_FILE and run: clc login"
+    if source == "keyring":
+        return "To renew the token in the keyring, run: clc login"
+    return (
+        f"The token is new, from the login as {credential.user or 'CLC_USERNAME'}: check that "
+        "this user may act in the account."
     )
 
 
 def account(alias: str | None, credential: Credential) -> str:
     """Return the account alias to act in, in upper case: the one given, else the login's own.
 
-    Raises UsageError if there is none, or where it can't be one.
+    Raises UsageError if there is none, or if it isn't an alias.
     """
     chosen = credential.account if alias is None else alias
     if chosen is None:
         raise UsageError(
-            "The token doesn't tell which account it belongs to.",
-            hint="Name the account alias with -a, or in CLC_ACCOUNT.",
+            "The token doesn't say which account it belongs to.",
+            hint="Give the account alias with -a, or in CLC_ACCOUNT.",
         )
     return checked_alias(chosen)
 
 
 def usual_account(environ: Mapping[str, str], credential: Credential) -> str | None:
-    """Return the account alias, in upper case, that a command without `-a` acts in."""
+    """Return the account alias, in upper case, in which a command without `-a` acts."""
     usual = next(filter(None, map(environ.get, ACCOUNT_VARIABLES)), credential.account)
     return usual.upper() if usual else None
 
 
 def checked_alias(alias: str) -> str:
-    """Return an account alias in upper case. Raises UsageError if it can't be one."""
+    """Return an account alias in upper case. Raises UsageError if it isn't one."""
     if not is_account_alias(alias):
-        hint = "Is a shell variable unset?" if not alias.strip() else "It looks like this: ALIAS"
+        hint = "It looks like this: ALIAS" if alias.strip() else "Is a shell variable unset?"
         raise UsageError(
-            f"{quote(alias)} can't be an account alias: those are letters and digits.", hint=hint
+            f"{quote(alias)} isn't an account alias: that has letters and digits only.", hint=hint
         )
     return alias.upper()
 
 
 def without_line_end(password: str) -> str:
-    """Return it without a line end at its end: a password may begin or end with a blank."""
+    """Return a password without one line end; blanks at its ends may belong to it."""
     return password.removesuffix("\n").removesuffix("\r")
 
 
+def _label(credential: Credential) -> str:
+    """Return the name of a credential's source as a sentence has it."""
+    source = credential.source
+    return f"the {source}" if source in {"keyring", "login"} else source
+
+
 def _token_variable(environ: Mapping[str, str]) -> str | None:
+    """Return the variable that a token comes from, or None."""
     return next(
-        (each for each in ("CLC_TOKEN", "CLC_TOKEN_FILE") if environ.get(each, "").strip()), None
+        (name for name in ("CLC_TOKEN", "CLC_TOKEN_FILE") if environ.get(name, "").strip()), None
     )
 
 
-def _may_log_in(environ: Mapping[str, str]) -> bool:
-    """Whether the environment has user name and password, or the password's file."""
+def _username(environ: Mapping[str, str]) -> str:
+    """Return CLC_USERNAME without white space at its ends, which an env file with CRLF has."""
+    return environ.get("CLC_USERNAME", "").strip()
+
+
+def _can_log_in(environ: Mapping[str, str]) -> bool:
+    """Return whether the environment has a user name with a password or its file."""
     password = environ.get("CLC_PASSWORD") or environ.get("CLC_PASSWORD_FILE")
-    return bool(environ.get("CLC_USERNAME") and password)
-
-
-def _renewal(credential: Credential) -> str:
-    """How a token of this kind is renewed, in a sentence."""
-    source = credential.source
-    if source in _RENEWALS:
-        return (
-            f"{_RENEWALS[source]}, or unset {source}, which takes precedence over the keyring, "
-            "and run: clc login"
-        )
-    if source == "keyring":
-        return "Run: clc login"
-    return "The next login gets a new one."
+    return bool(_username(environ) and password)
 
 
 def _correct(variable: str) -> str:
-    return f"Correct or unset {variable}. Nothing was sent."
+    return f"Correct or unset {variable}."
 
 
-def _read(path: str, variable: str, stop: Stop) -> str:
-    """Read the file, or pipe, that an environment variable names. Raises AuthenticationError."""
+def _read(path: str, variable: str, inbox: Inbox) -> str:
+    """Read the file or pipe that an environment variable names. Raises AuthenticationError."""
     try:
-        with stop.blocking(), Path(path).open("rb") as file:
-            data = file.read(LARGEST_SECRET + 1)
-        if len(data) > LARGEST_SECRET:
-            raise ValueError(f"it is larger than {LARGEST_SECRET >> 10} KiB")
-        text = data.decode("utf-8-sig")
-    except (OSError, ValueError) as error:
+        with inbox.interruptible(), Path(path).expanduser().open("rb") as file:
+            text = read_text(file, LARGEST_SECRET)
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: the ~ of an unknown user
         raise AuthenticationError(
-            f"{variable} names {_shown(path)}, which can't be read: {_reason(error)}.",
+            f"{variable} names {_shown(path)}, which can't be read: {why_unreadable(error)}.",
             hint=_correct(variable),
         ) from error
     if not text.strip():
@@ -213,15 +240,25 @@ def _read(path: str, variable: str, stop: Stop) -> str:
 
 
 def _shown(path: str) -> str:
-    """The path, unless it may be the secret itself, set in the wrong variable."""
-    file = Path(path)
-    with suppress(OSError, ValueError):
-        if file.exists() or (file.parent.is_dir() and len(file.parent.parts) > 1):
+    """Return the path, or "a file" where the text may be the secret itself."""
+    is_random = any(re.fullmatch(_RANDOM_TEXT, part, re.DOTALL) for part in path.split("/"))
+    with suppress(OSError, ValueError, RuntimeError):
+        file = Path(path).expanduser()
+        if file.exists() or ("/" in path and file.parent.is_dir() and not is_random):
             return path
-    return "a file"
+    return path if path.startswith(_PATH_STARTS) and not is_random else "a file"
 
 
-def _reason(error: OSError | ValueError) -> str:
+def read_text(file: BinaryIO, limit: int) -> str:
+    """Return all of a UTF-8 text, at most `limit` bytes. Raises OSError and ValueError."""
+    data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"it is larger than {limit >> 10} KiB")
+    return data.decode("utf-8-sig")
+
+
+def why_unreadable(error: Exception) -> str:
+    """Return the reason why a text can't be read, in a clause."""
     if isinstance(error, UnicodeDecodeError):
         return "it isn't UTF-8 text"
-    return getattr(error, "strerror", None) or str(error)
+    return (getattr(error, "strerror", None) or str(error)).rstrip(".")

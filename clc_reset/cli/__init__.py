@@ -1,1 +1,1 @@
-"""The command line: arguments in, a report out."""
+"""The command line: options, arguments and help texts. Nothing heavy is loaded here."""

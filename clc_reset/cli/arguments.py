@@ -1,9 +1,11 @@
-"""What the command line and standard input name, checked: servers, operations, runs, groups."""
+"""Arguments and standard input, checked: the names of servers, operations, runs and groups."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from clc_reset.errors import UsageError
 from clc_reset.identifiers import (
@@ -11,126 +13,155 @@ from clc_reset.identifiers import (
     is_server_id,
     looks_like_operation_id,
     looks_like_run,
+    looks_like_server_id,
 )
 
 if TYPE_CHECKING:
-    from clc_reset.threads import Stop
+    from clc_reset.workers import Inbox
 
 LARGEST_LIST = 16 * 2**20
 """In bytes."""
-SOME = 5
-"""Malformed ids that the message names."""
+MOST_NAMED = 5
+"""Malformed ids that a message names."""
 
 Read = Callable[[], str]
+
+_UNSET = "is a shell variable unset?"
+_LISTS = (".txt", ".csv", ".tsv", ".list", ".lst")
+_FIRST_TO_LAST = r"([0-9]+)(?:-|\.\.)([0-9]+)"
+_RANGES = (rf"(.*?)\[{_FIRST_TO_LAST}\]", rf"(.*?)\{{{_FIRST_TO_LAST}\}}")
+_NUMBERED = r"(.*?)([0-9]+)"
 
 
 def server_ids(
     arguments: Sequence[str], read: Read, groups: Sequence[str] = (), command: str = "clc reset"
 ) -> tuple[list[str], int]:
-    """The ids in upper case, in the order given, each once; and how many duplicates were left out.
+    """Return the ids in upper case, in the order given, each once, and the number of duplicates.
 
-    `-` stands for the ids in standard input, which is read only then. Raises UsageError for an
-    empty, blank or malformed id, and where there is none, unless groups are named beside them.
+    `-` stands for the ids on standard input, which `read` reads only then. Raises UsageError for
+    an empty or malformed id, and where there is none, unless groups are given.
     """
     given = list(_expanded(arguments, read))
-    _check(given, command, "server", "WA1ALIASWB01", _may_be_server)
+    _check(given, command, "server id", _can_be_server)
     if not given and not groups:
+        if "-" in arguments:
+            raise UsageError(
+                "Standard input holds no server ids.",
+                hint="It should hold ids such as WA1ALIASWB01, separated by white space.",
+            )
         raise UsageError(
-            "No server is named.",
-            hint=f"Nothing was sent. Name one or more, as in: {command} WA1ALIASWB01\n"
-            "or give - to read them from standard input.",
+            "No servers given.",
+            hint=f"Name one or more, as in: {command} WA1ALIASWB01\n"
+            f"To read ids from standard input: {command} -",
         )
-    servers = list(dict.fromkeys(each.upper() for each in given))
+    servers = list(dict.fromkeys(server.upper() for server in given))
     return servers, len(given) - len(servers)
 
 
-def tell_duplicates(number: int, note: Callable[[str], None]) -> None:
-    """Say how many ids were left out, if any."""
-    if number:
-        from clc_reset.text import count
-
-        note(f"{count(number, 'duplicate')} ignored")
-
-
 def names(arguments: Sequence[str], read: Read) -> list[str]:
-    """The names of servers, operations or runs, as they are typed, each once.
+    """Return the names of servers, operations and runs as they are given, each once.
 
-    Raises UsageError for what can't be one, and where there is none.
+    `-` stands for the names on standard input. Raises UsageError for what can't be a name, and
+    where there is none.
     """
     given = list(_expanded(arguments, read))
-    _check(
-        given,
-        "clc status",
-        "server, operation or run",
-        "WA1ALIASWB01, wa1-12345 or 20260115-021305-3f9a12bc",
-        is_operation_id,
-    )
+    _check(given, "clc status", "server, operation or run", _can_be_name)
     if not given:
         raise UsageError(
-            "Standard input names nothing.",
-            hint="Name servers, operations or a run, as in: clc status wa1-12345",
+            "Standard input holds no names.",
+            hint="It should hold names such as WA1ALIASWB01, wa1-12345 or "
+            "20260115-021305-3f9a12bc.",
         )
     return list(dict.fromkeys(given))
 
 
 def check_groups(groups: Sequence[str]) -> None:
     """Raise UsageError if a group's name is empty or blank."""
-    if any(not each.strip() for each in groups):
+    if any(not group.strip() for group in groups):
         raise UsageError(
-            "A group's name is empty: is a shell variable unset?",
-            hint="Nothing was sent. Leave -g out, or give it a group's name or id.",
+            f"A group's name is empty: {_UNSET}",
+            hint="Leave -g out, or give it the name or id of a group.",
         )
 
 
 def check_run(name: str) -> None:
     """Raise UsageError if a run's id, or its beginning, is empty or blank."""
     if not name.strip():
-        raise UsageError(
-            "The id of a run is empty: is a shell variable unset?",
-            hint="Nothing was sent. The runs are listed by: clc history",
-        )
+        raise UsageError(f"A run's id is empty: {_UNSET}", hint="To list the runs: clc history")
 
 
-def _check(
-    given: Sequence[str], command: str, noun: str, example: str, is_id: Callable[[str], bool]
-) -> None:
-    if any(not each.strip() for each in given):
+def _check(given: Sequence[str], command: str, noun: str, is_valid: Callable[[str], bool]) -> None:
+    if any(not name.strip() for name in given):
         raise UsageError(
-            f"The id of a {noun} is empty: is a shell variable unset?",
-            hint="Nothing was sent. Leave the argument out, or give it an id.",
+            f"An argument is empty: {_UNSET}", hint=f"Leave it out, or give it a {noun}."
         )
-    malformed = [each for each in given if not is_id(each)]
+    malformed = [name for name in given if not is_valid(name)]
     if malformed:
         from clc_reset.text import quote
 
-        shown = ", ".join(quote(each) for each in malformed[:SOME])
-        more = f" and {len(malformed) - SOME:,} more" if len(malformed) > SOME else ""
-        raise UsageError(
-            f"These can't be {noun} ids: {shown}{more}.",
-            hint=f"Nothing was sent. {_reason(malformed[0], command)}\nAn id looks like {example}.",
-        )
+        shown = ", ".join(quote(name) for name in malformed[:MOST_NAMED])
+        more = f" and {len(malformed) - MOST_NAMED:,} more" if len(malformed) > MOST_NAMED else ""
+        raise UsageError(f"Not a {noun}: {shown}{more}.", hint=_hint(malformed[0], command))
 
 
-def _may_be_server(text: str) -> bool:
-    """Whether it can be a server's id, and isn't one of those that `clc` prints beside them."""
-    is_another = "-" in text and (looks_like_operation_id(text) or looks_like_run(text))
-    return is_server_id(text) and not is_another
+def _can_be_server(text: str) -> bool:
+    """Return whether it can be a server id, and isn't another id that `clc` prints or a range."""
+    if "-" in text and (looks_like_operation_id(text) or looks_like_run(text) or _range(text)):
+        return False
+    return is_server_id(text)
 
 
-def _reason(malformed: str, command: str) -> str:
-    """What is wrong with what isn't an id, as far as it shows."""
+def _can_be_name(text: str) -> bool:
+    return is_operation_id(text) and not _range(text)
+
+
+def _hint(malformed: str, command: str) -> str:
+    """Return what to do instead of giving a name that isn't one."""
     if looks_like_run(malformed) or looks_like_operation_id(malformed):
-        return f"To see what became of it: clc status {malformed}"
+        return f"To see its state: clc status {malformed}"
     if "," in malformed:
-        return "Ids are separated by blanks, not by commas: one argument each."
-    if "/" in malformed:
-        return f"To read ids from a file: {command} - < FILE"
+        return "Separate ids with spaces, not commas."
+    if ids := _range(malformed):
+        return f"To give a range, let the shell expand it: {command} {ids}"
+    path = malformed.removeprefix("@")
+    if path != malformed or "/" in path or path.endswith(_LISTS) or os.path.isfile(path):  # noqa: PTH113 - pathlib is slow to load
+        from shlex import quote
+
+        return f"To read ids from a file: {command} - < {quote(path or 'FILE')}"
     if "." in malformed:
-        return "It is the id that counts, not the host name: clc servers lists the ids."
-    return "It has letters, digits, - and _; one argument each."
+        return "Give the server's id, not its host name. To list the ids: clc servers"
+    return "An id has letters, digits, - and _, as in WA1ALIASWB01; give each as one argument."
+
+
+def _range(text: str) -> str | None:
+    """Return a range as a shell expands it: `WB0{1..3}` for `WB[01-03]` and `WB01-WB03`.
+
+    None if it isn't a range.
+    """
+    for pattern in _RANGES:
+        if match := re.fullmatch(pattern, text):
+            return _braces(*match.groups())
+    first, _, last = text.partition("-")
+    if not (looks_like_server_id(first) and looks_like_server_id(last)):
+        return None
+    begin, end = re.fullmatch(_NUMBERED, first), re.fullmatch(_NUMBERED, last)
+    if begin and end and begin[1].upper() == end[1].upper():
+        return _braces(begin[1], begin[2], end[2])
+    return f"{first} {last}"
+
+
+def _braces(stem: str, first: str, last: str) -> str:
+    """Return a shell's brace expansion, with the last digit alone in braces where that will do.
+
+    Bash 3.2, which is macOS's, drops leading zeros within braces.
+    """
+    if first[:-1] == last[:-1]:
+        stem, first, last = stem + first[:-1], first[-1], last[-1]
+    return f"{stem}{{{first}..{last}}}"
 
 
 def _expanded(arguments: Iterable[str], read: Read) -> Iterator[str]:
+    """Yield the arguments, with the names on standard input in the place of the first `-`."""
     unread = True
     for argument in arguments:
         if argument != "-":
@@ -142,44 +173,41 @@ def _expanded(arguments: Iterable[str], read: Read) -> Iterator[str]:
                 yield from line.partition("\t")[0].partition("#")[0].split()
 
 
-def standard_input(stop: "Stop", what: str = "names", limit: int = LARGEST_LIST) -> str:
-    """All of standard input, `limit` bytes at the most.
+def standard_input(inbox: "Inbox", limit: int = LARGEST_LIST) -> str:
+    """Return all of standard input, at most `limit` bytes.
 
-    On a terminal it says `what` it reads, and how to end. Raises UsageError, and Interrupted.
+    On a terminal it says that it reads, and how to end. Raises UsageError and Interrupted.
     """
+    from clc_reset.auth.sources import read_text, why_unreadable
+
     stdin = sys.stdin
     if stdin is None:
-        raise UsageError("Standard input is closed.", hint="Nothing was sent.")
+        raise UsageError("Standard input is closed.")
     try:
-        if stdin.isatty() and sys.stderr is not None:
-            sys.stderr.write(f"Reading {what} from this terminal; end with Ctrl-D on a new line.\n")
+        if is_typed() and sys.stderr is not None:
+            sys.stderr.write("Reading names from the terminal; end with Ctrl-D on a new line.\n")
             sys.stderr.flush()
-        with stop.blocking():
-            return _text(stdin.buffer, limit)
+        with inbox.interruptible():
+            return read_text(stdin.buffer, limit)
     except (OSError, ValueError) as error:
-        raise UsageError(
-            f"Standard input can't be read: {_why(error)}.", hint="Nothing was sent."
-        ) from error
+        raise UsageError(f"Standard input can't be read: {why_unreadable(error)}.") from error
 
 
-def password(stop: "Stop") -> str:
-    """The password in standard input, less the end of its line."""
+def is_typed() -> bool:
+    """Return whether standard input is a terminal."""
+    with suppress(ValueError):  # it is closed
+        return sys.stdin is not None and sys.stdin.isatty()
+    return False
+
+
+def password(inbox: "Inbox") -> str:
+    """Return the password on standard input, without its line end.
+
+    It isn't for a terminal, which would show it. Raises UsageError and Interrupted.
+    """
     from clc_reset.auth.sources import LARGEST_SECRET, without_line_end
 
-    given = without_line_end(standard_input(stop, "the password", LARGEST_SECRET))
-    if not given:
-        raise UsageError("Standard input holds no password.", hint="Nothing was sent.")
-    return given
-
-
-def _text(file: BinaryIO, limit: int) -> str:
-    data = file.read(limit + 1)
-    if len(data) > limit:
-        raise ValueError(f"it is larger than {limit >> 10} KiB")
-    return data.decode("utf-8-sig")
-
-
-def _why(error: OSError | ValueError) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "it isn't UTF-8 text"
-    return getattr(error, "strerror", None) or str(error)
+    secret = without_line_end(standard_input(inbox, LARGEST_SECRET))
+    if not secret:
+        raise UsageError("Standard input holds no password.")
+    return secret

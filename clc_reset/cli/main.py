@@ -1,4 +1,4 @@
-"""The group of commands, and the last boundary: what a command line comes to is an exit code."""
+"""The group of commands, and the last boundary: every command line ends in an exit code."""
 
 import os
 import sys
@@ -10,22 +10,24 @@ from typing import Any, NoReturn
 import click
 
 from clc_reset import __version__
-from clc_reset.cli import exit_codes, options
-from clc_reset.cli.context import Context
+from clc_reset.cli import options
+from clc_reset.cli.options import Invocation
+from clc_reset.errors import UsageError
+from clc_reset.exit_codes import ExitCode
 
 _SUMMARIES = {
     "reset": "Hard-reset servers, like pressing the reset button.",
-    "status": "Show what has become of a reset.",
-    "servers": "List servers, or look at those named.",
+    "status": "Show the state of earlier resets.",
+    "servers": "List servers, or look at the ones named.",
     "history": "List the latest resets from this machine.",
-    "login": "Log in, and keep the token in the OS keyring.",
-    "logout": "Forget the token in the OS keyring.",
-    "whoami": "Show user, account, roles, and how old the token is.",
+    "login": "Log in and store the token in the OS keyring.",
+    "logout": "Delete the token from the OS keyring.",
+    "whoami": "Show user, account, roles and the token's age.",
     "sandbox": "Run a CLC cloud on this machine, to rehearse a reset.",
-    "completion": "Print the completion script of a shell.",
-    "help": "Show the help of a command, or what the exit codes mean.",
+    "completion": "Print the completion script for a shell.",
+    "help": "Show help for a command, or what the exit codes mean.",
 }
-"""The first sentence of each command's own help, which is in a module that help needn't load."""
+"""The first sentence of each command's own help, whose module isn't loaded for the overview."""
 _GROUPS = {
     "Resets": ("reset", "status", "servers", "history"),
     "Identity": ("login", "logout", "whoami"),
@@ -38,27 +40,25 @@ _COMPLETE = "_CLC_COMPLETE"
 class Commands(options.Parsed, click.Group):
     """The group. Its `main` always ends in SystemExit with one of the documented codes."""
 
-    def main(self, *args: Any, **extra: Any) -> NoReturn:  # noqa: ANN401 - click's own signature
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
         """Run a command line and exit."""
-        given = [*(args[0] if args else extra.get("args") or sys.argv[1:])]
+        arguments = [*(args[0] if args else extra.get("args") or sys.argv[1:])]
         extra |= {"prog_name": "clc", "standalone_mode": False}
-        ctx = extra.setdefault("obj", Context())
+        invocation = extra.setdefault("obj", Invocation())
         try:
             code = super().main(*args, **extra)
         except click.ClickException as error:
-            code = _usage_error(error, given, ctx)
+            code = _usage_error(error, arguments)
         except (click.Abort, KeyboardInterrupt):
-            code = exit_codes.INTERRUPTED
-        except BrokenPipeError:
-            code = exit_codes.CLOSED_PIPE
+            code = ExitCode.INTERRUPTED
+        except BrokenPipeError:  # a Tab press whose shell is gone
+            code = ExitCode.CLOSED_PIPE
         except Exception as error:  # noqa: BLE001 - a traceback helps nobody
-            code = exit_codes.FAILED  # a Tab press in a broken environment offers nothing
+            code = ExitCode.FAILED  # a Tab press in a broken environment offers nothing
             if _COMPLETE not in os.environ:
-                from clc_reset.cli import report
-
-                code = report.error(ctx.output(), error)
+                code = invocation.report(error, None)
         _flush()
-        sys.exit(code or exit_codes.OK)
+        sys.exit(int(code or ExitCode.OK))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -66,30 +66,31 @@ class Commands(options.Parsed, click.Group):
         """Load the command that is named, and no other."""
         name, found, rest = super().resolve_command(ctx, args)
         if found is not None:
-            found = import_module(f"clc_reset.cli.commands.{name}").command
+            found = import_module(f"clc_reset.cli.{name}").command
         return name, found, rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands by what they are for; the epilog tells of the two options."""
+        """List the commands by purpose; the epilog names the two options."""
         del ctx
         widest = max(map(len, _SUMMARIES))
         for title, names in _GROUPS.items():
             with formatter.section(title):
-                formatter.write_dl([(each.ljust(widest), _SUMMARIES[each]) for each in names])
+                formatter.write_dl([(name.ljust(widest), _SUMMARIES[name]) for name in names])
 
 
-def _usage_error(error: click.ClickException, given: Sequence[str], ctx: Context) -> int:
-    """Say what click says of a command line that can't be read."""
-    with suppress(OSError, ValueError, AttributeError):  # it is closed, or full
+def _usage_error(error: click.ClickException, arguments: Sequence[str]) -> int:
+    """Print click's message about a command line that can't be parsed."""
+    with suppress(OSError, ValueError, AttributeError):  # standard error is closed, or full
         error.show(sys.stderr)
-    understood = error.ctx.params if isinstance(error, click.UsageError) and error.ctx else {}
-    if (understood.get("form") or options.requested_form(given)) == "json":
-        from clc_reset.errors import UsageError
-        from clc_reset.ui.output import problem
+    parsed = error.ctx.params if isinstance(error, click.UsageError) and error.ctx else {}
+    if (parsed.get("form") or options.requested_form(arguments)) == "json":
+        from clc_reset.ui.render import Renderer, problem
+        from clc_reset.ui.streams import Streams
 
-        document = problem(UsageError.kind, error.format_message(), exit_codes.USAGE)
-        ctx.output("json").document({"error": document})
-    return exit_codes.USAGE
+        renderer = Renderer(Streams(sys.stdin, sys.stdout, sys.stderr), "json")
+        message = error.format_message()
+        renderer.document({"error": problem(UsageError.kind, message, ExitCode.USAGE)})
+    return ExitCode.USAGE
 
 
 def _flush() -> None:
@@ -99,18 +100,18 @@ def _flush() -> None:
             if stream is not None:
                 stream.flush()
         except (OSError, ValueError):
-            from clc_reset.ui.output import let_go_of
+            from clc_reset.ui.screen import let_go_of
 
             let_go_of(stream)
 
 
 def run() -> NoReturn:
-    """The console script."""
+    """Run the console script."""
     with suppress(OSError):  # a container may have no /dev/null
         while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - stderr
             pass  # a closed standard stream's number must not become a socket's
         os.close(descriptor)
-    command.main(obj=Context(handles_signals=True))
+    command.main(obj=Invocation(handles_signals=True))
 
 
 @click.group(

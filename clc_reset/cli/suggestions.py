@@ -1,69 +1,64 @@
-"""What a Tab press offers: what was used before, the latest first. No network, no credentials."""
+"""Suggestions for a Tab press: what was used before, the latest first.
 
-from __future__ import annotations
+They come from the journal: no network, no credentials.
+"""
 
-from itertools import chain
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 
-from clc_reset.cli import context
+import click
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import click
-
-    from clc_reset.journal import Journal
+from clc_reset.identifiers import DEFAULT_BASE_URL, api_origin
 
 MOST_OFFERED = 500
 
+_Query = Callable[[Mapping[str, str], str, str, int], list[str]]
+"""A query of `journal.completion`: environment, origin, beginning, most."""
+
 
 def servers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Server ids of the latest resets, then those that `clc servers` listed."""
-    journal, origin = _journal(), context.origin()
-    return _offer(
-        chain(
-            journal.recent_servers(origin, incomplete, MOST_OFFERED),
-            journal.listed_servers(origin, incomplete, MOST_OFFERED),
-        ),
-        _on_the_line(ctx, param),
-    )
+    """Return the ids of servers that were reset or listed."""
+    from clc_reset.journal import completion
+
+    return _offer(ctx, param, incomplete, completion.servers)
 
 
 def groups(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """The groups that `clc servers` listed."""
+    """Return the groups that `clc servers` listed."""
+    from clc_reset.journal import completion
+
+    return _offer(ctx, param, incomplete, completion.groups)
+
+
+def names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the ids of operations, then of servers, then of runs."""
+    from clc_reset.journal import completion
+
     return _offer(
-        _journal().listed_groups(context.origin(), incomplete, MOST_OFFERED),
-        _on_the_line(ctx, param),
+        ctx, param, incomplete, completion.operations, completion.servers, completion.runs
     )
 
 
-def asked(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Operation ids of the latest resets, then their servers, then the runs."""
-    journal, origin = _journal(), context.origin()
-    return _offer(
-        chain(
-            journal.recent_operations(origin, incomplete, MOST_OFFERED),
-            journal.recent_servers(origin, incomplete, MOST_OFFERED),
-            journal.recent_runs(origin, incomplete, MOST_OFFERED),
-        ),
-        _on_the_line(ctx, param),
+def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the ids of runs."""
+    from clc_reset.journal import completion
+
+    return _offer(ctx, param, incomplete, completion.runs)
+
+
+def _offer(
+    ctx: click.Context, param: click.Parameter, incomplete: str, *queries: _Query
+) -> list[str]:
+    """Return what the queries find, without what is on the command line already."""
+    try:
+        origin = api_origin(os.environ.get("CLC_BASE_URL") or DEFAULT_BASE_URL)
+    except ValueError:
+        return []
+    value = ctx.params.get(param.name or "")
+    given: Iterable[str] = value if isinstance(value, tuple) else ()
+    used = {name.casefold() for name in given}
+    found = dict.fromkeys(
+        name for query in queries for name in query(os.environ, origin, incomplete, MOST_OFFERED)
     )
-
-
-def runs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """The ids of the latest runs."""
-    return _journal().recent_runs(context.origin(), incomplete, MOST_OFFERED)
-
-
-def _journal() -> Journal:
-    return context.journal(lambda _warning: None)
-
-
-def _on_the_line(ctx: click.Context, param: click.Parameter) -> set[str]:
-    given = ctx.params.get(param.name or "") or ()
-    return {f"{each}".casefold() for each in given}
-
-
-def _offer(found: Iterable[str], given: set[str]) -> list[str]:
-    fitting = (each for each in dict.fromkeys(found) if each.casefold() not in given)
-    return [each for each, _ in zip(fitting, range(MOST_OFFERED), strict=False)]
+    return list(islice((name for name in found if name.casefold() not in used), MOST_OFFERED))

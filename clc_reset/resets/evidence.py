@@ -1,44 +1,32 @@
-"""What the servers themselves show of a reset: when each was last changed, and by whom.
+"""The servers' own evidence of a reset: when each was last changed, and by whom.
 
-Recorded of 96 servers in 17 operations: `changeInfo.modifiedDate` moves in the server's turn, one
-server after another in the order of the answer, between the POST and `succeeded`, by the caller.
-But anybody's edit moves it, too. So it is evidence: it is told with its time and its clock, and
-never changes a state or an exit code. Both times are the API's; clients' clocks were up to seven
-minutes off (recorded).
+Recorded of 96 servers in 17 operations: `changeInfo.modifiedDate` moves when the API works on the
+server, one server after another in the order of the answer, between the POST and `succeeded`, by
+the caller. But anybody's edit moves it, too. So it is evidence: it never changes a state or an exit
+code. Both times are on the API's clock.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
-from clc_reset.errors import Interrupted
-from clc_reset.models import Observation, Operation
+from clc_reset.models import Evidence, Observation, Operation
+from clc_reset.resets.request import Api
 from clc_reset.text import describe
-from clc_reset.threads import AT_A_TIME, Failure, Pool, Stop
+from clc_reset.workers import Failure, Inbox
 
 SECONDS_FOR_ALL = 10.0
 TOO_CLOSE = timedelta(seconds=2)
-"""A change this near to the sending may have come before it: both clocks tell whole seconds."""
+"""A change this near to the request may have come before it: both clocks tell whole seconds."""
 LOOK_EVERY = 5.0
 LOOKS_AN_OPERATION = 4
 LOOKS_IN_ALL = 16
 """Looks in five seconds, at one operation's servers and at all servers."""
 
-_K = TypeVar("_K", bound=Hashable)
-_T = TypeVar("_T")
-
-MakePool = Callable[[float, Stop], Pool[Any, Any]]
-"""Makes a pool whose calls may take so many seconds."""
-
 
 class Sent(NamedTuple):
-    """A reset as far as it is known: the account, the user, and when it was sent.
-
-    `at` is on the API's clock, None if nothing tells that; so is `user`.
-    """
+    """A request: the account, the user, and when it left on the API's clock, if that is known."""
 
     account: str
     user: str | None
@@ -46,156 +34,115 @@ class Sent(NamedTuple):
 
 
 class Change(NamedTuple):
-    """How many of a shared operation's servers have changed, of how many."""
+    """The number of changed servers of a shared operation."""
 
     operation: Operation
     changed: int
     of: int
 
 
-def has_changed(shown: Observation, sent: Sent) -> bool:
-    """Whether a server shows a change by the caller that is clearly later than the sending."""
-    return (
-        shown.changed_at is not None
-        and sent.at is not None
-        and shown.changed_at - sent.at > TOO_CLOSE
-        and (sent.user is None or is_same_user(shown.changed_by, sent.user))
-    )
+def judge(observation: Observation, sent: Sent) -> Evidence:
+    """Return what a server's latest change says about a request."""
+    if observation.changed_at is None or sent.at is None:
+        return Evidence(None, observation, sent.at)
+    distance = observation.changed_at - sent.at
+    after = distance.total_seconds()
+    if distance < -TOO_CLOSE:
+        return Evidence(False, observation, sent.at, after)  # noqa: FBT003 - reads as the field
+    if distance <= TOO_CLOSE:
+        return Evidence(None, observation, sent.at, after)
+    user = observation.changed_by
+    if sent.user is None or (user is not None and user.lower() == sent.user.lower()):
+        return Evidence(True, observation, sent.at, after)  # noqa: FBT003 - reads as the field
+    return Evidence(None, observation, sent.at, after, user or "nobody named")
 
 
-def is_older(shown: Observation, sent: Sent) -> bool:
-    """Whether a server shows that its latest change came before the sending, or close to it."""
-    return (
-        shown.changed_at is not None
-        and sent.at is not None
-        and shown.changed_at - sent.at <= TOO_CLOSE
-    )
-
-
-def is_same_user(one: str | None, other: str) -> bool:
-    """Whether two user names are one, whatever their case."""
-    return one is not None and one.lower() == other.lower()
-
-
-def words(shown: Observation, sent: Sent) -> str:
-    """What a server shows, as what it is: a change after the sending, or near it, or none."""
+def describe_evidence(evidence: Evidence) -> str:
+    """Return evidence in a clause: `changed 02:14:22 UTC by demo, 13 s after the request`."""
+    shown = evidence.observation
     if shown.problem is not None:
         return f"couldn't be looked at: {shown.problem}"
     if shown.changed_at is None:
-        return "it shows no date of change"
-    if sent.at is None:
-        return f"last {_change(shown)}; when the reset was sent isn't known by that clock"
-    after = shown.changed_at - sent.at
-    if after < -TOO_CLOSE:
+        return "shows no date of change"
+    if evidence.changed is False:
         return "not changed" + (f" as of {clock_time(shown.seen_at)}" if shown.seen_at else "")
-    if after <= TOO_CLOSE:
-        return f"{_change(shown)}, within 2 s of the sending: before or after it"
-    said = f"{_change(shown)}, {after.total_seconds():.0f} s after it was sent"
-    is_others = sent.user and shown.changed_by and not is_same_user(shown.changed_by, sent.user)
-    return f"{said}, not by {sent.user}" if is_others else said
-
-
-def _change(shown: Observation) -> str:
-    when = clock_time(shown.changed_at, shown.seen_at) if shown.changed_at else ""
-    return f"changed {when} by {shown.changed_by or 'nobody named'}"
+    change = f"changed {clock_time(shown.changed_at, shown.seen_at)}"
+    change += f" by {shown.changed_by or 'nobody named'}"
+    if evidence.after is None:
+        return f"{change}; when the request left isn't known on that clock"
+    if evidence.changed is None and evidence.by_another is None:
+        return f"{change}, within 2 s of the request: before or after it"
+    return f"{change}, {evidence.after:.0f} s after the request"
 
 
 def clock_time(instant: datetime, now: datetime | None = None) -> str:
-    """A time in UTC, `02:14:22 UTC`; with its date where that isn't the day of `now`."""
+    """Return a time in UTC, `02:14:22 UTC`; with its date where that isn't the day of `now`."""
     if now is not None and instant.date() != now.date():
         return f"{instant:%Y-%m-%d %H:%M:%S} UTC"
     return f"{instant:%H:%M:%S} UTC"
 
 
-def ask_each(
-    asked: Sequence[_K],
-    ask: Callable[[_K], _T],
-    stop: Stop,
-    pool: MakePool,
-    seconds: float,
-    clock: Callable[[], float],
-) -> dict[_K, _T | Failure]:
-    """What each call returns or raises, sixteen at a time, for `seconds` in all.
-
-    What hasn't come by then, or when a signal comes, is left out.
-    """
-    deadline = clock() + seconds
-    left = list(dict.fromkeys(asked))[::-1]
-    heard: dict[_K, _T | Failure] = {}
-    begun = 0
-    with closing(pool(seconds, stop)) as calls, suppress(Interrupted):
-        while (left or begun > len(heard)) and (remaining := deadline - clock()) > 0:
-            if left and begun - len(heard) < AT_A_TIME:
-                key = left.pop()
-                calls.submit(key, partial(ask, key))
-                begun += 1
-                continue
-            told = calls.take(remaining)
-            if told is not None:
-                heard[told[0]] = told[1]
-    return heard
-
-
 def look(
-    servers: Sequence[str],
-    at: Callable[[str], Observation],
-    stop: Stop,
-    pool: MakePool,
-    clock: Callable[[], float],
-) -> dict[str, Observation]:
-    """Look at each server once, for ten seconds in all; what wasn't seen by then says so."""
-    found = ask_each(servers, at, stop, pool, SECONDS_FOR_ALL, clock)
+    servers: Iterable[tuple[str, str]], api: Api, inbox: Inbox, seconds: float = SECONDS_FOR_ALL
+) -> dict[tuple[str, str], Observation]:
+    """Look at servers, each with its account, once, for ten seconds in all.
+
+    One that wasn't seen by then says so. Raises Interrupted.
+    """
+    wanted = list(dict.fromkeys(servers))
+    found = inbox.map(lambda place: api.server(*place), wanted, seconds)
     late = Failure(TimeoutError())
-    return {each: seen(each, found.get(each, late)) for each in servers}
+    return {place: observed(place[1], found.get(place, late)) for place in wanted}
 
 
-def seen(server: str, told: Observation | Failure) -> Observation:
-    """What a look told; one that failed tells why."""
-    if not isinstance(told, Failure):
-        return told
-    if isinstance(told.error, TimeoutError):
-        return Observation(server, problem="no answer came in time")
-    return Observation(server, problem=describe(told.error))
+def observed(server: str, result: object) -> Observation:
+    """Return what a look found; one that failed says why."""
+    if isinstance(result, Observation):
+        return result
+    if isinstance(result, Failure) and not isinstance(result.error, TimeoutError):
+        return Observation(server, problem=describe(result.error))
+    return Observation(server, problem="no answer in time")
 
 
 class Watch:
-    """Which servers of shared operations to look at while those run: the next in their turns.
+    """Chooses the servers of shared operations to look at while those run.
 
-    `turns` are the servers of each operation in the order of the answer. Every five seconds four of
-    an operation are looked at, at the most, and sixteen in all; the operation that has waited
-    longest comes first. Where nothing tells when a server's reset was sent no change can be told,
-    and its operation isn't looked at.
+    `turns` are the servers of each operation in the order of the answer, which is the order in
+    which the API works on them. Every five seconds four of an operation are looked at, at the most,
+    and sixteen in all; the operation that has waited longest comes first. `sent` returns the
+    request of a server; without its time on the API's clock no change can be told.
     """
 
-    def __init__(self, turns: Mapping[Operation, Sequence[str]], sent: Mapping[str, Sent]) -> None:
-        self._sent = sent
-        self._left = {
-            operation: list(servers)
-            for operation, servers in turns.items()
-            if len(servers) > 1 and all(sent[each].at is not None for each in servers)
-        }
-        self._of = {operation: len(servers) for operation, servers in self._left.items()}
-        self._operation_of = {each: one for one, servers in self._left.items() for each in servers}
+    def __init__(
+        self, turns: Mapping[Operation, Sequence[str]], sent: Callable[[str], Sent]
+    ) -> None:
+        self.sent = sent
+        self._left = {op: list(servers) for op, servers in turns.items() if len(servers) > 1}
+        self._of = {op: len(servers) for op, servers in self._left.items()}
+        self._operation_of = {s: op for op, servers in self._left.items() for s in servers}
         self._due = dict.fromkeys(self._left, LOOK_EVERY)
-        self._seen: dict[Operation, set[str]] = {each: set() for each in self._left}
+        self._begun_now: dict[Operation, set[str]] = {op: set() for op in self._left}
         self._looking: set[str] = set()
         self._begun: deque[float] = deque()
 
     def next(self, seconds: float, most: int) -> list[str]:
-        """The servers to look at now, `seconds` after the wait began, `most` in all."""
+        """Return the servers to look at now, `seconds` after the wait began, `most` in all."""
         while self._begun and self._begun[0] <= seconds - LOOK_EVERY:
             self._begun.popleft()
         most = min(most, LOOKS_IN_ALL - len(self._begun))
         chosen: list[str] = []
-        for operation, due in sorted(self._due.items(), key=lambda each: each[1]):
+        for operation, due in sorted(self._due.items(), key=lambda item: item[1]):
             places = most - len(chosen)
             if due > seconds or places <= 0:
                 break
-            begun = self._seen[operation]
+            if self.sent(self._left[operation][0]).at is None:
+                self._due[operation] = seconds + LOOK_EVERY
+                continue
+            begun = self._begun_now[operation]
             upcoming = [
-                each
-                for each in self._left[operation][:LOOKS_AN_OPERATION]
-                if each not in self._looking and each not in begun
+                server
+                for server in self._left[operation][:LOOKS_AN_OPERATION]
+                if server not in self._looking and server not in begun
             ][: LOOKS_AN_OPERATION - len(begun)]
             chosen += upcoming[:places]
             begun.update(upcoming[:places])
@@ -206,25 +153,27 @@ class Watch:
         self._begun += [seconds] * len(chosen)
         return chosen
 
-    def hear(self, shown: Observation) -> Change | None:
-        """Take what a server showed; a change is told once."""
-        self._looking.discard(shown.server)
-        operation = self._operation_of.get(shown.server)
+    def add(self, observation: Observation) -> Change | None:
+        """Take an observation; return a change, once for each server."""
+        server = observation.server
+        self._looking.discard(server)
+        operation = self._operation_of.get(server)
         left = self._left.get(operation, []) if operation is not None else []
-        if operation is None or shown.server not in left:
+        if operation is None or server not in left:
             return None
-        sent = self._sent[shown.server]
-        if not has_changed(shown, sent):
-            if not is_older(shown, sent):  # it mustn't keep those behind it from being looked at
-                left.remove(shown.server)
-                left.append(shown.server)
+        evidence = judge(observation, self.sent(server))
+        if not evidence.changed:
+            if evidence.changed is None:  # it mustn't keep those behind it from being looked at
+                left.remove(server)
+                left.append(server)
             return None
-        left.remove(shown.server)
+        left.remove(server)
+        of = self._of[operation]
         if not left:
             self.end(operation)
-        return Change(operation, self._of[operation] - len(left), self._of[operation])
+        return Change(operation, of - len(left), of)
 
     def end(self, operation: Operation) -> None:
-        """Look no more at an operation's servers: it is final, or all have changed."""
+        """Look no more at an operation's servers: it is over, or all have changed."""
         self._left.pop(operation, None)
         self._due.pop(operation, None)

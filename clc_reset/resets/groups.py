@@ -1,4 +1,4 @@
-"""Which servers the names of groups stand for."""
+"""Find the servers that the names of groups stand for."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
@@ -17,7 +17,7 @@ LEAST_LIKENESS = 0.6
 class Member(NamedTuple):
     """A server, and the name and the data centre of the group that it is in.
 
-    `shown` is what the API told of it, where it was asked for that.
+    `shown` is what the API says of it, where it was asked for that.
     """
 
     server: str
@@ -35,11 +35,11 @@ class Groups:
 
     @property
     def names(self) -> list[tuple[str, str]]:
-        """Data centre and name of each."""
-        return list(dict.fromkeys((each.datacenter, each.name) for each in self._groups))
+        """The data centre and the name of each group."""
+        return list(dict.fromkeys((group.datacenter, group.name) for group in self._groups))
 
     def members(self, names: Sequence[str] = ()) -> list[Member]:
-        """The servers of the groups named, and of those inside them, in their order, each once.
+        """Return the servers of the groups named and of those inside them, in order, each once.
 
         Without a name, those of all groups. A name is one that exactly one group has, in any case,
         one with its data centre in front (`WA1 Web`), or a group's id. Raises UsageError for a name
@@ -48,56 +48,55 @@ class Groups:
         parts = map(self._part, names) if names else [self._groups]
         found: dict[str, Member] = {}
         for group in chain.from_iterable(parts):
-            shown = {each.server: each for each in group.observations}
+            shown = {seen.server: seen for seen in group.observations}
             for server in group.servers:
                 member = Member(server, group.name, group.datacenter, shown.get(server))
                 found.setdefault(server, member)
         return list(found.values())
 
     def members_to_reset(self, names: Sequence[str]) -> list[Member]:
-        """What `members` returns. Raises UsageError if one of the groups has no server, too."""
+        """Return `members`. Raises UsageError if one of the groups has no server, too."""
         for name in names:
             if not self.members([name]):
                 raise UsageError(
                     f"Group {quote(name)} of account {self._account} holds no server to reset.",
-                    hint="Nothing was sent. Archives and templates don't count.",
+                    hint="Archives and templates don't count.",
                 )
         return self.members(names)
 
     def _part(self, name: str) -> Iterator[ServerGroup]:
-        """The group of that name, and those inside it."""
+        """Return the group of that name, and those inside it."""
         wanted = _comparable(name)
         places = [
             place
-            for place, each in enumerate(self._groups)
-            if wanted in {_comparable(each.name), _comparable(each.id)}
+            for place, group in enumerate(self._groups)
+            if wanted in {_comparable(group.name), _comparable(group.id)}
         ] or [
             place
-            for place, each in enumerate(self._groups)
-            if wanted == _comparable(f"{each.datacenter} {each.name}")
+            for place, group in enumerate(self._groups)
+            if wanted == _comparable(f"{group.datacenter} {group.name}")
         ]
         if not places:
             raise UsageError(
                 f"Account {self._account} has no group {quote(name)}.{self._nearest(wanted)}",
-                hint="Nothing was sent. To see what there is: clc servers\nArchives and templates "
-                "are left out.",
+                hint="To see what there is: clc servers\nArchives and templates are left out.",
             )
         if len(places) > 1:
             fitting = [self._described(place) for place in places]
             raise UsageError(
                 f"Account {self._account} has {len(places):,} groups {quote(name)}: "
                 f"{enumerate_names(fitting, SOME)}.",
-                hint="Nothing was sent. Name the data centre, too, as in 'WA1 Web', or give an id.",
+                hint="Name the data centre, too, as in 'WA1 Web', or give an id.",
             )
         return self._within(places[0])
 
     def _nearest(self, wanted: str) -> str:
-        names = {_comparable(each.name): each.name for each in self._groups}
+        names = {_comparable(group.name): group.name for group in self._groups}
         near = get_close_matches(wanted, names, n=1, cutoff=LEAST_LIKENESS)
         return f" Did you mean {quote(names[near[0]])}?" if near else ""
 
     def _within(self, place: int) -> Iterator[ServerGroup]:
-        """The group at that place, and those inside it."""
+        """Yield the group at that place, and those inside it."""
         top = self._groups[place]
         yield top
         for inside in range(place + 1, len(self._groups)):  # a slice would copy it for each name
@@ -107,7 +106,7 @@ class Groups:
 
     def _described(self, place: int) -> str:
         group = self._groups[place]
-        servers = {server for each in self._within(place) for server in each.servers}
+        servers = {server for inner in self._within(place) for server in inner.servers}
         return f"{group.id} ({group.datacenter}, {count(len(servers), 'server')})"
 
 

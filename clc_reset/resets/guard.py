@@ -1,222 +1,342 @@
-"""Earlier resets of the same servers that aren't settled: not twice by mistake.
+"""The guard: checks for earlier resets that aren't settled, and records each intent.
 
-It knows this machine's resets of this user, no others, and says no more than that.
+It knows this user's resets from this machine, no others, and says no more than that.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from clc_reset.errors import AuthenticationError, ClcError, DeclinedError, UnsettledError
-from clc_reset.journal import Earlier, Entry
-from clc_reset.models import NoNews, Operation, OperationStatus, ServerState
+from clc_reset.clocks import Moment
+from clc_reset.errors import AuthenticationError, DeclinedError, JournalError, UnsettledError
+from clc_reset.journal.database import DoubtError
+from clc_reset.journal.record import Admitted, Record
+from clc_reset.journal.rows import EarlierReset, RowState, Wave
+from clc_reset.journal.runs import Rest
+from clc_reset.models import (
+    Evidence,
+    Operation,
+    OperationStatus,
+    PollFailure,
+)
 from clc_reset.resets import evidence
-from clc_reset.resets.tools import Tools
-from clc_reset.text import count, show_age
-from clc_reset.text import describe as describe_error
-from clc_reset.threads import Failure
+from clc_reset.resets.request import Dependencies, Question, ResetRequest
+from clc_reset.text import count, describe, enumerate_names, show_age
+from clc_reset.workers import Failure
 
-SECONDS = 3600.0
-"""How old an earlier reset may be to matter."""
 SECONDS_FOR_POLLS = 30.0
-MOST_ASKED = 4
-"""Times that the journal is asked: what it calls unsettled may be settled by then."""
+MOST_TRIES = 4
+"""Tries to record an intent: other processes may reset the same servers meanwhile."""
 NAMED = 20
-"""Servers told one by one; the others are counted."""
+"""Servers that are described one by one; the others are counted."""
+RUNS_NAMED = 3
+NAMED_IN_COMMANDS = 10
 
-Confirm = Callable[[Sequence[str]], bool]
-"""Shows lines and asks whether to go on."""
-Found = Entry | tuple[Earlier, ...] | None
-"""A recorded intent, None if it couldn't be recorded; or what isn't settled."""
+_log = logging.getLogger(__name__)
+
+Status = OperationStatus | PollFailure | None
+
+
+class NothingLeft(Exception):  # noqa: N818 - no error: the rest of a run is empty
+    """Nothing is left to claim of a run; `in_doubt` tells that a server's outcome is unknown."""
+
+    def __init__(self, rest: Rest) -> None:
+        super().__init__(rest.run.id)
+        self.in_doubt = rest.is_in_doubt
 
 
 class Unsettled(NamedTuple):
-    """An earlier reset, and what is known of it now, in words."""
+    """An earlier reset that isn't settled, the latest status of its operation, and the evidence."""
 
-    earlier: Earlier
-    words: str
+    earlier: EarlierReset
+    status: Status = None
+    evidence: Evidence | None = None
 
 
-class Guard:
-    """Lets a reset pass whose servers have no earlier one that isn't settled, or confirmed.
+def begin(request: ResetRequest, deps: Dependencies) -> Record:
+    """Check, confirm, and record the run with the intent of its first wave.
 
-    `confirm` asks about them; None: nobody can be asked. With `again` all pass.
+    The last check and the record are one transaction. Where the journal can't be used there is a
+    warning and an empty record, except for the rest of a run. Raises UnsettledError, DeclinedError,
+    NothingLeft, AuthenticationError and Interrupted.
     """
-
-    def __init__(self, account: str, tools: Tools, confirm: Confirm | None, *, again: bool) -> None:
-        self._account = account
-        self._tools = tools
-        self._confirm = confirm
-        self._again = again
-        self._confirmed: set[tuple[str, str]] = set()
-        self._nothing = "Nothing"
-
-    def admit(self, record: Callable[[float | None], Found]) -> Entry | None:
-        """What `record` returns: it records an intent, unless there are unsettled resets.
-
-        It is told how old an earlier reset may be to matter, None if none matters.
-
-        Raises UnsettledError, DeclinedError, AuthenticationError and Interrupted.
-        """
-        for _ in range(MOST_ASKED):
-            found = record(None if self._again else SECONDS)
-            if isinstance(found, tuple):
-                new = [each for each in found if (each.run, each.server) not in self._confirmed]
-                found = record(None) if not new else found
-            if not isinstance(found, tuple):
-                self._nothing = "Nothing more"
-                return found
-            self._ask_about(new)
-        raise UnsettledError(
-            "The same servers are reset again and again at this moment.",
-            hint=f"{self._nothing} was sent. See: clc history",
-        )
-
-    def _ask_about(self, found: Sequence[Earlier]) -> None:
-        """Return if all are settled by now, or confirmed."""
+    if not deps.journal.is_on:
+        if not request.again:
+            _log.warning("Without a journal, clc can't check for earlier resets.")
+        if request.asks:
+            _confirm(request, [], deps)
+        return Record(None, deps.clocks, request.servers)
+    confirmed: set[tuple[str, str]] = set()
+    is_confirmed = not request.asks
+    for _ in range(MOST_TRIES):
         try:
-            unsettled = settle(found, self._account, self._tools)
-        except ClcError:
-            raise
-        except Exception as error:  # what can't be asked isn't settled
-            self._tools.note(
-                f"The API can't be asked what became of them: {describe_error(error)}."
-            )
-            unsettled = unasked(found)
-        if not unsettled:
-            return
-        lines = describe(unsettled, self._tools.now())
-        if self._confirm is None:
-            these = count(len(unsettled), "server")
-            raise UnsettledError(
-                "\n".join([f"An earlier reset of {these} isn't settled:", *lines]),
-                hint=f"{self._nothing} was sent.\n{_how_to_follow(unsettled)}\n"
-                "To reset anyway, add --again.",
-            )
-        self._tools.stop.check()
-        if not self._confirm(lines):
-            raise DeclinedError(f"{self._nothing} was sent.")
-        self._confirmed.update((each.earlier.run, each.earlier.server) for each in unsettled)
+            found = _find(request, deps, confirmed, records=is_confirmed)
+        except JournalError as error:
+            if not is_confirmed:
+                _confirm(request, [], deps)
+            return _without_record(request, deps, error)
+        if isinstance(found, Record):
+            found.confirmed = confirmed
+            return found
+        unsettled = settle(found, request, deps)
+        if unsettled and deps.confirm is None:
+            raise _refusal(unsettled, deps.clocks.now(), may_add_again=request.rest is None)
+        if unsettled or not is_confirmed:
+            _confirm(request, unsettled, deps)
+            is_confirmed = True
+        confirmed.update(earlier.key for earlier in found)  # or settled, recorded or not
+    raise UnsettledError(
+        "Other processes are resetting the same servers at this moment.", hint="See: clc history"
+    )
 
 
-def settle(found: Sequence[Earlier], account: str, tools: Tools) -> list[Unsettled]:
-    """Ask once what has become of earlier resets, and return those that aren't settled even so.
+def _find(
+    request: ResetRequest, deps: Dependencies, confirmed: set[tuple[str, str]], *, records: bool
+) -> Record | tuple[EarlierReset, ...]:
+    """Record the run, unless something is unsettled; or only look, before a question."""
+    if records:
+        return _record(request, deps, confirmed)
+    return () if request.again else deps.journal.unsettled(request.where, request.servers)
 
-    Raises AuthenticationError if the token is refused, and Interrupted.
+
+def _record(
+    request: ResetRequest, deps: Dependencies, confirmed: set[tuple[str, str]]
+) -> Record | tuple[EarlierReset, ...]:
+    """Record the run, or return what is unsettled. Raises JournalError."""
+    if request.rest is None:
+        return deps.journal.begin(
+            request.new_run,
+            request.waves(request.servers)[0],
+            check=not request.again,
+            confirmed=confirmed,
+        )
+    found = deps.journal.claim(
+        request.new_run, request.rest, again=request.again, confirmed=confirmed
+    )
+    if not isinstance(found, Rest):
+        return found
+    if found.going_on and not request.again:
+        raise _is_going_on(found)
+    if found.running and _still_running(found, request, deps):
+        raise UnsettledError(
+            f"Operations of run {found.run.id} are still running.",
+            hint=f"To follow them first: clc status --wait --run {found.run.id}",
+        )
+    if found.running:
+        return ()  # they are over by now
+    raise NothingLeft(found)
+
+
+def _is_going_on(rest: Rest) -> UnsettledError:
+    runs = enumerate_names(rest.going_on, RUNS_NAMED)
+    return UnsettledError(
+        f"Run {runs} is still going on, or may be.",
+        hint=f"To follow it: clc status --wait --run {rest.going_on[0]}\n"
+        "If it certainly isn't running any more, add --again.",
+    )
+
+
+def _still_running(rest: Rest, request: ResetRequest, deps: Dependencies) -> bool:
+    """Ask the operations of a run once; return whether one isn't known to be over."""
+    found = [EarlierReset(row, rest.run.user, row.wave.at) for row in rest.running if row.wave]
+    return bool(settle(found, request, deps))
+
+
+def _without_record(request: ResetRequest, deps: Dependencies, error: JournalError) -> Record:
+    """Return an empty record with a warning, where a reset may go on without one."""
+    if request.rest is not None:
+        raise UnsettledError(
+            f"Run {request.rest.run.id} can't be claimed. {error.message}", hint=error.hint
+        ) from error
+    if isinstance(error, DoubtError) and len(request.waves(request.servers)) > 1:
+        raise UnsettledError(
+            f"It can't be told whether this run is recorded. {error.message}", hint=error.hint
+        ) from error
+    _log.warning(
+        "%s This reset isn't recorded: clc status can't show it, and clc can't check for earlier "
+        "resets. %s",
+        error.message,
+        error.hint,
+    )
+    return Record(None, deps.clocks, request.servers)
+
+
+def admit(
+    request: ResetRequest, record: Record, servers: Sequence[str], deps: Dependencies
+) -> Admitted:
+    """Record the intent of a later wave. Nobody and nothing is asked any more.
+
+    Raises UnsettledError, JournalError and Interrupted.
     """
-    news = _news(found, tools)
-    looked = [each for each in found if not isinstance(news.get(_operation(each)), OperationStatus)]
-    seen = evidence.look(
-        [each.server for each in looked],
-        lambda server: tools.api.server(account, server),
-        tools.stop,
-        tools.pool,
-        tools.clock,
+    check = request.rest is not None or not request.again
+    found = record.admit(servers, check=check)
+    if isinstance(found, Admitted):
+        return found
+    raise _refusal(list(map(Unsettled, found)), deps.clocks.now(), may_add_again=False)
+
+
+def _confirm(request: ResetRequest, unsettled: Sequence[Unsettled], deps: Dependencies) -> None:
+    """Ask one question about all servers. Raises DeclinedError and Interrupted."""
+    deps.inbox.check()
+    number = len({item.earlier.row.server for item in unsettled})
+    lines = tuple(describe_all(unsettled, deps.clocks.now()))
+    question = Question(request.servers, number, lines)
+    if deps.confirm is None or not deps.confirm(question):
+        raise DeclinedError("Declined.")
+
+
+def _refusal(unsettled: Sequence[Unsettled], now: Moment, *, may_add_again: bool) -> UnsettledError:
+    """Return the error; where the command can't be typed again with --again, it names one."""
+    runs = list(dict.fromkeys(item.earlier.row.run for item in unsettled))[:RUNS_NAMED]
+    follow = [f"To follow it: clc status --wait --run {run}" for run in runs]
+    lines = describe_all(unsettled, now)
+    servers = list(dict.fromkeys(item.earlier.row.server for item in unsettled))
+    anyway = []
+    if may_add_again:
+        anyway = ["To reset anyway, add --again."]
+    elif len(servers) <= NAMED_IN_COMMANDS:
+        anyway = [f"To reset it anyway: clc reset {' '.join(servers)} --again"]
+    return UnsettledError(
+        "\n".join([f"{_count(unsettled)} unsettled:", *lines]),
+        hint="\n".join([*follow, *anyway]),
     )
-    tools.stop.check()
-    ended: dict[str, dict[Operation, OperationStatus]] = {}
+
+
+def _count(unsettled: Sequence[Unsettled]) -> str:
+    number = len({item.earlier.row.server for item in unsettled})
+    return f"An earlier reset of {count(number, 'server')} is"
+
+
+# --- settle ---
+
+
+def settle(
+    found: Sequence[EarlierReset], request: ResetRequest, deps: Dependencies
+) -> list[Unsettled]:
+    """Ask once what became of earlier resets; return those that aren't settled even so.
+
+    One is settled when its operation is over, or can't be asked any more while the server shows a
+    change by the same user after the request. Raises AuthenticationError if the token is refused,
+    and Interrupted.
+    """
+    if not found:
+        return []
+    planned = [earlier for earlier in found if earlier.row.state is RowState.PLANNED]
+    sent = [earlier for earlier in found if earlier.row.state is not RowState.PLANNED]
+    statuses = _statuses(sent, deps)
+    account = request.where.account
+    looked = [
+        (account, earlier.row.server)
+        for earlier in sent
+        if not isinstance(statuses.get(_operation(earlier)), OperationStatus)
+    ]
+    seen = evidence.look(looked, deps.api, deps.inbox)
+    sent_at = SentTimes(deps)
+    recorder = deps.journal.statuses(lambda op: {e.row.run for e in sent if e.row.operation == op})
     unsettled = []
-    for each in found:
-        operation, shown = _operation(each), seen.get(each.server)
-        told = news.get(operation)
-        at = each.sent_at or when_sent(each.at, tools.api.offset)
-        sent = evidence.Sent(account, each.user, at)
-        if operation is not None and isinstance(told, OperationStatus) and told.is_final:
-            ended.setdefault(each.run, {})[operation] = told
-        elif shown is not None and _is_gone(told) and evidence.has_changed(shown, sent):
-            tools.journal.settle(each)
+    for earlier in sent:
+        operation = _operation(earlier)
+        status = statuses.get(operation)
+        shown = seen.get((account, earlier.row.server))
+        judged = None
+        if shown is not None:
+            at = sent_at.of(earlier.row.wave)
+            judged = evidence.judge(shown, evidence.Sent(account, earlier.user, at))
+        if operation and isinstance(status, OperationStatus) and status.is_final:
+            recorder.add(operation, status)
+        elif _is_gone(status) and judged is not None and judged.changed:
+            deps.journal.settle(earlier.row)
         else:
-            words = [_state(each, told)]
-            if shown is not None:
-                words.append(evidence.words(shown, sent))
-            unsettled.append(Unsettled(each, "; ".join(words)))
-    for run, statuses in ended.items():
-        with closing(tools.journal.resume(run)) as entry:
-            for operation, status in statuses.items():
-                entry.heard(operation, status)
-    return unsettled
+            unsettled.append(Unsettled(earlier, status, judged))
+    recorder.close()
+    return [*unsettled, *map(Unsettled, planned)]
 
 
-def _is_gone(told: OperationStatus | NoNews | None) -> bool:
-    """Whether an operation can't be asked for any more."""
-    return isinstance(told, NoNews) and told.not_found
+class SentTimes:
+    """When requests left on the API's clock; stored when that is first known."""
+
+    def __init__(self, deps: Dependencies) -> None:
+        self._deps = deps
+        self._known: dict[int, datetime] = {}
+
+    def of(self, wave: Wave | None) -> datetime | None:
+        """Return the time of a wave's request, None while nothing tells it."""
+        if wave is None or wave.sent_at is not None:
+            return wave and wave.sent_at
+        now = self._deps.api.api_time
+        if wave.number not in self._known and now is not None:
+            self._known[wave.number] = now.of(wave.at)
+            self._deps.journal.store_sent_at(wave.number, self._known[wave.number])
+        return self._known.get(wave.number)
 
 
-def _news(
-    found: Sequence[Earlier], tools: Tools
-) -> dict[Operation | None, OperationStatus | NoNews]:
-    """What each pending operation says now."""
-    pending = [each for each in map(_operation, found) if each is not None]
-    heard = evidence.ask_each(
-        pending,
-        tools.api.operation_status,
-        tools.stop,
-        tools.pool,
-        SECONDS_FOR_POLLS,
-        tools.clock,
-    )
-    tools.stop.check()
-    news: dict[Operation | None, OperationStatus | NoNews] = {}
-    for each in pending:
-        told = heard.get(each)
-        if told is None or isinstance(told, Failure):
-            if told is not None and isinstance(told.error, AuthenticationError):
-                raise told.error
-            told = NoNews(
-                f"no answer within {SECONDS_FOR_POLLS:g} s"
-                if told is None or isinstance(told.error, TimeoutError)
-                else describe_error(told.error)
-            )
-        news[each] = told
-    return news
+def _is_gone(status: Status) -> bool:
+    return isinstance(status, PollFailure) and status.not_found
 
 
-def _operation(earlier: Earlier) -> Operation | None:
-    """The operation that can be asked for, where the reset was queued with one."""
-    operation = earlier.operation
-    if earlier.state is not ServerState.QUEUED or operation is None or operation.path is None:
+def _operation(earlier: EarlierReset) -> Operation | None:
+    """Return the operation that can be asked for, if the reset was queued with one."""
+    operation = earlier.row.operation
+    if earlier.row.state is not RowState.QUEUED or operation is None or operation.path is None:
         return None
     return operation
 
 
-def when_sent(at: datetime, offset: timedelta | None) -> datetime | None:
-    """An instant of this machine's clock on the API's; None if that clock isn't known."""
-    return None if offset is None else at + offset
+def _statuses(
+    found: Sequence[EarlierReset], deps: Dependencies
+) -> dict[Operation | None, OperationStatus | PollFailure]:
+    operations = [op for op in map(_operation, found) if op is not None]
+    results = deps.inbox.map(deps.api.operation_status, operations, SECONDS_FOR_POLLS)
+    statuses: dict[Operation | None, OperationStatus | PollFailure] = {}
+    for operation in operations:
+        result = results.get(operation, Failure(TimeoutError()))
+        if isinstance(result, Failure):
+            if isinstance(result.error, AuthenticationError):
+                raise result.error
+            result = PollFailure(
+                f"no answer within {SECONDS_FOR_POLLS:g} s"
+                if isinstance(result.error, TimeoutError)
+                else describe(result.error)
+            )
+        statuses[operation] = result
+    return statuses
 
 
-def _state(earlier: Earlier, told: OperationStatus | NoNews | None) -> str:
-    if earlier.state is None:
-        return "no answer recorded so far"
-    if earlier.state is not ServerState.QUEUED:
-        return "outcome unknown"
-    if earlier.operation is None:
-        return "queued, operation unknown"
-    named = f"operation {earlier.operation.id}"
-    match told:
-        case OperationStatus():
-            return f"{named} {told.plain_word}"
-        case NoNews():
-            return f"{named} can't be asked for: {told.reason}"
-        case _:
-            return named
+# --- describe ---
 
 
-def describe(unsettled: Sequence[Unsettled], now: datetime) -> list[str]:
-    """A line a server: `WA1ALIASWB01: reset 2 min ago (run …), outcome unknown; …`."""
-    lines = [
-        f"{earlier.server}: reset {show_age(now - earlier.at)} ago (run {earlier.run}), {words}"
-        for earlier, words in unsettled[:NAMED]
-    ]
+def describe_all(unsettled: Sequence[Unsettled], now: Moment) -> list[str]:
+    """Return a line for each: `WA1ALIASWB01: reset 2 min ago (run …), outcome unknown; …`."""
+    lines = [_describe(item, now) for item in unsettled[:NAMED]]
     more = len(unsettled) - NAMED
     return [*lines, f"and {count(more, 'more server')}"] if more > 0 else lines
 
 
-def unasked(found: Sequence[Earlier]) -> list[Unsettled]:
-    """What the journal alone knows of them."""
-    return [Unsettled(each, _state(each, each.status)) for each in found]
+def _describe(unsettled: Unsettled, now: Moment) -> str:
+    row = unsettled.earlier.row
+    if row.state is RowState.PLANNED:
+        return f"{row.server}: planned by run {row.run}, which is still going on"
+    age = show_age(timedelta(seconds=now.seconds_since(unsettled.earlier.at)))
+    line = f"{row.server}: reset {age} ago (run {row.run}), {_state(unsettled)}"
+    if unsettled.evidence is not None:
+        line += f"; {evidence.describe_evidence(unsettled.evidence)}"
+    return line
 
 
-def _how_to_follow(unsettled: Sequence[Unsettled]) -> str:
-    runs = list(dict.fromkeys(each.earlier.run for each in unsettled))
-    return "\n".join(f"To follow it: clc status --wait --run {run}" for run in runs[:3])
+def _state(unsettled: Unsettled) -> str:
+    row = unsettled.earlier.row
+    if row.state is RowState.INTENDED:
+        return "no answer recorded so far"
+    if row.state is RowState.UNKNOWN:
+        return "outcome unknown"
+    if row.operation is None:
+        return "queued, operation unknown"
+    name = f"operation {row.operation.id}"
+    match unsettled.status or row.status:
+        case OperationStatus() as status:
+            return f"{name} {status.plain_word}"
+        case PollFailure() as failure:
+            return f"{name} can't be asked: {failure.reason}"
+        case _:
+            return name

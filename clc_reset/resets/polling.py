@@ -1,6 +1,4 @@
-"""Polls operations until all are final, or until time is up, the token is refused or a signal came.
-
-Pure: what asks the API, the clock and the random numbers are handed in.
+"""Poll operations until all are over, the limit has passed, or a signal or an error ends it.
 
 The schedule, and why it is as it is:
 
@@ -8,33 +6,42 @@ The schedule, and why it is as it is:
 - The pause then grows to an eighth of the time waited, so that an end is noticed within about an
   eighth of the operation's duration, and polls grow with the logarithm of the time, not with it.
   It stays at five seconds at the most: nobody minds one request in five seconds.
-- A pause is counted from when the operation was asked for, so that a distant API makes no end to be
-  noticed later. Half of it, at least, follows the answer: a slow one isn't asked without a break.
-- A tenth of jitter keeps operations that began together from being polled together. It only ever
-  lengthens a pause: nobody asks sooner than after half a second.
-- Whoever has been due longest is polled next. When there are more operations than sixteen requests
-  at a time can serve, they take turns in this order, so that none is starved.
-- Sixteen at a time, half as many for a while after the API asked to slow down (429, 503). A share
-  would be lost on the operations that do answer, if every such answer halved it again.
-- A poll that fails is no news and changes nothing: 500 and 503 are reported for operations that
-  went on to succeed. The next turn asks again.
-- Nothing begins after the time limit. What is in flight then has half a second to tell its news.
-- A look at a server takes a place that no poll will want, half of the places at the most. Where
-  there are as many operations as places, one at a time shares a place with them. No end waits for
-  one, and there is none while the API asks to slow down.
+- A pause is counted from the request, so that a distant API delays no notice. Half of it, at least,
+  follows the answer: a slow API isn't asked without a break.
+- A tenth of jitter keeps operations that began together from being polled together. It only
+  lengthens a pause.
+- The operation that has been due longest is polled next, so that none is starved when there are
+  more than sixteen requests at a time can serve.
+- Sixteen at a time, half as many for a while after the API asked to slow down (429, 503).
+- A poll that fails changes nothing: 500 and 503 are reported for operations that went on to
+  succeed. The next one asks again. Only 404 for thirty seconds gives an operation up.
+- At the limit every unfinished operation is asked once more, with ten seconds for all: the last
+  answer may be five seconds old, or as old as a suspension of this process was long.
+- A look at a server takes a place that no poll will want, half of the places at the most, or one.
+  No end waits for a look, and there is none while the API asks to slow down.
 """
 
 import heapq
-import random
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from math import inf
+from typing import NamedTuple
 
 from clc_reset.errors import AuthenticationError, Interrupted
-from clc_reset.models import NoNews, Observation, Operation, OperationStatus
-from clc_reset.resets.evidence import Watch
-from clc_reset.threads import AT_A_TIME
+from clc_reset.models import Observation, Operation, OperationStatus, PollFailure
+from clc_reset.resets import evidence
+from clc_reset.resets.events import (
+    Emit,
+    PollsFailing,
+    PollsRecovered,
+    ServerChanged,
+    StatusChanged,
+    Tick,
+)
+from clc_reset.resets.request import Dependencies
+from clc_reset.text import describe
+from clc_reset.workers import AT_A_TIME, Failure
 
 SECOND_POLL = 0.5
 SHARE = 1 / 8
@@ -45,221 +52,250 @@ LONGEST_RETRY_AFTER = 60.0
 """However long the API asks to be left alone: an end must still be noticed."""
 LONGEST_POLL = 90.0
 """Seconds; some calls take about a minute to answer (reported)."""
-GRACE = 0.5
+LAST_SECONDS = 10.0
+GIVE_UP_SECONDS = 30.0
 TICK = 1.0
-"""Seconds after which the listener is told the time, at the latest."""
-MISSES_WORTH_TELLING = 3
-
-News = OperationStatus | NoNews | AuthenticationError
-"""A status; none this time; or the token is refused, which ends the wait."""
+"""Seconds between two ticks, each of which draws a display."""
+FAILURES_TO_REPORT = 3
 
 
-class Requests(Protocol):
-    """Asks the API, several requests at a time."""
+class Wait(NamedTuple):
+    """What to wait for, and how.
 
-    def poll(self, operation: Operation) -> None:
-        """Begin to ask for an operation's status."""
+    `limit` is in seconds. `watch` chooses servers to look at meanwhile. With `once` each operation
+    is asked one time only. `has_changed` is called each second, and ends the wait when it returns
+    True; until then it goes on without operations, too. `on_status` is called with each new status.
+    """
 
-    def look(self, server: str) -> None:
-        """Begin to look at a server."""
-
-    def take(self, seconds: float) -> tuple[Operation, News] | Observation | None:
-        """The next news of an operation, or what a server shows; None within that time.
-
-        Each poll and each look tells once. Raises Interrupted if a signal came.
-        """
-
-
-class Listener(Protocol):
-    """Is told what happens, `seconds` after the wait began."""
-
-    def changed(self, operation: Operation, status: OperationStatus, seconds: float) -> None:
-        """An operation has a status that it didn't have before."""
-
-    def silent(self, operation: Operation, reason: str) -> None:
-        """Three polls in a row told nothing of it."""
-
-    def heard_again(self, operation: Operation) -> None:
-        """A silent one has a status again."""
-
-    def server_changed(
-        self, operation: Operation, server: str, changed: int, of: int, seconds: float
-    ) -> None:
-        """A server shows a change: the operation is through with it, and with `changed` in all."""
-
-    def tick(self, seconds: float) -> None:
-        """Time has passed."""
+    operations: tuple[Operation, ...]
+    limit: float
+    watch: evidence.Watch
+    once: bool = False
+    has_changed: Callable[[], bool] | None = None
+    on_status: Callable[[Operation, OperationStatus], None] | None = None
 
 
 @dataclass(slots=True)
 class Waited:
-    """What a wait came to: the last status of each operation that ever told one.
+    """What a wait learned, at any moment.
 
-    `no_news` holds those whose last poll told nothing. All operations are final unless time was up
-    (`timed_out`), an error ended the wait (`error`), or a signal did (`signum`, its number).
+    `statuses` are the latest ones, `failures` the operations whose last poll failed, `given_up`
+    those that the API doesn't know. All operations are over unless the limit passed (`timed_out`),
+    an error ended the wait (`error`), or a signal did (`signum`, its number).
     """
 
     statuses: dict[Operation, OperationStatus] = field(default_factory=dict)
-    no_news: dict[Operation, NoNews] = field(default_factory=dict)
+    failures: dict[Operation, PollFailure] = field(default_factory=dict)
+    given_up: set[Operation] = field(default_factory=set)
     timed_out: bool = False
     error: AuthenticationError | None = None
     signum: int | None = None
 
 
+@dataclass(slots=True)
+class _Poll:
+    """The state of one operation: when it was asked last, and what failed since."""
+
+    asked_at: float = 0.0
+    failures: int = 0
+    unknown_since: float | None = None
+
+
 class Polling:
-    """One wait. `waited`, which may be handed in, is what it has come to so far, at any moment.
+    """One wait. `waited` is what it has learned so far."""
 
-    `limit` is in seconds. With `once` each operation is asked one time only. `watch` says which
-    servers to look at meanwhile. `clock` counts seconds; `jitter` gives numbers from 0 to 1.
-    """
-
-    def __init__(
-        self,
-        operations: Iterable[Operation],
-        requests: Requests,
-        listener: Listener,
-        *,
-        limit: float,
-        once: bool = False,
-        watch: Watch | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        jitter: Callable[[], float] = random.random,
-        waited: Waited | None = None,
-    ) -> None:
-        self.waited = Waited() if waited is None else waited
-        self._requests = requests
-        self._listener = listener
-        self._once = once
-        self._watch = watch or Watch({}, {})
-        self._clock = clock
-        self._jitter = jitter
-        self._began = clock()
-        self._deadline = self._began + limit
+    def __init__(self, wait: Wait, deps: Dependencies, emit: Emit, waited: Waited) -> None:
+        self.waited = waited
+        self._wait = wait
+        self._deps = deps
+        self._emit = emit
+        self._clock = deps.clocks.monotonic
+        self._began = self._clock()
+        self._deadline = self._began + wait.limit
+        self._ends = inf  # of the last round, once that has begun
+        self._has_changed = False
+        self._tick_at = self._began
         self._slowed_until = self._began
-        self._in_flight = 0
-        self._looks_in_flight = 0
-        self._asked_at: dict[Operation, float] = {}
-        self._misses: dict[Operation, int] = {}
-        self._due = [
-            (self._began, turn, each) for turn, each in enumerate(dict.fromkeys(operations))
-        ]
-        self._turns = self._unfinished = len(self._due)
+        self._polls: dict[Operation, _Poll] = {}
+        self._due: list[tuple[float, int, Operation]] = []
+        self._order = 0
+        self._in_flight: dict[Hashable, tuple[int, float]] = {}  # ticket, and when it is overdue
+        self._unfinished: set[Operation] = set()
+        for operation in dict.fromkeys(wait.operations):
+            self._polls[operation] = _Poll()
+            self._unfinished.add(operation)
+            self._schedule(operation, self._began)
 
     def run(self) -> Waited:
-        """Poll until the end. A signal ends it, and is told in what it returns."""
+        """Poll until the end. A signal ends it, and is in what it returns."""
         try:
-            self._run()
+            self._begin_polls(self._began)  # whatever the limit, there is a first round
+            while self._goes_on():
+                self._step()
         except Interrupted as interrupt:
             self.waited.signum = interrupt.signum
+        finally:
+            self._deps.inbox.forget_all()
         return self.waited
 
-    def _run(self) -> None:
-        self._begin_what_is_due(self._began)  # whatever the limit, there is a first round
-        while self._due or self._in_flight:
-            now = self._clock()
-            self._listener.tick(now - self._began)
-            if now >= self._deadline:
-                self._hear_the_last()
-                return
-            self._begin_what_is_due(now)
-            self._begin_looks(now)
-            told = self._requests.take(self._time_to_sleep(self._clock()))
-            if told is not None and not self._hear(told):
-                return
+    def _goes_on(self) -> bool:
+        now = self._clock()
+        if self.waited.error is not None or self._has_changed:
+            return False
+        if now >= self._deadline and not self._is_last_round:
+            self._begin_last_round(now)
+        is_asking = self._due or any(isinstance(key, Operation) for key in self._in_flight)
+        if is_asking and now < self._ends:
+            return True
+        if self._is_last_round:
+            self.waited.timed_out = bool(self._unfinished) or self._wait.has_changed is not None
+            return False
+        return self._wait.has_changed is not None
 
-    def _hear_the_last(self) -> None:
-        """Take what is in flight, for a moment; then time is up."""
-        while self._in_flight:
-            left = self._deadline + GRACE - self._clock()
-            told = self._requests.take(left) if left > 0 else None
-            if told is None:
-                break
-            if not self._hear(told):
-                return
-        self.waited.timed_out = bool(self._due or self._in_flight)
+    @property
+    def _is_last_round(self) -> bool:
+        return self._ends < inf
+
+    def _step(self) -> None:
+        now = self._clock()
+        if now >= self._tick_at:
+            self._tick_at = now + TICK
+            self._emit(Tick(now - self._began))
+            self._has_changed = self._wait.has_changed is not None and self._wait.has_changed()
+        self._begin_polls(now)
+        self._begin_looks(now)
+        done = self._deps.inbox.next(self._time_to_sleep(self._clock()))
+        if done is not None:
+            self._in_flight.pop(done.key, None)
+            self._take(done.key, done.result)
+        self._drop_overdue(self._clock())
+
+    def _begin_last_round(self, now: float) -> None:
+        """Ask each unfinished operation once more; those under way are asked when they are back."""
+        self._ends = now + LAST_SECONDS  # from now: this process may have been suspended
+        if self._wait.once:
+            return
+        self._due = []
+        for operation in self._polls:
+            if operation in self._unfinished and operation not in self._in_flight:
+                self._schedule(operation, now)
 
     def _places(self, now: float) -> int:
         at_a_time = AT_A_TIME if now >= self._slowed_until else AT_A_TIME // 2
-        return at_a_time - self._in_flight - self._looks_in_flight
+        return at_a_time - len(self._in_flight)
 
-    def _begin_what_is_due(self, now: float) -> None:
+    def _begin_polls(self, now: float) -> None:
         while self._due and self._due[0][0] <= now and self._places(now) > 0:
             _, _, operation = heapq.heappop(self._due)
-            self._in_flight += 1
-            self._asked_at[operation] = now
-            self._requests.poll(operation)
+            self._polls[operation].asked_at = now
+            work = partial(self._deps.api.operation_status, operation)
+            self._submit(operation, work, now + LONGEST_POLL)
 
     def _begin_looks(self, now: float) -> None:
-        """Look at the servers whose turn is next, unless the API asked to slow down."""
-        if now < self._slowed_until:
+        """Look at the servers that come next, unless the API asked to slow down."""
+        if now < self._slowed_until or self._is_last_round:
             return
-        most = max(1, min(AT_A_TIME // 2, AT_A_TIME - self._unfinished)) - self._looks_in_flight
-        for server in self._watch.next(now - self._began, min(self._places(now), most)):
-            self._looks_in_flight += 1
-            self._requests.look(server)
+        looks = sum(isinstance(key, str) for key in self._in_flight)
+        most = max(1, min(AT_A_TIME // 2, AT_A_TIME - len(self._unfinished))) - looks
+        watch = self._wait.watch
+        for server in watch.next(now - self._began, min(self._places(now), most)):
+            work = partial(self._deps.api.server, watch.sent(server).account, server)
+            self._submit(server, work, now + LONGEST_POLL)
+
+    def _submit(self, key: Operation | str, work: Callable[[], object], overdue: float) -> None:
+        self._in_flight[key] = (self._deps.inbox.submit(key, work), overdue)
+
+    def _drop_overdue(self, now: float) -> None:
+        for key, (ticket, overdue) in list(self._in_flight.items()):
+            if now >= overdue:
+                self._deps.inbox.forget(ticket)
+                del self._in_flight[key]
+                self._take(key, PollFailure(f"no answer within {LONGEST_POLL:g} s"))
 
     def _time_to_sleep(self, now: float) -> float:
-        """Until something is due, unless that has to wait for an answer in flight; see TICK."""
-        until = min(self._deadline, now + TICK)
-        if self._due and self._due[0][0] > now:
+        """Return the time until something is due, unless that has to wait for an answer."""
+        deadline = self._ends if self._is_last_round else self._deadline
+        until = min(deadline, self._tick_at)
+        if self._due and (self._due[0][0] > now or self._places(now) > 0):
             until = min(until, self._due[0][0])
         return max(0.0, until - now)
 
-    def _hear(self, told: tuple[Operation, News] | Observation) -> bool:
-        """Take what one request told; False if it ends the wait."""
+    def _take(self, key: Hashable, result: object) -> None:
         now = self._clock()
-        if isinstance(told, Observation):
-            self._looks_in_flight -= 1
-            self._hear_observation(told, now)
-            return True
-        operation, news = told
-        self._in_flight -= 1
-        match news:
-            case OperationStatus():
-                self._hear_status(operation, news, now)
-            case NoNews():
-                self._hear_nothing(operation, news, now)
+        match key, result:
+            case Operation() as operation, OperationStatus() as status:
+                self._take_status(operation, status, now)
+            case Operation() as operation, PollFailure() as failure:
+                self._take_failure(operation, failure, now)
+            case Operation(), Failure(AuthenticationError() as error):
+                self.waited.error = error
+            case Operation() as operation, Failure(error):
+                self._take_failure(operation, PollFailure(describe(error)), now)
             case _:
-                self.waited.error = news
-                return False
-        return True
+                self._take_look(evidence.observed(str(key), result), now)
 
-    def _hear_status(self, operation: Operation, status: OperationStatus, now: float) -> None:
-        self.waited.no_news.pop(operation, None)
-        if self._misses.pop(operation, 0) >= MISSES_WORTH_TELLING:
-            self._listener.heard_again(operation)
+    def _take_status(self, operation: Operation, status: OperationStatus, now: float) -> None:
+        poll = self._polls[operation]
+        self.waited.failures.pop(operation, None)
+        if poll.failures >= FAILURES_TO_REPORT:
+            self._emit(PollsRecovered(operation))
+        poll.failures, poll.unknown_since = 0, None
         if self.waited.statuses.get(operation) != status:
             self.waited.statuses[operation] = status
-            self._listener.changed(operation, status, now - self._began)
+            if self._wait.on_status is not None:
+                self._wait.on_status(operation, status)
+            self._emit(StatusChanged(operation, status, now - self._began))
         if status.is_final:
-            self._unfinished -= 1
-            self._watch.end(operation)
+            self._finish(operation)
         else:
             self._ask_again(operation, now)
 
-    def _hear_nothing(self, operation: Operation, news: NoNews, now: float) -> None:
-        self.waited.no_news[operation] = news
-        misses = self._misses[operation] = self._misses.get(operation, 0) + 1
-        if misses == MISSES_WORTH_TELLING:
-            self._listener.silent(operation, news.reason)
-        if news.slow_down:
+    def _take_failure(self, operation: Operation, failure: PollFailure, now: float) -> None:
+        poll = self._polls[operation]
+        self.waited.failures[operation] = failure
+        poll.failures += 1
+        if poll.failures == FAILURES_TO_REPORT:
+            self._emit(PollsFailing(operation, failure.reason, poll.failures))
+        if failure.slow_down:
             self._slowed_until = now + SLOWED_SECONDS
-        self._ask_again(operation, now, min(news.retry_after or 0.0, LONGEST_RETRY_AFTER))
+        if not failure.not_found:
+            poll.unknown_since = None
+        elif poll.unknown_since is None:
+            poll.unknown_since = poll.asked_at
+        since = poll.unknown_since
+        if since is not None and (self._wait.once or now - since >= GIVE_UP_SECONDS):
+            self.waited.given_up.add(operation)
+            self.waited.statuses.pop(operation, None)
+            self._finish(operation)
+        else:
+            pause = min(failure.retry_after or 0.0, LONGEST_RETRY_AFTER)
+            self._ask_again(operation, now, pause)
 
-    def _hear_observation(self, observation: Observation, now: float) -> None:
-        change = self._watch.hear(observation)
+    def _take_look(self, observation: Observation, now: float) -> None:
+        change = self._wait.watch.add(observation)
         if change is not None:
-            self._listener.server_changed(
-                change.operation, observation.server, change.changed, change.of, now - self._began
-            )
+            place = (change.operation, observation.server, change.changed, change.of)
+            self._emit(ServerChanged(*place, now - self._began))
+
+    def _finish(self, operation: Operation) -> None:
+        self._unfinished.discard(operation)
+        self._wait.watch.end(operation)
 
     def _ask_again(self, operation: Operation, now: float, at_least: float = 0.0) -> None:
-        if not self._once:
+        asked_at = self._polls[operation].asked_at
+        if self._wait.once:
+            return
+        if self._is_last_round:
+            if asked_at < self._deadline:
+                self._schedule(operation, now)
+        else:
             pause = self._pause(now)
-            due = max(self._asked_at[operation] + pause, now + pause / 2, now + at_least)
-            self._turns += 1
-            heapq.heappush(self._due, (due, self._turns, operation))
+            self._schedule(operation, max(asked_at + pause, now + pause / 2, now + at_least))
+
+    def _schedule(self, operation: Operation, at: float) -> None:
+        self._order += 1
+        heapq.heappush(self._due, (at, self._order, operation))
 
     def _pause(self, now: float) -> float:
         pause = min(max(SECOND_POLL, (now - self._began) * SHARE), LONGEST_PAUSE)
-        return pause * (1 + JITTER * self._jitter())
+        return pause * (1 + JITTER * self._deps.jitter())

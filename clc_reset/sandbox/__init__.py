@@ -1,1 +1,1 @@
-"""A CLC cloud on this machine: `cloud` is the cloud in memory, `server` puts it on loopback."""
+"""A CLC cloud on this machine: `cloud` is its model, `inventory` its data, `server` serves it."""

@@ -1,4 +1,4 @@
-"""The sandbox's cloud on loopback: sockets, threads and a log line a request, and no more."""
+"""The sandbox's cloud on loopback: sockets, threads, and a log line for each request."""
 
 import errno
 import gzip
@@ -24,10 +24,10 @@ HTTP_PORT = 80
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one cloud on loopback, and on nothing else; port 0 takes a free one.
+    """An HTTP server for one cloud, on loopback only; port 0 takes a free one.
 
-    `latency` is in seconds, added to each answer; `log` gets a line a request. Raises OSError
-    where the port can't be had.
+    `latency` is in seconds, added to each answer; `log` gets a line for each request. Raises
+    OSError if the port can't be used.
     """
 
     daemon_threads = True
@@ -36,8 +36,8 @@ class Server(ThreadingHTTPServer):
     def __init__(
         self, cloud: Cloud, *, port: int, latency: float, log: Callable[[str], None]
     ) -> None:
-        self._cloud = cloud
-        self._turn = threading.Lock()
+        self.cloud = cloud
+        self._lock = threading.Lock()
         self.latency = latency
         self.log = log
         super().__init__((LOOPBACK, port), _Handler)
@@ -47,40 +47,21 @@ class Server(ThreadingHTTPServer):
         """The base URL to point a client at."""
         return f"http://{LOOPBACK}:{self.server_address[1]}"
 
-    @property
-    def servers(self) -> list[str]:
-        """The ids of the cloud's servers."""
-        return list(self._cloud.servers)
-
-    @property
-    def date(self) -> str:
-        """The cloud's time, as a `Date` header has it."""
-        return self._cloud.date
-
-    @property
-    def hosts(self) -> frozenset[str]:
-        """The names by which a client may call it."""
-        return own_hosts(self.server_address[1])
-
     def answer(self, request: HTTPRequest) -> HTTPResponse | None:
-        """Let the cloud answer, one request at a time."""
-        with self._turn:
-            return self._cloud.handle(request)
-
-    def refuse(self, status: int, message: str) -> HTTPResponse:
-        """Answer without the cloud having seen the request."""
-        return self._cloud.refusal(status, message)
+        """Return the cloud's answer, or None if it is lost; one request at a time."""
+        with self._lock:
+            return self.cloud.handle(request)
 
     def handle_error(self, *_connection: object) -> None:
-        """Log what a connection died of; a client may go away in the middle."""
+        """Log the error that ended a connection; a client may go away in the middle."""
         self.log(f"connection lost: {sys.exception()!r}")
 
 
 def own_hosts(port: int) -> frozenset[str]:
-    """Return what a client writes as the host of a server on this port of loopback."""
+    """Return the values of `Host` that name a server on this port of loopback."""
     names = {LOOPBACK, "localhost"}
     without_port = names if port == HTTP_PORT else set()
-    return frozenset(f"{each}:{port}" for each in names) | without_port
+    return frozenset(f"{name}:{port}" for name in names) | without_port
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -113,9 +94,9 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
     def _addressed(self) -> tuple[list[str], str]:
-        """Return the hosts that the request names, and path and query.
+        """Return the hosts that the request names, and its path and query.
 
-        A proxy may be sent the whole URL; some hand it on.
+        A client with a proxy sends the whole URL, and some proxies forward it.
         """
         hosts = self.headers.get_all("Host", [])
         scheme, separator, rest = self.path.partition("://")
@@ -125,24 +106,27 @@ class _Handler(BaseHTTPRequestHandler):
         return [*hosts, authority], slash + path
 
     def _foreign(self, hosts: Sequence[str]) -> HTTPResponse | None:
-        """Refuse a request that a web page may have made a browser send; None for all others.
+        """Return a refusal of a request that a web page may have sent, or None for all others.
 
-        A page can reach loopback by a name of its own that it binds anew, or send a form across
-        sites: so it could use the sandbox, or lock its user.
+        A page can reach loopback by rebinding a name of its own, or send a form across sites: so
+        it could use the sandbox, or lock its user.
         """
-        own = self.server.hosts
-        if not hosts or any(each.lower() not in own for each in hosts):
-            return self.server.refuse(421, f"This sandbox is {self.server.url}, and no other host.")
+        own = own_hosts(self.server.server_address[1])
+        if not hosts or any(host.lower() not in own for host in hosts):
+            message = f"This sandbox is {self.server.url}, and no other host."
+            return self.server.cloud.refusal(421, message)
         origin = self.headers.get("Origin")
         site = self.headers.get("Sec-Fetch-Site", "none")
         if site not in {"none", "same-origin"} or (
-            origin is not None and origin.lower() not in {f"http://{each}" for each in own}
+            origin is not None and origin.lower() not in {f"http://{host}" for host in own}
         ):
-            return self.server.refuse(403, "This sandbox takes no requests from other sites.")
+            return self.server.cloud.refusal(
+                403, "This sandbox takes no requests from other sites."
+            )
         return None
 
     def _body(self) -> bytes | None:
-        """The request's body; None if it was refused."""
+        """Return the request's body, or None if the request was refused."""
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not length.isdecimal():
             self.send_error(411)
@@ -165,31 +149,42 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """Return the cloud's time where none is given, for what http.server answers by itself."""
-        return self.server.date if timestamp is None else super().date_time_string(timestamp)
+        """Return the cloud's time by default, for the answers of http.server itself."""
+        return self.server.cloud.date if timestamp is None else super().date_time_string(timestamp)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's
-        """Log what http.server says of a request that is none."""
+        """Log the errors of http.server, not its line for each request."""
         if args and not str(args[0]).startswith(f"{self.command} "):
             self.server.log(format % args)
 
 
 def serve_beside(
-    server: Server, path: str, command: Sequence[str], environ: Mapping[str, str], *, quiet: bool
+    server: Server,
+    path: str,
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    quiet: bool,
+    clean_up: Callable[[], None],
 ) -> NoReturn:
-    """Become the command, as env does, while a child serves it until it is gone.
+    """Replace this process by the command, as `env` does, while a child serves it until it ends.
 
-    So its signals, its terminal and its exit code are its own. `quiet` lets the child go from
-    standard error. Raises OSError if the command can't be run.
+    So the command has this process's signals, terminal and exit code. With `quiet` the child
+    closes standard error. The child calls `clean_up` when the command has ended. Raises OSError if
+    the command can't be run.
     """
     process = os.getpid()
     between = os.fork()
     if between == 0:
-        if os.fork() == 0:  # nobody's child: the command may wait for all of its own
-            _serve_until_the_end_of(process, server, quiet=quiet)
-        os._exit(0)
-    os.waitpid(between, 0)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec hands that on
+        try:
+            if os.fork() == 0:  # not the command's child: it may wait for all of its children
+                _serve_until_the_end_of(process, server, quiet=quiet)
+                clean_up()
+        finally:
+            os._exit(0)
+    with suppress(ChildProcessError):  # where SIGCHLD is ignored, it is reaped already
+        os.waitpid(between, 0)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec would pass that on
     try:
         os.execve(path, list(command), environ)  # noqa: S606 - no shell is wanted
     except OSError as error:
@@ -200,20 +195,20 @@ def serve_beside(
 
 def _serve_until_the_end_of(process: int, server: Server, *, quiet: bool) -> None:
     os.setsid()  # Ctrl-C is for the command
-    nothing = os.open(os.devnull, os.O_RDWR)
+    null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2) if quiet else (0, 1):
-        os.dup2(nothing, descriptor)  # whoever reads the command's output sees it end
+        os.dup2(null, descriptor)  # a reader of the command's output must see its end
     threading.Thread(target=server.serve_forever, daemon=True).start()
     wait_for_the_end_of(process)
 
 
 def wait_for_the_end_of(process: int) -> None:
-    """Block while a process is running; where the kernel doesn't tell, look for it."""
-    with suppress(OSError, AttributeError):  # gone already, forbidden, or not on Linux
+    """Block while a process is running. Polls where the kernel offers no notification."""
+    with suppress(OSError, AttributeError):  # it has ended, or forbidden, or not on Linux
         select.select([os.pidfd_open(process)], [], [])
-        return  # it may be a zombie, for which a look would find somebody
+        return  # not polled after: a zombie would still be found
     with suppress(ProcessLookupError):
         while True:
-            with suppress(PermissionError):  # it is somebody else's now, but there
+            with suppress(PermissionError):  # it exists, as another user
                 os.kill(process, 0)
             time.sleep(PROCESS_POLL_SECONDS)

@@ -1,90 +1,105 @@
 """Questions, asked on a terminal: they are shown on standard error, and answered by typing."""
 
-from collections.abc import Callable
+import termios
 from contextlib import suppress
 from typing import TextIO
 
 from clc_reset.errors import Interrupted, UsageError
-from clc_reset.threads import Stop
-from clc_reset.ui.output import is_terminal
+from clc_reset.terminal import hide_input, settings_restored, wait_for_foreground
+from clc_reset.ui.streams import Streams, is_terminal, write_whole
+from clc_reset.workers import Inbox
+
+NOTE_SECONDS = 2.0
+"""Time for notes to get onto the terminal before a question is shown."""
 
 
 class Prompts:
-    """Asks on the standard streams; a closed one is None. A signal ends a question.
+    """Asks on the standard streams. A signal ends a question: it raises Interrupted.
 
-    Raises Interrupted.
+    A question is shown again after Ctrl-Z and `fg`; the settings of the terminal are the same
+    afterwards, however the question ends.
     """
 
-    def __init__(self, stdin: TextIO | None, stderr: TextIO | None, stop: Stop) -> None:
-        self._stdin = stdin
-        self._stderr = stderr
-        self._stop = stop
+    def __init__(self, streams: Streams, inbox: Inbox) -> None:
+        self._streams = streams
+        self._inbox = inbox
+
+    @property
+    def can_ask(self) -> bool:
+        """Return whether there is a terminal to ask on."""
+        return is_terminal(self._streams.stdin) and is_terminal(self._streams.stderr)
 
     def require_terminal(self, what: str, otherwise: str) -> None:
         """Raise UsageError if nobody can be asked; `otherwise` says how to do without."""
-        if not (is_terminal(self._stdin) and is_terminal(self._stderr)):
+        if not self.can_ask:
             raise UsageError(f"There is no terminal to ask for {what} on.", hint=otherwise)
 
     def ask(self, what: str, otherwise: str, *, hidden: bool = False) -> str:
-        """Ask for something that has to be given. Raises UsageError if it isn't.
+        """Return the answer to a question, the password's not shown and not stripped.
 
-        `otherwise` says how to do without a terminal.
+        Raises UsageError if there is none; `otherwise` says how to do without a terminal.
         """
         self.require_terminal(f"the {what}", otherwise)
-        prompt = f"{what.capitalize()}: "
         try:
-            answer = self._answer(lambda: self._hidden(prompt) if hidden else self._line(prompt))
+            answer = self._answer(f"{what.capitalize()}: ", hidden=hidden)
         except UnicodeError:
             raise UsageError(
                 f"The {what} can't be read in this terminal's encoding.", hint=otherwise
             ) from None
+        except termios.error:
+            raise UsageError(
+                f"This terminal can't hide the {what} while it is typed.", hint=otherwise
+            ) from None
         if not answer:
-            raise UsageError(f"No {what} was given.", hint="Nothing was sent.")
+            raise UsageError(f"No {what} was given.", hint=otherwise)
         return answer
 
     def confirm(self, question: str) -> bool:
-        """Whether the answer is yes: `y` or `yes`, typed after the question was shown."""
-        self._forget_what_was_typed()
+        """Return whether the answer is `y` or `yes`, typed after the question was shown."""
         try:
-            return self._answer(lambda: self._line(f"{question} [y/N] ")).lower() in {"y", "yes"}
+            return self._answer(f"{question} [y/N] ").lower() in {"y", "yes"}
         except UnicodeError:
             return False
 
-    def _answer(self, read: Callable[[], str]) -> str:
-        """What is typed, empty at the end of input; the prompt's line is left in any case."""
-        try:
-            with self._stop.blocking():
-                return read()
-        except (UnicodeError, Interrupted):
-            self._leave_line()
-            raise
-        except (EOFError, OSError, ValueError):  # the end of input, or of the terminal
-            self._leave_line()
+    def _answer(self, question: str, *, hidden: bool = False) -> str:
+        """Return the line that is typed, empty at the end of input; the cursor is on a new line.
+
+        It is shown again after each stop. Raises Interrupted and UnicodeError, and termios.error
+        if the answer can't be hidden.
+        """
+        stdin, stderr = self._streams.stdin, self._streams.stderr
+        if stdin is None or stderr is None:
             return ""
-
-    def _line(self, prompt: str) -> str:
-        self._show(prompt)
-        line = self._stdin.readline() if self._stdin is not None else ""
-        if not line:
-            raise EOFError
-        return line.strip()
-
-    def _hidden(self, prompt: str) -> str:
-        import getpass
-
-        return getpass.getpass(prompt, stream=self._stderr)
-
-    def _show(self, text: str) -> None:
-        if self._stderr is not None:
-            self._stderr.write(text)
-            self._stderr.flush()
-
-    def _leave_line(self) -> None:
+        fd = -1
         with suppress(OSError, ValueError):
-            self._show("\n")
+            fd = stdin.fileno()
 
-    def _forget_what_was_typed(self) -> None:
-        import termios
+        def show() -> None:
+            if hidden:
+                hide_input(fd)
+            # what was typed before the question was shown doesn't answer it
+            with suppress(ValueError, termios.error):
+                termios.tcflush(fd, termios.TCIFLUSH)
+            write_whole(stderr, question)
 
-        with suppress(OSError, ValueError, AttributeError, termios.error):
-            termios.tcflush(self._stdin.fileno(), termios.TCIFLUSH)  # type: ignore[union-attr]
+        self._streams.screen.show(())
+        self._streams.flush(NOTE_SECONDS)
+        wait_for_foreground(fd)
+        try:
+            self._inbox.check()
+            with settings_restored(fd, show), self._inbox.interruptible():
+                show()
+                line = stdin.readline()
+        except (UnicodeError, Interrupted):
+            _leave_line(stderr)
+            raise
+        except (OSError, ValueError):  # the terminal is gone
+            line = ""
+        if not line:
+            _leave_line(stderr)
+        return line.removesuffix("\n") if hidden else line.strip()
+
+
+def _leave_line(stderr: TextIO) -> None:
+    with suppress(OSError, ValueError):
+        write_whole(stderr, "\n")

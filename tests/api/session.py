@@ -1,18 +1,19 @@
-"""A client with all that it says, and servers that say anything back."""
+"""A client with its inbox and clocks, none of which takes time."""
 
-import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import IO
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from clc_reset.api.client import Client
-from clc_reset.api.transport import Exchange, Transport
-from clc_reset.models import ResetAnswer
-from clc_reset.threads import Stop
+from clc_reset.api.transport import Transport
+from clc_reset.clocks import Clocks, Moment
+from clc_reset.models import Operation, ResetAnswer
+from clc_reset.workers import Inbox
 from tests.conftest import ORIGIN
-from tests.fakes import HANG, NEVER, queued
+from tests.fakes import queued
 
 A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
 TOKEN = "t0ken-of-ours"
@@ -20,13 +21,17 @@ PATH = "/v2/operations/alias/status/wa1-12345"
 QUEUED = queued(A, "wa1-12345", PATH)
 REFUSED = {"server": "wa1aliaswb02", "isQueued": False, "errorMessage": "Not in a valid state."}
 WALL_CLOCK = 1_000_000_000.0  # Sun, 09 Sep 2001 01:46:40 GMT
+RENEWAL = "Run: clc login"
+WA1 = Operation("wa1-12345", PATH, "ALIAS")
+DATE = "Date: Sun, 09 Sep 2001 01:48:40 GMT\r\n"  # two minutes later than the wall clock
+THEN = datetime(2001, 9, 9, 1, 48, 40, tzinfo=UTC)
 
 
-class Patient(Stop):
+class Patient(Inbox):
     """Lets time pass at once, and keeps each pause."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(monotonic)
         self.pauses: list[float] = []
         self.now = 0.0
 
@@ -36,39 +41,55 @@ class Patient(Stop):
         self.now += seconds
 
 
+class StillClocks(Clocks):
+    """Clocks that only a pause moves, or a function that is called at each look."""
+
+    def __init__(self, seconds: Callable[[], float] = lambda: 0.0) -> None:
+        self._seconds = seconds
+
+    def monotonic(self) -> float:
+        return self._seconds()
+
+    def now(self) -> Moment:
+        seconds = self._seconds()
+        return Moment(WALL_CLOCK + seconds, seconds, "boot")
+
+
 class Session:
-    """A client with everything it says and every pause it makes."""
+    """A client and the pauses that it makes."""
 
     def __init__(
         self,
         origin: str = ORIGIN,
         *,
         token: str = TOKEN,
-        answer_seconds: float = 180.0,
-        read_seconds: float = 60.0,
-        on_note: Callable[[str], None] | None = None,
-        on_exchange: Callable[[Exchange], None] | None = None,
-        clock: Callable[[], float] | None = None,
+        seconds: Callable[[], float] | None = None,
+        inbox: Patient | None = None,
     ) -> None:
-        self.exchanges: list[Exchange] = []
-        self.notes: list[str] = []
-        self.stop = Patient()
-        self.client = Client(
-            origin,
-            self.stop,
-            on_exchange=on_exchange or self.exchanges.append,
-            on_note=on_note or self.notes.append,
-            clock=clock or (lambda: self.stop.now),
-            wall_clock=lambda: WALL_CLOCK,
-            answer_seconds=answer_seconds,
-            read_seconds=read_seconds,
-        )
+        self.inbox = inbox or Patient()
+        self.clocks = StillClocks(seconds or (lambda: self.inbox.now))
+        self.client = Client(origin, self.inbox, self.clocks)
         if token:
-            self.client.authorize(token)
+            self.client.authorize(token, RENEWAL)
 
-    def reset(self, *servers: str, tick: Callable[[float], None] | None = None) -> ResetAnswer:
-        with self.client:
-            return self.client.reset_servers("ALIAS", servers or (A, B), tick=tick)
+    def reset(
+        self,
+        *servers: str,
+        recorded: Moment | None = None,
+        tick: Callable[[float], None] | None = None,
+    ) -> ResetAnswer:
+        return self.client.reset("ALIAS", servers or (A, B), recorded, tick)
+
+
+Once = Callable[[Callable[[], bool], Session], None]
+
+
+def transport(
+    origin: str = ORIGIN, clocks: Clocks | None = None, inbox: Inbox | None = None
+) -> Transport:
+    made = Transport(origin, inbox or Inbox(), clocks or StillClocks())
+    made.authorize(TOKEN)
+    return made
 
 
 def states(answer: ResetAnswer) -> list[str]:
@@ -76,85 +97,33 @@ def states(answer: ResetAnswer) -> list[str]:
 
 
 @contextmanager
-def transport(origin: str = ORIGIN, *, connect_seconds: float = 10.0) -> Iterator[Transport]:
-    """A way to an origin, by a clock that stands still."""
-    made = Transport(
-        origin,
-        Stop(),
-        lambda _exchange: None,
-        lambda: 0.0,
-        lambda: WALL_CLOCK,
-        connect_seconds=connect_seconds,
-        tick_seconds=0.01,
-    )
-    made.authorize(TOKEN)
-    yield made
-    made.close()
+def listening(converse: Callable[[socket.socket], None], times: int = 1) -> Iterator[str]:
+    """Let a function hold each of so many connections; yields the host and port."""
 
+    def serve() -> None:
+        for _ in range(times):
+            connection, _ = listener.accept()
+            with connection:
+                converse(connection)
 
-def next_request(file: IO[bytes]) -> bytes:
-    """The head of the next request, its body read too; nothing where there is none."""
-    head = b"".join(iter(lambda: file.readline().rstrip(b"\r\n") + b"\n", b"\n"))
-    length = re.search(rb"(?im)^content-length: *([0-9]+)", head)
-    file.read(int(length[1]) if length else 0)
-    return head
-
-
-class KeepAlive:
-    """Answers by a script, any number of requests a connection, and tells on which each came."""
-
-    def __init__(self, listener: socket.socket, script: Sequence[bytes | None]) -> None:
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self.connections: list[int] = []
-        self._script = list(script)
-        self._listener = listener
-        self._open: list[socket.socket] = []
-        self._accepting = threading.Thread(target=self._accept, daemon=True)
-        self._accepting.start()
-
-    def say(self, data: bytes) -> None:
-        """Send what nobody asked for, on the first connection."""
-        self._open[0].sendall(data)
-
-    def end(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._accepting.join()
-        for each in self._open:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def _accept(self) -> None:
-        try:
-            while True:
-                connection, _ = self._listener.accept()
-                self._open.append(connection)
-                number = len(self._open) - 1
-                threading.Thread(
-                    target=self._converse, args=(connection, number), daemon=True
-                ).start()
-        except OSError:  # the test is over
-            pass
-
-    def _converse(self, connection: socket.socket, number: int) -> None:
-        try:
-            with connection.makefile("rb") as file:
-                while next_request(file):
-                    self.connections.append(number)
-                    answer = self._script.pop(0)
-                    if answer is not HANG:
-                        connection.sendall(answer)
-                    if answer == NEVER or (answer and answer.startswith(b"HTTP/1.0")):
-                        connection.shutdown(socket.SHUT_RDWR)
-                        return
-        except OSError:
-            pass
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
 
 
 @contextmanager
-def keep_alive(*script: bytes | None) -> Iterator[KeepAlive]:
-    """Serve a script on connections that stay open, but for HTTP/1.0 and NEVER."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = KeepAlive(listener, script)
-        yield server
-        server.end()
+def dripping() -> Iterator[str]:
+    """Answer one request with headers that have no end; yields the origin."""
+    released = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        while not released.wait(0.01):
+            connection.sendall(b"X: y\r\n")
+
+    with listening(drip) as place:
+        yield f"http://{place}"
+        released.set()

@@ -8,17 +8,15 @@ With --faults nothing is timed: see `faults`.
 """
 
 import argparse
-import json
 import os
 import sys
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.bench import faults
 from tests.bench.measuring import interleaved, launcher
-from tests.bench.report import Line, as_json, floors, line, table
+from tests.bench.report import ALIGNMENT, HEADER, Line, floors, measured, table
 from tests.bench.rows import groups
 
 
@@ -42,15 +40,13 @@ def main() -> int:
                 lines += floors(rows, medians)
                 for row in rows:
                     if row.command in medians:
-                        lines.append(line(row, medians, given.check or 1.0))
+                        lines.append(measured(row, medians, given.check or 1.0))
                     else:
                         skipped.append(row.command.name)
-    print(*table(lines, markdown=given.markdown), sep="\n")
+    cells = [HEADER, *(line.cells() for line in lines)]
+    print(*table(cells, ALIGNMENT, markdown=given.markdown), sep="\n")
     if skipped:
         print(f"\nNot installed or not working, and skipped: {', '.join(skipped)}")
-    if given.json:
-        date = datetime.now(UTC).date().isoformat()
-        given.json.write_text(json.dumps(as_json(lines, skipped, date), indent=1) + "\n")
     return 1 if given.check and any(each.is_broken for each in lines) else 0
 
 
@@ -58,8 +54,6 @@ def _faults(given: argparse.Namespace, work: Path) -> int:
     print("faults …", file=sys.stderr)
     lines, skipped = faults.compare(dict(os.environ), work, given.only)
     print(*faults.report(lines, skipped, markdown=given.markdown), sep="\n")
-    if given.json:
-        given.json.write_text(json.dumps(faults.as_json(lines, skipped), indent=1) + "\n")
     return 1 if given.check and any(each.is_wrong for each in lines) else 0
 
 
@@ -86,7 +80,6 @@ def _arguments() -> argparse.Namespace:
         help="commands with this in them (with --faults: as a word)",
     )
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument(
         "--check",
         type=float,

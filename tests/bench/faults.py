@@ -14,13 +14,14 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import mkdtemp
 
 from tests.bench.measuring import Command
 from tests.bench.peers import PATIENCE, Named, repeaters
+from tests.bench.report import table
 from tests.fakes import CLC, HANG, NEVER, http, jwt, queued
 
 SERVER = "WA1ABCDWB01"
@@ -241,22 +242,16 @@ def _version(argv: Sequence[str], env: Mapping[str, str]) -> str:
 def report(lines: Sequence[Line], skipped: Sequence[str], *, markdown: bool) -> Iterator[str]:
     """Yield a table, in columns or in Markdown, and under it what was run."""
     code = "`" if markdown else ""
+    today = datetime.now(UTC).date().isoformat()
     yield (
-        f"{_today()}, {code}python -m tests.bench --faults{' --markdown' * markdown}{code}. Each "
+        f"{today}, {code}python -m tests.bench --faults{' --markdown' * markdown}{code}. Each "
         "command asks for one reset: how many the API received, and in brackets the exit code. In "
         f"the last {len(FAULTS)} columns it takes the request and then does what stands above them."
     )
     yield ""
     cells = ((each.name, *map(str, each.outcomes.values())) for each in lines)
     rows = [("command", *CASES), *cells]
-    if markdown:
-        rows.insert(1, ("---",) * len(rows[0]))
-        yield from (f"| {' | '.join(row)} |" for row in rows)
-    else:
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            yield "  ".join(padded).rstrip()
+    yield from table(rows, ("---",) * len(rows[0]), markdown=markdown)
     yield ""
     yield (
         f"One that hangs drops the connection after {SILENCE} s; a command that takes a time limit "
@@ -272,11 +267,3 @@ def report(lines: Sequence[Line], skipped: Sequence[str], *, markdown: bool) -> 
     if skipped:
         yield ""
         yield f"Skipped: {', '.join(skipped)}."
-
-
-def as_json(lines: Sequence[Line], skipped: Sequence[str]) -> dict[str, object]:
-    return {"date": _today(), "lines": [asdict(each) for each in lines], "skipped": list(skipped)}
-
-
-def _today() -> str:
-    return datetime.now(UTC).date().isoformat()

@@ -1,12 +1,13 @@
 """What was measured, as lines of a table and as JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from tests.bench.measuring import Command, Figures
 from tests.bench.rows import MIB, Ideal, Row
 
 HEADER = ("command", "time", "CPU", "memory", "ratio", "to", "limit")
+ALIGNMENT = ("---", "---:", "---:", "---:", "---:", "---", "---")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,7 @@ class Limit:
         return self.figure > self.limit
 
     def __str__(self) -> str:
-        figure = "" if self.unit in {"x", "MiB"} else f" ({self.figure:.2f})"
-        return ("**over** " if self.is_broken else "") + f"{self.limit:g} {self.unit}{figure}"
+        return ("**over** " if self.is_broken else "") + f"{self.limit:g} {self.unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Line:
         )
 
 
-def line(row: Row, medians: Mapping[Command, Figures], factor: float) -> Line:
+def measured(row: Row, medians: Mapping[Command, Figures], factor: float) -> Line:
     """A row's line, its limits multiplied by a factor."""
     own = medians[row.command]
     floor = row.floor.seconds if isinstance(row.floor, Ideal) else medians[row.floor].wall
@@ -64,9 +64,6 @@ def line(row: Row, medians: Mapping[Command, Figures], factor: float) -> Line:
         limits.append(Limit(ratio, row.ratio * factor, "x"))
     if row.peak:
         limits.append(Limit(own.peak / MIB, row.peak / MIB * factor, "MiB"))
-    if row.polls:
-        cpu = (own.cpu - medians[row.polls.without].cpu) / row.polls.number
-        limits.append(Limit(cpu * 1000, row.polls.limit * 1000 * factor, "ms CPU a poll"))
     return Line(row.command.name, own.wall, own.cpu, own.peak, ratio, row.floor.name, limits)
 
 
@@ -82,18 +79,15 @@ def floors(rows: Sequence[Row], medians: Mapping[Command, Figures]) -> list[Line
     ]
 
 
-def table(lines: Sequence[Line], *, markdown: bool) -> Iterator[str]:
-    """The lines of a table, in columns or in Markdown."""
-    rows = [HEADER, *(each.cells() for each in lines)]
+def table(
+    rows: Sequence[tuple[str, ...]], alignment: tuple[str, ...], *, markdown: bool
+) -> Iterator[str]:
+    """The lines of a table, in columns or in Markdown. The first row is its header."""
     if markdown:
-        rows.insert(1, ("---", "---:", "---:", "---:", "---:", "---", "---"))
+        rows = [rows[0], alignment, *rows[1:]]
         yield from (f"| {' | '.join(row)} |" for row in rows)
         return
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = zip(row, widths, strict=True)
         yield "  ".join(cell.ljust(width) for cell, width in cells).rstrip()
-
-
-def as_json(lines: Sequence[Line], skipped: Sequence[str], date: str) -> dict[str, object]:
-    return {"date": date, "lines": [asdict(each) for each in lines], "skipped": list(skipped)}

@@ -2,16 +2,21 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clc_reset.journal import Journal
+from clc_reset.clocks import Clocks
+from clc_reset.journal.database import Database, Location
+from clc_reset.journal.record import Record
+from clc_reset.journal.rows import Where
+from clc_reset.journal.runs import Journal, NewRun
 from clc_reset.models import (
     Operation,
     OperationStatus,
     ResetAnswer,
+    RollingOptions,
     Sending,
     ServerResult,
     ServerState,
@@ -49,30 +54,18 @@ class Ideal:
 
 
 @dataclass(frozen=True, slots=True)
-class Polls:
-    """What a poll may cost: CPU seconds over those of a command that does all but poll."""
-
-    number: int
-    without: Command
-    limit: float
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
-    """A command, its floor, and its limits: a ratio of times, bytes, CPU seconds a poll."""
+    """A command, its floor, and its limits: a ratio of times, and bytes."""
 
     command: Command
     floor: Command | Ideal
     ratio: float | None = None
     peak: float | None = None
-    polls: Polls | None = None
 
     def commands(self) -> Iterator[Command]:
         yield self.command
         if isinstance(self.floor, Command):
             yield self.floor
-        if self.polls:
-            yield self.polls.without
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +117,7 @@ def _resetting(stack: ExitStack, work: Path, env: dict[str, str]) -> Group:
     piped = Command("clc reset A B", (CLC, "reset", *PAIR, "--again"), with_token, lines=2)
     screen = {**with_token, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
     table = Command(
-        "clc reset A B, a table on a terminal", piped.argv, screen, on_terminal=True, lines=6
+        "clc reset A B, a table on a terminal", piped.argv, screen, on_terminal=True, lines=3
     )
     backend, keyring = stack.enter_context(surroundings.keyring(url))
     kept = Command(
@@ -175,7 +168,7 @@ def _remembering(stack: ExitStack, work: Path, env: dict[str, str]) -> Group:
             Command(
                 f"{name}, {number:,} servers in the journal",
                 argv,
-                {**env, **more, "CLC_BASE_URL": url, "XDG_STATE_HOME": folder},
+                {**env, **more, "CLC_BASE_URL": url, "CLC_STATE_DIR": folder},
                 lines=lines,
             )
             for number, folder in ((FEWEST, few), (MOST, many))
@@ -185,23 +178,26 @@ def _remembering(stack: ExitStack, work: Path, env: dict[str, str]) -> Group:
 
 
 def _journal(folder: Path, url: str, servers: int) -> str:
-    """A journal with so many servers; the latest reset, of two, is over."""
-    journal = Journal(str(folder / "clc-reset"), sys.exit)
+    """Return the state folder of a journal with so many servers; all their resets are over."""
+    clocks = Clocks()
+    database = Database(Location(str(folder), ""), None)
+    journal = Journal(database, clocks)
     for first in range(0, servers - 2, A_RUN):
-        names = [f"WA1ABCDN{each:06d}" for each in range(first, min(first + A_RUN, servers - 2))]
-        _record(journal, url, names)
+        last = min(first + A_RUN, servers - 2)
+        _record(journal, url, tuple(f"WA1ABCDN{number:06d}" for number in range(first, last)))
     _record(journal, url, PAIR)
     return str(folder)
 
 
-def _record(journal: Journal, url: str, servers: Sequence[str]) -> None:
+def _record(journal: Journal, url: str, servers: tuple[str, ...]) -> None:
     operation = Operation("wa1-1", "/v2/operations/abcd/status/wa1-1", "ABCD")
-    results = tuple(ServerResult(each, ServerState.QUEUED, operation) for each in servers)
-    begun = journal.begin(url, "ABCD", "demo", servers, unsettled_within=None)
-    assert not isinstance(begun, tuple)
-    begun.answered(ResetAnswer(Sending.SENT, results, tuple(servers)))
-    begun.heard(operation, OperationStatus("succeeded"))
-    begun.close()
+    results = tuple(ServerResult(server, ServerState.QUEUED, operation) for server in servers)
+    new = NewRun(Where(url, "ABCD"), "demo", servers, RollingOptions())
+    record = journal.begin(new, servers, check=False)
+    assert isinstance(record, Record)
+    record.answered(ResetAnswer(Sending.SENT, results, servers))
+    record.statuses.add(operation, OperationStatus("succeeded"))
+    record.end(results)
 
 
 def _waiting_for_two(stack: ExitStack, env: dict[str, str]) -> Group:
@@ -225,24 +221,15 @@ def _waiting_for_many(stack: ExitStack, work: Path, env: dict[str, str]) -> Grou
     """All have succeeded when they are asked for the first time, so there is one poll of each."""
     url = stack.enter_context(surroundings.api("--latency", str(LATENCY)))
     variables = {**env, "CLC_BASE_URL": url, "CLC_TOKEN": jwt()}
-    stdin = _list(work, OPERATIONS)
-    without = Command(
-        "clc reset - without --wait",
-        (CLC, "reset", "-", "--again"),
-        variables,
-        stdin=stdin,
-        lines=OPERATIONS,
-    )
     command = Command(
         f"clc reset - --wait, {OPERATIONS:,} operations, a poll of each, at {LATENCY * 1000:g} ms",
         (CLC, "reset", "-", "--wait", "--again"),
         variables,
-        stdin=stdin,
+        stdin=_list(work, OPERATIONS),
         lines=OPERATIONS,
     )
     ideal = Ideal(f"operations x latency / {AT_A_TIME}", OPERATIONS * LATENCY / AT_A_TIME)
-    polls = Polls(OPERATIONS, without, 0.0007)
-    return Group("wait for many", 7, [Row(command, ideal, 1.3, 40 * MIB, polls)])
+    return Group("wait for many", 7, [Row(command, ideal, 1.3, 40 * MIB)])
 
 
 def _list(work: Path, number: int) -> str:

@@ -10,17 +10,16 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import repeat
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
+from typing import NamedTuple
 
 import click.testing
 import httpx
 import keyring
 import pytest
 import respx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clc_reset.cli.main import command
@@ -33,64 +32,46 @@ PASSWORD = "pa\u00df\u20acw\"ord'[x]"
 SECRETS = (TOKEN, PASSWORD, json.dumps(PASSWORD)[1:-1])
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202e\ud800-\udfff]")
 
-words = st.one_of(
-    st.text(),
-    st.sampled_from([A, A.lower(), B, "x", "[red]", "[/x]", "\x1b[2J", "\u202e", "\ud800", "a\tb"]),
-    st.sampled_from(["queued", "executing", "succeeded", "failed", "status", "wa1-1", *SECRETS]),
-    st.sampled_from(["/v2/operations/abcd/status/wa1-1", "//evil.example/x", "http://[", "\x00"]),
+words = st.text() | st.sampled_from(
+    [
+        *(A, A.lower(), B, "x", "[red]", "[/x]", "\x1b[2J", "\u202e", "\ud800", "a\tb", *SECRETS),
+        *("queued", "executing", "succeeded", "failed", "status", "wa1-1"),
+        *("/v2/operations/abcd/status/wa1-1", "//evil.example/x", "http://[", "\x00"),
+    ]
 )
-keys = st.one_of(
-    words,
-    st.sampled_from(["server", "isQueued", "links", "rel", "href", "id", "errorMessage"]),
-    st.sampled_from(["message", "modelState", "error", "exceptionMessage", "status"]),
-    st.sampled_from(["bearerToken", "userName", "accountAlias", "roles"]),
+keys = words | st.sampled_from(
+    [
+        *("server", "isQueued", "links", "rel", "href", "id", "errorMessage", "message"),
+        *("modelState", "error", "exceptionMessage", "status"),
+        *("bearerToken", "userName", "accountAlias", "roles"),
+    ]
 )
 anything = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), words),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(keys, inner, max_size=5)),
+    st.none() | st.booleans() | st.integers() | st.floats() | words,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=5),
     max_leaves=12,
 )
-links = st.one_of(
-    anything,
-    st.lists(
-        st.fixed_dictionaries({"rel": st.just("status")}, optional={"href": words, "id": words})
-    ),
+link = st.fixed_dictionaries({"rel": st.just("status")}, optional={"href": words, "id": words})
+entity = st.fixed_dictionaries(
+    {"server": words, "isQueued": st.booleans() | anything},
+    optional={"links": st.lists(link) | anything, "errorMessage": anything},
 )
-entities = st.lists(
-    st.one_of(
-        anything,
-        st.fixed_dictionaries(
-            {"server": words, "isQueued": st.one_of(st.booleans(), anything)},
-            optional={"links": links, "errorMessage": anything},
-        ),
-    ),
-    max_size=4,
-)
-logins = st.fixed_dictionaries(
+login = st.fixed_dictionaries(
     {"bearerToken": words}, optional=dict.fromkeys(("userName", "accountAlias", "roles"), anything)
 )
-bodies = st.one_of(
-    st.binary(),
-    st.one_of(anything, entities, logins, st.fixed_dictionaries({"status": words})).map(
-        lambda content: json.dumps(content).encode()
-    ),
-)
-statuses = st.one_of(
-    st.sampled_from([200, 400]),
-    st.sampled_from([201, 202, 204, 301, 401, 403, 404, 429, 500, 502, 503]),
-    st.integers(200, 599),
-)
+status = st.fixed_dictionaries({"status": words})
+contents = anything | st.lists(entity | anything, max_size=4) | login | status
+bodies = st.binary() | contents.map(lambda content: json.dumps(content).encode())
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What the API answers to every request."""
 
     status: int
     body: bytes
     headers: dict[str, str]
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def to(self, _request: httpx.Request) -> httpx.Response:
         headers = self.headers
         if self.status == httpx.codes.TOO_MANY_REQUESTS:
             headers = {**headers, "Retry-After": "1000"}  # nobody waits for that
@@ -99,7 +80,9 @@ class Answer:
 
 answers = st.builds(
     Answer,
-    statuses,
+    st.sampled_from([200, 400])
+    | st.sampled_from([201, 202, 204, 301, 401, 403, 404, 429, 500, 502, 503])
+    | st.integers(200, 599),
     bodies,
     st.dictionaries(
         st.sampled_from(["Retry-After", "Content-Type", "Location", "Content-Encoding"]),
@@ -114,13 +97,12 @@ def clc(
 ) -> tuple[int, dict[str, object]]:
     """Run a command whose every request gets one answer; check what holds whatever that is."""
     with respx.mock(base_url=ORIGIN, assert_all_called=False) as router:
-        router.route().mock(side_effect=answer)
-        result = click.testing.CliRunner().invoke(
-            command, [*arguments], input=stdin, env=environment
-        )
+        router.route().mock(side_effect=answer.to)
+        runner = click.testing.CliRunner(env=environment)
+        result = runner.invoke(command, arguments, input=stdin)
     shown = result.stdout + result.stderr
     assert "Traceback" not in shown
-    assert "a defect of clc" not in shown
+    assert "bug in clc" not in shown
     assert result.stderr.count("Error: ") <= 1
     assert not CONTROL.search(shown.replace("\\u", ""))
     assert not [secret for secret in (SECRETS if stdin else [TOKEN]) if secret in shown]
@@ -128,7 +110,6 @@ def clc(
 
 
 @given(answers, st.sampled_from([[], ["--wait", "--timeout", "0"]]))
-@settings(max_examples=400)
 def test_a_reset_loses_no_server_and_says_nothing_was_sent_only_where_that_is_certain(
     answer: Answer, wait: list[str]
 ) -> None:
@@ -139,20 +120,18 @@ def test_a_reset_loses_no_server_and_says_nothing_was_sent_only_where_that_is_ce
     else:
         servers = shown["servers"]
         assert isinstance(servers, list)
-        assert [each["server"] for each in servers] == [A, B]
-        assert (code == 6) <= any(each["state"] == "unknown" for each in servers)
+        assert [server["server"] for server in servers] == [A, B]
+        assert (code == 6) <= any(server["state"] == "unknown" for server in servers)
 
 
 @given(answers)
-@settings(max_examples=300)
 def test_a_status_is_told_or_said_to_be_unknown(answer: Answer) -> None:
     code, shown = clc(answer, "status", "wa1-1", "-o", "json", CLC_TOKEN=TOKEN)
-    assert code in {0, 1, 4, 5, 6, 7}
+    assert code in {0, 1, 4, 6, 7}
     assert "servers" in shown or "error" in shown
 
 
 @given(answers)
-@settings(max_examples=300)
 def test_a_login_keeps_a_token_or_says_why_not(answer: Answer) -> None:
     before, kept = keyring.get_keyring(), MemoryKeyring()
     keyring.set_keyring(kept)
@@ -176,6 +155,7 @@ def zeros(megabytes: int) -> bytes:
     return b"".join([*(packer.compress(bytes(10**6)) for _ in range(megabytes)), packer.flush()])
 
 
+GZIP = "Content-Encoding: gzip\r\n"
 ANSWERS: dict[str, Callable[[], tuple[bytes, bytes]]] = {
     "a body of 50 MB": lambda: (http(200, b"[" + b" " * 50_000_000 + b"]"), b""),
     "a body without an end": lambda: (HEAD + b"\r\n", b" " * 65536),
@@ -186,14 +166,8 @@ ANSWERS: dict[str, Callable[[], tuple[bytes, bytes]]] = {
     "headers without an end": lambda: (HEAD, b"X-More: of this\r\n" * 999),
     "one header without an end": lambda: (HEAD + b"X-More: ", b"of this " * 999),
     "a status without an end": lambda: (b"HTTP/1.1 200 ", b"OK " * 9999),
-    "gzip that unpacks to 500 MB": lambda: (
-        http(200, zeros(500), "Content-Encoding: gzip\r\n"),
-        b"",
-    ),
-    "gzip in gzip": lambda: (
-        http(200, gzip.compress(zeros(1000)), "Content-Encoding: gzip, gzip\r\n"),
-        b"",
-    ),
+    "gzip that unpacks to 500 MB": lambda: (http(200, zeros(500), GZIP), b""),
+    "gzip in gzip": lambda: (http(200, gzip.compress(zeros(1000)), GZIP * 2), b""),
     "deep nesting": lambda: (http(200, b"[" * 5_000_000), b""),
     "deep objects": lambda: (http(200, b'[{"links":' * 500_000), b""),
 }
@@ -208,8 +182,8 @@ class Endless(StreamRequestHandler):
         head, more = self.server.answer
         with suppress(OSError):  # nobody reads it any more
             self.wfile.write(head)
-            for each in repeat(more) if more else ():
-                self.wfile.write(each)
+            while more:
+                self.wfile.write(more)
 
 
 class EndlessServer(ThreadingTCPServer):
@@ -237,36 +211,27 @@ status = open("/proc/self/status")
 atexit.register(lambda: print(*(x for x in status if "VmHWM" in x), file=sys.stderr, end=""))
 main()
 """
-LOGIN = {"CLC_USERNAME": "someone", "CLC_PASSWORD": PASSWORD}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "who", "code"),
-    [
-        (["reset", A, B, "--wait"], {"CLC_TOKEN": TOKEN}, 6),
-        (["status", "wa1-1"], {"CLC_TOKEN": TOKEN}, 6),
-        (["reset", A, B], LOGIN, 5),
-    ],
-    ids=["reset", "status", "login"],
+    ("arguments", "code", "state", "errors"),
+    [(["reset", A, B, "--wait"], 6, "unknown", 1), (["status", "wa1-1"], 7, "queued", 0)],
+    ids=["reset", "status"],
 )
 def test_an_answer_of_any_size_is_refused_within_bounded_time_and_memory(
-    url: str, arguments: list[str], who: dict[str, str], code: int
+    url: str, arguments: list[str], code: int, state: str, errors: int
 ) -> None:
-    environment = {**os.environ, "CLC_BASE_URL": url, **who}
     began = time.monotonic()
     result = subprocess.run(
         [sys.executable, "-c", MEASURED, *arguments, "-o", "json"],
-        env=environment,
+        env={**os.environ, "CLC_BASE_URL": url, "CLC_TOKEN": TOKEN},
         capture_output=True,
         check=False,
     )
     assert time.monotonic() - began < 30
     assert result.returncode == code
-    *said, peak = result.stderr.decode().splitlines()
+    *lines, peak = result.stderr.decode().splitlines()
     assert int(peak.split()[1]) * 1024 < LARGEST_MEMORY
-    shown = json.loads(result.stdout)
-    if code == 6:
-        assert {each["state"] for each in shown["servers"]} == {"unknown"}
-        assert shown["error"]["kind"] == "outcome_unknown"
-    assert [line.startswith("Error: ") for line in said].count(True) == 1
-    assert "Traceback" not in "".join(said)
+    assert {shown["state"] for shown in json.loads(result.stdout)["servers"]} == {state}
+    assert [line.startswith("Error: ") for line in lines].count(True) == errors
+    assert "Traceback" not in "".join(lines)

@@ -17,7 +17,7 @@ A = "WA1ALIASWB01"
 PASSWORD = "correct horse battery staple"
 TOKEN = jwt()
 UNLOCKS_THE_KEYRING = b"throw-away"
-QUEUED = f"{A}\tqueued\twa1-12345\t\n"
+QUEUED = f"{A}\tqueued\twa1-12345\t"
 RESET = http(
     200,
     [
@@ -32,7 +32,7 @@ LIMIT = 5.0
 """The keyring's seconds off a terminal."""
 SLACK = 4.0
 """What a busy machine may need on top of them, to start and to end."""
-NO_ANSWER = "it did not answer within 5 s; it may wait to be unlocked"
+NO_ANSWER = "it didn't answer within 5 s; it may be waiting to be unlocked"
 LOCKED = "it is locked. Unlock it, then run this again"
 NO_BACKEND = "no usable keyring backend was found"
 
@@ -94,7 +94,12 @@ def whose(**variables: str) -> tuple[str, str]:
 
 def assert_unusable(result: subprocess.CompletedProcess[str], reason: str) -> None:
     assert (result.returncode, result.stdout) == (4, "")
-    assert result.stderr == f"Error: The keyring can't be used: {reason}.\n{WITHOUT_A_KEYRING}\n"
+    error, *hint = result.stderr.splitlines()
+    # only `clc reset` says whether anything was reset
+    assert error.removesuffix(" No server was reset.") == (
+        f"Error: The keyring can't be used: {reason}."
+    )
+    assert hint == [WITHOUT_A_KEYRING]
 
 
 def assert_no_file_holds_a_secret(folder: Path) -> None:
@@ -107,9 +112,9 @@ def assert_no_file_holds_a_secret(folder: Path) -> None:
         PASSWORD.encode(),
         base64.b64encode(PASSWORD.encode()),
     ]
-    files = {each: each.read_bytes() for each in folder.rglob("*") if each.is_file()}
-    assert any(each.suffix == ".keyring" for each in files)
-    assert [each for each, held in files.items() if any(one in held for one in secrets)] == []
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert any(path.suffix == ".keyring" for path in files)
+    assert [path for path, data in files.items() if any(s in data for s in secrets)] == []
 
 
 def test_a_token_is_kept_used_and_forgotten(unlocked: Desktop, api: Loopback) -> None:
@@ -119,7 +124,8 @@ def test_a_token_is_kept_used_and_forgotten(unlocked: Desktop, api: Loopback) ->
     assert "in the keyring (keyring.backends.SecretService.Keyring)" in result.stderr
     assert whose() == ("someone", "keyring")
     result = run_clc("reset", A)
-    assert (result.returncode, result.stdout) == (0, QUEUED)
+    assert result.returncode == 0
+    assert result.stdout.startswith(QUEUED)
     assert f"Authorization: Bearer {TOKEN}\r\n".encode() in api.requests[-1]
     result = run_clc("logout")
     assert (result.returncode, result.stderr) == (0, f"Logged out at {api.url}.\n")
@@ -127,7 +133,8 @@ def test_a_token_is_kept_used_and_forgotten(unlocked: Desktop, api: Loopback) ->
     assert (result.returncode, result.stderr) == (0, f"Not logged in at {api.url}.\n")
     result = run_clc("reset", A)
     assert (result.returncode, result.stdout) == (4, "")
-    assert result.stderr.startswith(f"Error: Not logged in at {api.url}.\nRun: clc login\n")
+    assert result.stderr.startswith(f"Error: Not logged in at {api.url}.")
+    assert "\nRun: clc login\n" in result.stderr
     assert api.posts == 2
 
 
@@ -146,10 +153,11 @@ def test_neither_a_file_nor_the_screen_holds_token_or_password(
             assert secret not in result.stdout + result.stderr
 
 
+@pytest.mark.parametrize("options", [[], ["--password-stdin"]])
 def test_a_password_can_be_typed_and_is_not_shown(
-    unlocked: Desktop, api: Loopback, tmp_path: Path
+    unlocked: Desktop, api: Loopback, tmp_path: Path, options: list[str]
 ) -> None:
-    terminal = Terminal("login", **os.environ)
+    terminal = Terminal("login", *options, **os.environ)
     terminal.read_until(b"User name: ")
     os.write(terminal.screen, b"someone\n")
     terminal.read_until(b"Password: ")
@@ -163,55 +171,12 @@ def test_a_password_can_be_typed_and_is_not_shown(
     assert_no_file_holds_a_secret(tmp_path)
 
 
-def test_a_wrong_password_is_sent_once_and_stores_nothing(
-    unlocked: Desktop, api: Loopback, tmp_path: Path
-) -> None:
-    api.script = [http(400, {"message": "We didn't recognize the username or password."})]
-    result = log_in()
-    assert (result.returncode, result.stdout) == (4, "")
-    assert "The login as someone was refused (400)" in result.stderr
-    assert api.posts == 1
-    assert run_clc("logout").stderr == f"Not logged in at {api.url}.\n"
-    assert_no_file_holds_a_secret(tmp_path)
-
-
-def test_a_second_base_url_is_a_second_entry(unlocked: Desktop) -> None:
-    first, second = jwt(unique_name="first"), jwt(unique_name="second")
-    with loopback(logged_in(first), RESET) as one, loopback(logged_in(second), RESET) as other:
-        for server in (one, other):
-            assert log_in(CLC_BASE_URL=server.url).returncode == 0
-            assert run_clc("reset", A, env={"CLC_BASE_URL": server.url}).returncode == 0
-        assert f"Bearer {first}\r\n".encode() in one.requests[-1]
-        assert f"Bearer {second}\r\n".encode() in other.requests[-1]
-        assert run_clc("logout", env={"CLC_BASE_URL": one.url}).returncode == 0
-        assert run_clc("whoami", env={"CLC_BASE_URL": one.url}).returncode == 4
-        assert whose(CLC_BASE_URL=other.url) == ("someone", "keyring")
-
-
-def test_a_second_login_replaces_the_first(unlocked: Desktop, api: Loopback) -> None:
-    renewed = jwt(days_left=13)
-    api.script = [logged_in(), logged_in(renewed), RESET]
-    assert [log_in().returncode, log_in().returncode] == [0, 0]
-    assert run_clc("reset", A).returncode == 0
-    assert f"Bearer {renewed}\r\n".encode() in api.requests[-1]
-    assert run_clc("logout").stderr == f"Logged out at {api.url}.\n"
-    assert run_clc("logout").stderr == f"Not logged in at {api.url}.\n"
-
-
-def test_a_token_outlives_the_session(unlocked: Desktop, api: Loopback) -> None:
-    assert log_in().returncode == 0
-    unlocked.restart_keyring(UNLOCKS_THE_KEYRING)
-    assert whose() == ("someone", "keyring")
-
-
-@pytest.mark.parametrize("words", ["whoami", f"reset {A}", "status wa1-12345", "logout"])
-def test_a_locked_keyring_is_said_to_be_locked(
-    unlocked: Desktop, api: Loopback, words: str
-) -> None:
+@pytest.mark.parametrize("line", ["whoami", f"reset {A}", "status wa1-12345", "logout"])
+def test_a_locked_keyring_is_said_to_be_locked(unlocked: Desktop, api: Loopback, line: str) -> None:
     assert log_in().returncode == 0
     unlocked.restart_keyring()
     began = time.monotonic()
-    assert_unusable(run_clc(*words.split()), LOCKED)
+    assert_unusable(run_clc(*line.split()), LOCKED)
     assert time.monotonic() - began < LIMIT + SLACK
     assert len(api.requests) == 1
     unlocked.restart_keyring(UNLOCKS_THE_KEYRING)
@@ -236,17 +201,6 @@ def test_a_keyring_that_was_never_used_can_not_ask_for_its_password_without_a_sc
     first, *others = result.stderr.splitlines()
     assert first.startswith("Error: The keyring can't be used: ")
     assert others == [WITHOUT_A_KEYRING]
-
-
-def test_a_dialog_that_nobody_answers_ends_with_the_time_limit(
-    unlocked: Desktop, api: Loopback, tmp_path: Path
-) -> None:
-    unlocked.restart_keyring()
-    unlocked.leave_dialogs_open(tmp_path / "prompter", tmp_path / "asked")
-    began = time.monotonic()
-    assert_unusable(run_clc("whoami"), NO_ANSWER)
-    assert LIMIT < time.monotonic() - began < LIMIT + SLACK
-    assert (tmp_path / "asked").exists()
 
 
 def test_on_a_terminal_a_dialog_has_longer_and_ctrl_c_ends_the_wait(
@@ -303,35 +257,13 @@ def test_a_dbus_that_accepts_and_never_answers_is_given_five_seconds_at_the_most
     )
 
 
-@pytest.mark.parametrize("words", ["whoami", f"reset {A}", "login -u someone --password-stdin"])
-def test_without_a_dbus_the_alternatives_are_named(words: str, api: Loopback) -> None:
-    result = as_cron_does(*words.split(), CLC_BASE_URL=api.url)
+@pytest.mark.parametrize("line", ["whoami", f"reset {A}", "login -u someone --password-stdin"])
+def test_without_a_dbus_the_alternatives_are_named(line: str, api: Loopback) -> None:
+    result = as_cron_does(*line.split(), CLC_BASE_URL=api.url)
     assert_unusable(result, NO_BACKEND)
     for name in ("CLC_TOKEN_FILE", "CLC_TOKEN", "CLC_USERNAME", "CLC_PASSWORD_FILE"):
         assert name in result.stderr
     assert api.requests == []
-
-
-NO_CHECK = "Warning: without a journal there is no check for earlier resets.\n"
-
-
-def test_without_a_dbus_a_token_does(api: Loopback) -> None:
-    api.script = [RESET]
-    result = as_cron_does("reset", A, CLC_BASE_URL=api.url, CLC_TOKEN=TOKEN)
-    assert (result.returncode, result.stdout, result.stderr) == (0, QUEUED, NO_CHECK)
-    assert f"Bearer {TOKEN}\r\n".encode() in api.requests[0]
-
-
-def test_without_a_dbus_a_login_for_one_run_does(api: Loopback, tmp_path: Path) -> None:
-    (tmp_path / "password").write_text(f"{PASSWORD}\n")
-    result = as_cron_does(
-        "reset",
-        A,
-        CLC_BASE_URL=api.url,
-        CLC_USERNAME="someone",
-        CLC_PASSWORD_FILE=str(tmp_path / "password"),
-    )
-    assert (result.returncode, result.stdout, result.stderr) == (0, QUEUED, NO_CHECK)
 
 
 def as_cron_does(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -85,7 +85,7 @@ def test_it_is_told_that_its_token_has_expired(python: str) -> None:
 def test_it_reads_every_attribute_of_a_server_that_it_documents(python: str) -> None:
     script = f"""
 server = v2.Server({A!r})
-answer = {{each: getattr(server, each) for each in '''
+answer = {{name: getattr(server, name) for name in '''
     id description cpu power_state memory storage group_id is_template location_id name os os_type
     status type storage_type in_maintenance_mode created_by created_date modified_by modified_date
     custom_fields partitions alert_policies ip_addresses
@@ -93,6 +93,7 @@ answer = {{each: getattr(server, each) for each in '''
 """
     server = ask(python, script)
     assert (server["name"], server["location_id"], server["status"]) == (A, "WA1", "active")
+    assert server["description"] == "Web WB01"
     assert (server["cpu"], server["memory"], server["power_state"]) == (2, 4, "started")
     assert server["created_date"] <= server["modified_date"]
 
@@ -106,12 +107,14 @@ def test_it_finds_the_data_centres_their_groups_and_their_servers(python: str) -
     script = """
 def below(group):
     return {"type": group.type, "servers": group.Servers().servers_lst,
-            "groups": {str(each): below(each) for each in group.Subgroups().groups}}
-answer = {str(each.RootGroup()): below(each.RootGroup()) for each in v2.Datacenter.Datacenters()}
+            "groups": {str(child): below(child) for child in group.Subgroups().groups}}
+roots = [datacenter.RootGroup() for datacenter in v2.Datacenter.Datacenters()]
+answer = {str(root): below(root) for root in roots}
 """
     roots = ask(python, script)
     assert set(roots) == {"WA1 Hardware", "VA1 Hardware"}
     groups = roots["WA1 Hardware"]["groups"]
+    assert groups["Default Group"]["servers"] == []
     assert groups["Web"]["servers"] == [A, B, "WA1ALIASWB03"]
     retired = groups["Database"]["groups"]["Retired"]
     assert (retired["type"], retired["servers"]) == ("archive", [ARCHIVED])
@@ -125,10 +128,23 @@ answer = [str(group), group.type, group.status, group.servers_count, group.creat
     assert ask(python, script) == ["Web", "default", "active", 3, "demo"]
 
 
+def test_it_follows_the_links_to_the_account_the_credentials_and_the_templates(
+    python: str,
+) -> None:
+    script = f"""
+account = v2.Account()
+templates = account.PrimaryDatacenter().Templates().templates
+answer = [account.business_name, account.status, v2.Server({A!r}).Credentials(),
+          [str(template) for template in templates]]
+"""
+    credentials = {"userName": "root", "password": "demo"}
+    assert ask(python, script) == ["Sandbox", "Active", credentials, ["DEBIAN-7-64-TEMPLATE"]]
+
+
 def test_it_resets_a_server_and_waits_for_it(python: str) -> None:
     script = f"""
 requests = v2.Server({A!r}).Reset()
-ids = [each.id for each in requests.requests]
+ids = [request.id for request in requests.requests]
 failed = requests.WaitUntilComplete(poll_freq=0.02)
 answer = [ids, failed, str(requests.success_requests[0].Server())]
 """
@@ -138,7 +154,7 @@ answer = [ids, failed, str(requests.success_requests[0].Server())]
 def test_it_resets_a_batch_that_shares_one_operation_a_data_centre(python: str) -> None:
     script = f"""
 requests = v2.Servers({[A, B, C]}).Reset()
-answer = [sorted([each.context_val, each.id] for each in requests.requests),
+answer = [sorted([request.context_val, request.id] for request in requests.requests),
           requests.WaitUntilComplete(poll_freq=0.02), len(requests.success_requests)]
 """
     operations, failed, succeeded = ask(python, script)

@@ -32,7 +32,7 @@ GROUPS = Groups(
 
 
 def servers(*names: str) -> list[str]:
-    return [each.server for each in GROUPS.members_to_reset(names)]
+    return [member.server for member in GROUPS.members_to_reset(names)]
 
 
 @pytest.mark.parametrize("name", ["Shop", "SHOP", " shop ", f"{11:032x}", f"{11:032X}"])
@@ -63,7 +63,7 @@ def test_groups_come_in_the_order_named_and_each_server_once() -> None:
     ]
 
 
-def test_a_server_is_told_with_the_first_group_that_it_is_in() -> None:
+def test_a_server_is_listed_with_the_first_group_that_it_is_in() -> None:
     assert GROUPS.members(["Shop"])[2] == Member("W2", "Web", "WA1")
 
 
@@ -71,7 +71,7 @@ def test_without_a_name_all_servers_are_members() -> None:
     assert len(GROUPS.members()) == 8
 
 
-def test_a_name_of_several_groups_is_an_error_that_tells_where_and_which() -> None:
+def test_a_name_of_several_groups_is_an_error_that_says_where_and_which() -> None:
     with pytest.raises(UsageError) as raised:
         servers("Last", "Web")
     assert raised.value.message == (
@@ -83,7 +83,7 @@ def test_a_name_of_several_groups_is_an_error_that_tells_where_and_which() -> No
 @pytest.mark.parametrize(
     ("name", "expected"), [("WA1 Web", ["W1", "W2", "I1"]), ("va1 web", ["V1"])]
 )
-def test_a_name_of_several_groups_may_be_said_with_its_data_centre(
+def test_a_name_of_several_groups_may_come_with_its_data_centre(
     name: str, expected: list[str]
 ) -> None:
     assert servers(name) == expected
@@ -91,10 +91,10 @@ def test_a_name_of_several_groups_may_be_said_with_its_data_centre(
 
 def test_a_group_whose_own_name_begins_as_a_data_centre_is_meant_first() -> None:
     groups = Groups("ALIAS", [group(1, "Web", 0, "S1"), group(2, "WA1 Web", 0, "S2")])
-    assert [each.server for each in groups.members(["wa1 web"])] == ["S2"]
+    assert [member.server for member in groups.members(["wa1 web"])] == ["S2"]
 
 
-def test_the_names_are_told_with_their_data_centres_each_once() -> None:
+def test_names_come_with_their_data_centres_each_once() -> None:
     groups = Groups("ALIAS", [group(1, "Web", 0), group(2, "Web", 0), group(3, "DB", 0)])
     assert groups.names == [("WA1", "Web"), ("WA1", "DB")]
 
@@ -106,10 +106,10 @@ def test_a_near_miss_is_suggested() -> None:
         servers("Zebra")
 
 
-def test_what_the_api_told_of_a_server_goes_with_it() -> None:
+def test_what_the_api_shows_of_a_server_goes_with_it() -> None:
     shown = Observation("S1", status="active")
     groups = Groups("ALIAS", [ServerGroup("1", "Web", "WA1", 0, ("S1", "S2"), (shown,))])
-    assert [each.shown for each in groups.members()] == [shown, None]
+    assert [member.shown for member in groups.members()] == [shown, None]
 
 
 def test_a_name_that_is_another_groups_id_fits_both() -> None:
@@ -118,7 +118,7 @@ def test_a_name_that_is_another_groups_id_fits_both() -> None:
         groups.members([f"{1:032x}"])
 
 
-def test_a_name_of_very_many_groups_tells_some_of_them() -> None:
+def test_of_very_many_groups_of_one_name_some_are_named() -> None:
     groups = Groups("ALIAS", [group(number, "Web", 0) for number in range(1000)])
     with pytest.raises(UsageError, match=r"has 1,000 groups 'web': .* and 990 more\.") as raised:
         groups.members(["web"])
@@ -146,6 +146,6 @@ def test_a_group_holds_what_follows_at_a_greater_depth(depths: list[int]) -> Non
     groups = Groups("ALIAS", [group(n, f"G{n}", d, f"S{n}") for n, d in enumerate(depths)])
     for number, depth in enumerate(depths):
         inside = depths[number + 1 :]
-        size = next((n for n, each in enumerate(inside) if each <= depth), len(inside))
-        found = [each.server for each in groups.members([f"G{number}"])]
+        size = next((n for n, other in enumerate(inside) if other <= depth), len(inside))
+        found = [member.server for member in groups.members([f"G{number}"])]
         assert found == [f"S{n}" for n in range(number, number + size + 1)]

@@ -1,28 +1,32 @@
-"""Terminals for tests: one in memory, a real pseudo-terminal, and what a reader of either sees."""
+"""Terminals for tests: one in memory, real pseudo-terminals, and the screen of a reader."""
 
 import io
 import os
 import pty
 import re
+import select
+import sys
 import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+
+from rich.cells import cell_len
 
 _SEQUENCE = r"\x1b\[(\??[0-9;]*)([a-zA-Z])|(.)"
 
 
-def seen(text: str, columns: int) -> list[str]:
-    """The lines of a screen on which all of the text was written, without the empty last ones."""
+def screen_of(text: str, columns: int) -> list[str]:
+    """Return the lines of a screen on which the text was written, without empty last ones."""
     lines = [""]
     row = column = 0
     for number, command, character in re.findall(_SEQUENCE, text, re.DOTALL):
         if command == "A":
-            assert row >= int(number or 1), "above what was written"
-            row -= int(number or 1)
-        elif command == "K":
-            assert number == "2"
+            assert row >= int(number), "above the text"
+            row -= int(number)
+        elif command == "J":
+            assert (number, column) == ("", 0)
+            del lines[row + 1 :]
             lines[row] = ""
         elif character == "\r":
             column = 0
@@ -30,13 +34,13 @@ def seen(text: str, columns: int) -> list[str]:
             row, column = row + 1, 0
         elif character:
             assert character.isprintable()
-            if column == columns:  # as terminals do, at the next character
+            if column + cell_len(character) > columns:  # as terminals do, at the next character
                 row, column = row + 1, 0
             lines += [""] * (row + 1 - len(lines))
             lines[row] = lines[row].ljust(column)[:column] + character + lines[row][column + 1 :]
             column += 1
         else:
-            assert command in {"m", "h", "l"}
+            assert command == "m", "only colours"
         lines += [""] * (row + 1 - len(lines))
     while lines and not lines[-1].strip():
         lines.pop()
@@ -51,8 +55,8 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
 
-    def seen(self, columns: int) -> list[str]:
-        return seen(self.getvalue(), columns)
+    def screen(self, columns: int) -> list[str]:
+        return screen_of(self.getvalue(), columns)
 
 
 class Gone(Terminal):
@@ -64,32 +68,81 @@ class Gone(Terminal):
     def flush(self) -> None:
         raise OSError(5, "gone")
 
+    def readline(self, _size: int = -1) -> str:  # type: ignore[override]
+        raise OSError(5, "Input/output error")
 
-class Pseudo:
-    """A pseudo-terminal, and what was written on it until it was closed."""
 
-    def __init__(self, stream: TextIO, master: int) -> None:
-        self.stream = stream
+class Keyboard:
+    """A pseudo-terminal on which a test types."""
+
+    def __init__(self, master: int, slave: int) -> None:
         self.master = master
-        self.written = b""
+        self.stdin = os.fdopen(os.dup(slave), encoding="utf-8")
+        self.stderr = os.fdopen(slave, "w", encoding="utf-8")
+        self.shown = b""
 
-    def read(self) -> None:
-        try:
-            while chunk := os.read(self.master, 65536):
-                self.written += chunk
-        except OSError:  # the end of a terminal
-            pass
+    @property
+    def echoes(self) -> bool:
+        return bool(termios.tcgetattr(self.master)[3] & termios.ECHO)
+
+    def read_until(self, text: bytes) -> None:
+        while text not in self.shown:
+            assert select.select([self.master], [], [], 20)[0]
+            self.shown += os.read(self.master, 65536)
+
+    @contextmanager
+    def reading_until(self, text: bytes) -> Iterator[None]:
+        """Read in another thread meanwhile."""
+        reader = threading.Thread(target=self.read_until, args=(text,))
+        reader.start()
+        yield
+        reader.join()
+
+    def type(self, text: bytes) -> None:
+        os.write(self.master, text)
+
+    def stop(self) -> None:
+        """Stop the output, as Ctrl-S does."""
+        termios.tcflow(self.stderr.fileno(), termios.TCOOFF)
+
+    def go_on(self) -> None:
+        termios.tcflow(self.stderr.fileno(), termios.TCOON)
 
 
 @contextmanager
-def pseudo_terminal(columns: int, lines: int = 24) -> Iterator[Pseudo]:
-    """A pseudo-terminal; what was written is complete afterwards."""
+def keyboard(columns: int = 80, lines: int = 24) -> Iterator[Keyboard]:
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (lines, columns))
-    with os.fdopen(slave, "w", encoding="utf-8") as stream:
-        pseudo = Pseudo(stream, master)
-        reader = threading.Thread(target=pseudo.read)
-        reader.start()
-        yield pseudo
-    reader.join()
+    board = Keyboard(master, slave)
+    with board.stdin, board.stderr:
+        yield board
     os.close(master)
+
+
+IN_THE_BACKGROUND = """
+import os, signal, termios
+read, write = os.pipe()
+if (other := os.fork()) == 0:
+    os.close(write)
+    os.read(read, 1)
+    os._exit(0)
+os.setpgid(other, other)
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+os.tcsetpgrp(0, other)
+"""
+"""Moves a program to the background of its terminal; SIGTTOU would stop it for ever."""
+
+
+def run_on_terminal(program: str) -> tuple[int, str]:
+    """Run a Python program as the leader of a session on a terminal of its own."""
+    process, screen = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-c", program])  # noqa: S606 - no shell is wanted
+    shown = b""
+    try:
+        while chunk := os.read(screen, 65536):
+            shown += chunk
+    except OSError:  # the end of a terminal
+        pass
+    os.close(screen)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), shown.decode()

@@ -1,21 +1,20 @@
-import getpass
 import io
 import os
-import pty
-import select
 import signal
-import sys
-import termios
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
 import pytest
 
 from clc_reset.errors import Interrupted, UsageError
-from clc_reset.threads import Stop
 from clc_reset.ui.prompts import Prompts
-from tests.ui.screens import Terminal
+from clc_reset.ui.screen import Line
+from clc_reset.ui.streams import Streams
+from clc_reset.workers import Inbox
+from tests.ui.screens import Gone, Keyboard, Terminal
 
 
 class Odd(Terminal):
@@ -25,19 +24,8 @@ class Odd(Terminal):
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
 
-class Gone(Terminal):
-    """A terminal that has been closed."""
-
-    def readline(self, _size: int = -1) -> str:  # type: ignore[override]
-        raise OSError(5, "Input/output error")
-
-    def write(self, text: str) -> int:
-        raise OSError(5, text)
-
-
-def prompts(typed: str) -> tuple[Prompts, Terminal]:
-    screen = Terminal()
-    return Prompts(Terminal(typed), screen, Stop()), screen
+def prompts(stdin: TextIO | None, stderr: TextIO | None, inbox: Inbox | None = None) -> Prompts:
+    return Prompts(Streams(stdin, None, stderr), inbox or Inbox())
 
 
 @pytest.mark.parametrize(
@@ -45,187 +33,147 @@ def prompts(typed: str) -> tuple[Prompts, Terminal]:
     [("y\n", True), (" YES \n", True), ("yes", True), ("n\n", False), ("\n", False), ("", False)],
 )
 def test_only_y_and_yes_are_a_yes(typed: str, is_yes: object) -> None:
-    asking, screen = prompts(typed)
-    assert asking.confirm("Reset it?") is is_yes
+    screen = Terminal()
+    assert prompts(Terminal(typed), screen).confirm("Reset it?") is is_yes
     assert screen.getvalue() == "Reset it? [y/N] " + ("" if typed else "\n")
 
 
-def test_what_can_not_be_read_is_no_yes_and_not_given() -> None:
+@pytest.mark.parametrize(
+    ("stdin", "stderr"), [(Odd(), Terminal()), (Gone(), Gone()), (Gone(), Terminal()), (None, None)]
+)
+def test_a_terminal_that_is_gone_or_odd_gives_no_yes(
+    stdin: TextIO | None, stderr: TextIO | None
+) -> None:
+    assert prompts(stdin, stderr).confirm("Reset it?") is False
+
+
+def test_an_answer_that_can_not_be_decoded_is_none() -> None:
     screen = Terminal()
-    asking = Prompts(Odd(), screen, Stop())
-    assert asking.confirm("Reset it?") is False
     with pytest.raises(UsageError, match="can't be read in this terminal's encoding"):
-        asking.ask("username", "Give -u.")
-    assert screen.getvalue() == "Reset it? [y/N] \nUsername: \n"
+        prompts(Odd(), screen).ask("user name", "Give -u.")
+    assert screen.getvalue() == "User name: \n"
 
 
-def test_a_terminal_that_is_gone_gives_no_answer() -> None:
-    assert Prompts(Gone(), Gone(), Stop()).confirm("Reset it?") is False
-    assert Prompts(Gone(), Terminal(), Stop()).confirm("Reset it?") is False
-    assert Prompts(None, None, Stop()).confirm("Reset it?") is False
-
-
-def test_what_is_asked_for_has_to_be_given() -> None:
-    asking, screen = prompts(" demo \n\n")
-    assert asking.ask("username", "Give -u.") == "demo"
-    with pytest.raises(UsageError, match="No username was given"):
-        asking.ask("username", "Give -u.")
-    assert screen.getvalue() == "Username: Username: "
+def test_an_answer_has_to_be_given() -> None:
+    screen = Terminal()
+    asking = prompts(Terminal(" demo \n\n"), screen)
+    assert asking.can_ask
+    assert asking.ask("user name", "Give -u.") == "demo"
+    with pytest.raises(UsageError, match="No user name was given") as no:
+        asking.ask("user name", "Give -u.")
+    assert no.value.hint == "Give -u."
+    assert screen.getvalue() == "User name: User name: "
 
 
 @pytest.mark.parametrize(
     ("stdin", "stderr"),
-    [
-        (None, Terminal()),
-        (Terminal(), None),
-        (io.StringIO(), Terminal()),
-        (Terminal(), io.StringIO()),
-    ],
+    [(None, Terminal()), (Terminal(), None), (io.StringIO(), Terminal())],
 )
 def test_without_a_terminal_nothing_is_asked(stdin: TextIO | None, stderr: TextIO | None) -> None:
-    asking = Prompts(stdin, stderr, Stop())
+    asking = prompts(stdin, stderr)
+    assert not asking.can_ask
     with pytest.raises(UsageError, match="There is no terminal to ask for the password on") as no:
         asking.ask("password", "Use --password-stdin.", hidden=True)
     assert no.value.hint == "Use --password-stdin."
 
 
-def test_a_hidden_answer_is_read_by_getpass_and_keeps_its_blanks(
+def test_a_password_that_can_not_be_hidden_is_not_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asking, screen = prompts("")
-
-    def hidden(prompt: str, stream: object) -> str:
-        assert (prompt, stream) == ("Password: ", screen)
-        return " s3cret "
-
-    monkeypatch.setattr(getpass, "getpass", hidden)
-    assert asking.ask("password", "", hidden=True) == " s3cret "
+    screen = Terminal()
+    with Path(os.devnull).open(encoding="utf-8") as stdin:
+        monkeypatch.setattr(stdin, "isatty", lambda: True)
+        with pytest.raises(UsageError, match="can't hide"):
+            prompts(stdin, screen).ask("password", "", hidden=True)
+    assert screen.getvalue() == ""
 
 
-def test_a_signal_before_a_question_is_asked_ends_it() -> None:
-    stop = Stop()
-    stop.set(signal.SIGTERM)
+def test_a_signal_before_a_question_ends_it() -> None:
+    inbox = Inbox()
+    inbox.interrupt(signal.SIGTERM)
     screen = Terminal()
     with pytest.raises(Interrupted):
-        Prompts(Terminal("y\n"), screen, stop).confirm("Reset it?")
+        prompts(Terminal("y\n"), screen, inbox).confirm("Reset it?")
     assert screen.getvalue() == "\n"
+
+
+def test_notes_stand_above_a_question_and_no_display_below() -> None:
+    screen = Terminal()
+    streams = Streams(Terminal("y\n"), None, screen)
+    streams.screen.show([Line("a display", 9)])
+    streams.note("a note")
+    assert Prompts(streams, Inbox()).confirm("Reset it?")
+    assert screen.screen(80) == ["a note", "Reset it? [y/N]"]
 
 
 # --- on a pseudo-terminal ----------------------------------------------------------------------
 
 
-class Keyboard:
-    """A pseudo-terminal on which a test types."""
-
-    def __init__(self, master: int, slave: int) -> None:
-        self.master = master
-        self.stdin = os.fdopen(os.dup(slave), encoding="utf-8")
-        self.stderr = os.fdopen(os.dup(slave), "w", encoding="utf-8")
-        self.shown = b""
-
-    def read_until(self, words: bytes) -> None:
-        while words not in self.shown:
-            assert select.select([self.master], [], [], 20)[0]
-            self.shown += os.read(self.master, 65536)
-
-    def type(self, text: bytes) -> None:
-        os.write(self.master, text)
-
-    def answers(self, ask: Callable[[], object], then: Callable[[], object]) -> object:
-        """What a question returns, while something else is done meanwhile."""
-        other = threading.Thread(target=then, daemon=True)
-        other.start()
-        try:
-            return ask()
-        finally:
-            other.join()
-
-
 @pytest.fixture
-def keyboard() -> Iterator[Keyboard]:
-    master, slave = pty.openpty()
-    keyboard = Keyboard(master, slave)
-    with keyboard.stdin, keyboard.stderr:
-        yield keyboard
-    os.close(slave)
-    os.close(master)
+def inbox() -> Iterator[Inbox]:
+    """An inbox that handles signals, until the end of the test."""
+    signums = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {signum: signal.getsignal(signum) for signum in signums}
+    inbox = Inbox()
+    inbox.handle_signals()
+    yield inbox
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
 
 
-def test_a_y_typed_before_the_question_was_shown_confirms_nothing(keyboard: Keyboard) -> None:
-    keyboard.type(b"y\n")
-    keyboard.read_until(b"y\r\n")
-    asking = Prompts(keyboard.stdin, keyboard.stderr, Stop())
-
-    def answer() -> None:
-        keyboard.read_until(b"[y/N] ")
-        keyboard.type(b"n\n")
-
-    assert keyboard.answers(lambda: asking.confirm("Reset it?"), answer) is False
+@contextmanager
+def meanwhile(work: Callable[[], object]) -> Iterator[None]:
+    """Let another thread do something."""
+    other = threading.Thread(target=work)
+    other.start()
+    yield
+    other.join()
 
 
-def test_a_y_typed_after_the_question_was_shown_confirms_it(keyboard: Keyboard) -> None:
-    asking = Prompts(keyboard.stdin, keyboard.stderr, Stop())
+@pytest.mark.parametrize(("typed", "is_yes"), [(b"n\n", False), (b"y\n", True), (b"\x04", False)])
+def test_only_an_answer_typed_after_the_question_counts(
+    board: Keyboard, typed: bytes, is_yes: object
+) -> None:
+    def type_answer() -> None:
+        board.read_until(b"[y/N] ")
+        board.type(typed)
 
-    def answer() -> None:
-        keyboard.read_until(b"[y/N] ")
-        keyboard.type(b"y\n")
+    board.type(b"y\n")
+    board.read_until(b"y\r\n")
+    with meanwhile(type_answer):
+        assert prompts(board.stdin, board.stderr).confirm("Reset it?") is is_yes
+    board.read_until(b"[y/N] " + typed.strip(b"\x04\n") + b"\r\n")
 
-    assert keyboard.answers(lambda: asking.confirm("Reset it?"), answer) is True
+
+def test_a_password_keeps_its_blanks_and_is_not_shown_after_a_stop_either(board: Keyboard) -> None:
+    echoes: list[bool] = []
+
+    def type_password() -> None:
+        board.read_until(b"Password: ")
+        echoes.append(board.echoes)
+        os.kill(os.getpid(), signal.SIGCONT)
+        board.read_until(b"Password: Password: ")
+        echoes.append(board.echoes)
+        board.type(b" s3cret \n")
+
+    with meanwhile(type_password):
+        password = prompts(board.stdin, board.stderr).ask("password", "", hidden=True)
+    assert (password, echoes, board.echoes) == (" s3cret ", [False, False], True)
+    board.read_until(b"Password: \r\n")
+    assert b"s3cret" not in board.shown
 
 
-def test_a_signal_ends_a_question_and_its_line(keyboard: Keyboard) -> None:
-    stop = Stop()
-    before = {
-        each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    stop.install()
-    asking = Prompts(keyboard.stdin, keyboard.stderr, stop)
-
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_question_and_its_line_and_the_terminal_echoes_again(
+    board: Keyboard, inbox: Inbox, signum: signal.Signals
+) -> None:
     def interrupt() -> None:
-        keyboard.read_until(b"[y/N] ")
-        os.kill(os.getpid(), signal.SIGTERM)
+        board.read_until(b"Password: ")
+        os.kill(os.getpid(), signum)
 
-    try:
-        with pytest.raises(Interrupted):
-            keyboard.answers(lambda: asking.confirm("Reset it?"), interrupt)
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-    keyboard.read_until(b"[y/N] \r\n")
-
-
-def test_a_hidden_answer_is_not_echoed_even_where_a_signal_ends_it() -> None:
-    program = """
-import sys
-from clc_reset.errors import Interrupted
-from clc_reset.threads import Stop
-from clc_reset.ui.prompts import Prompts
-stop = Stop()
-stop.install()
-asking = Prompts(sys.stdin, sys.stderr, stop)
-print(asking.ask("password", "", hidden=True).swapcase())
-try:
-    asking.ask("password", "", hidden=True)
-except Interrupted:
-    print("ended")
-"""
-    process, screen = pty.fork()
-    if process == 0:
-        os.execv(sys.executable, [sys.executable, "-c", program])  # noqa: S606 - no shell is wanted
-    shown = b""
-
-    def read(words: bytes) -> None:
-        nonlocal shown
-        while words not in shown:
-            assert select.select([screen], [], [], 20)[0]
-            shown += os.read(screen, 65536)
-
-    read(b"Password: ")
-    os.write(screen, b"s3cret\n")
-    read(b"S3CRET\r\nPassword: ")
-    os.write(screen, b"\x03")
-    read(b"ended")
-    assert b"s3cret" not in shown
-    assert termios.tcgetattr(screen)[3] & termios.ECHO
-    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
-    os.close(screen)
+    asking = prompts(board.stdin, board.stderr, inbox)
+    with meanwhile(interrupt), pytest.raises(Interrupted) as interrupted:
+        asking.ask("password", "", hidden=True)
+    assert interrupted.value.signum == signum
+    board.read_until(b"Password: \r\n")
+    assert board.echoes

@@ -1,0 +1,288 @@
+"""`clc reset`: build the request, carry it out, report the outcome."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from clc_reset.auth import sources
+from clc_reset.commands import report
+from clc_reset.commands.session import Session
+from clc_reset.errors import (
+    ClcError,
+    Interrupted,
+    JournalError,
+    UnsettledError,
+    UsageError,
+)
+from clc_reset.journal.rows import Where
+from clc_reset.journal.runs import Rest
+from clc_reset.models import RollingOptions, ServerResult, ServerState
+from clc_reset.resets import guard
+from clc_reset.resets import run as resets
+from clc_reset.resets.groups import Groups
+from clc_reset.resets.outcome import Ending, Outcome
+from clc_reset.resets.request import Dependencies, Question, ResetRequest
+from clc_reset.text import count, enumerate_names
+from clc_reset.ui.streams import size_of
+from clc_reset.workers import Inbox
+
+LINES_BESIDE = 3
+"""Lines of the screen that a list of servers leaves free."""
+
+_BY_ID = "By their ids"
+_NEEDS_YES = "Add --yes to reset a group without being asked; -n shows its servers."
+
+_log = logging.getLogger(__name__)
+
+
+class Given(NamedTuple):
+    """The options of one `clc reset`, as given; None where an option wasn't."""
+
+    servers: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    rest_of: str | None = None
+    account: str | None = None
+    yes: bool = False
+    wait: bool = False
+    dry_run: bool = False
+    again: bool = False
+    timeout: float | None = None
+    at_a_time: int | None = None
+    pause: float | None = None
+    check: str | None = None
+    check_timeout: float | None = None
+    max_failures: int | None = None
+
+
+def run(
+    inbox: Inbox, given: Given, form: str | None, *, duplicates: int, quiet: bool, verbose: bool
+) -> int:
+    """Reset servers; return the exit code."""
+    session = Session(inbox, form, quiet=quiet, verbose=verbose)
+    if duplicates:
+        _log.info("%s ignored", count(duplicates, "duplicate"))
+    return reset(session, given)
+
+
+def reset(session: Session, given: Given) -> int:
+    """Reset servers in these surroundings; return the exit code."""
+    usual = None
+    try:
+        if given.groups and not (given.yes or given.dry_run):
+            session.prompts.require_terminal("a confirmation", _NEEDS_YES)
+        rest = None if given.rest_of is None else _rest_of(session, given, given.rest_of)
+        if given.dry_run and not given.groups:
+            return _dry_run(session, given, rest)
+        credential = session.log_in()
+        usual = sources.usual_account(os.environ, credential)
+        alias = rest.run.account if rest else sources.account(given.account, credential)
+        places = _places(session, alias, given)
+        if given.dry_run:
+            return _show_dry_run(session, list(places), alias)
+        where = Where(session.origin, alias)
+        request = _request(session, given, rest, where, credential.user, tuple(places))
+        known = _carry_out(session, request, places if request.asks else {})
+    except Interrupted as interrupt:
+        known = Outcome.not_sent("", (), waited=False).ended_by(interrupt)
+    except ClcError as error:
+        known = Outcome.not_sent("", (), waited=False).ended_by(error)
+    if given.rest_of is not None and not known.results and known.ending is Ending.COMPLETE:
+        doubt = "The outcome of some of its servers is unknown. To see them: clc status --run"
+        session.streams.note(
+            f"Nothing left to reset from run {given.rest_of}."
+            + (f" {doubt} {given.rest_of}" if known.in_doubt else "")
+        )
+    return report.outcome(session, known, usual_account=usual, extra={"run": known.run})
+
+
+def _carry_out(session: Session, request: ResetRequest, places: Mapping[str, str]) -> Outcome:
+    """Reset servers with a display of the progress."""
+    options = request.options
+    checks = None
+    if options.check is not None:
+        checks = session.checks(options.check, options.directory)
+        if request.rest is not None:
+            _log.info("Check: %s (in %s)", options.check, options.directory)
+    deps = Dependencies(
+        session.client,
+        session.journal,
+        session.inbox,
+        session.clocks,
+        checks,
+        _confirm(session, request.where.account, places) if session.prompts.can_ask else None,
+    )
+    with session.progress(tells_refusals=request.waits) as emit:
+        return resets.run(request, deps, emit)
+
+
+def _request(
+    session: Session,
+    given: Given,
+    rest: Rest | None,
+    where: Where,
+    user: str | None,
+    servers: tuple[str, ...],
+) -> ResetRequest:
+    options = _options(given, RollingOptions() if rest is None else rest.options)
+    implied = options.at_a_time is not None or options.check is not None
+    return ResetRequest(
+        where,
+        user,
+        servers if rest is None else rest.servers,
+        options,
+        waits=given.wait or implied,
+        looks=not session.quiet,
+        again=given.again,
+        rest=rest,
+        asks=bool(given.groups) and not given.yes,
+    )
+
+
+def _options(given: Given, before: RollingOptions) -> RollingOptions:
+    """Return the options of the run: those given, else those of the run that is taken up."""
+    anew = {
+        "at_a_time": given.at_a_time,
+        "pause": given.pause,
+        "check": given.check,
+        "directory": None if given.check is None else os.getcwd(),  # noqa: PTH109 - a string
+        "check_seconds": given.check_timeout,
+        "max_failures": given.max_failures,
+        "limit": given.timeout,
+    }
+    return RollingOptions(
+        **before._asdict() | {name: value for name, value in anew.items() if value is not None}
+    )
+
+
+def _rest_of(session: Session, given: Given, name: str) -> Rest:
+    """Return the rest of a run. Raises UsageError, and UnsettledError if it can't be read."""
+    if not session.journal.is_on:
+        raise UsageError(
+            "--rest-of needs the journal, which CLC_NO_JOURNAL turns off.",
+            hint="Unset CLC_NO_JOURNAL.",
+        )
+    try:
+        rest = session.journal.rest_of(name)
+    except JournalError as error:
+        raise UnsettledError(error.message, hint=error.hint) from error
+    run = rest.run
+    if run.base_url != session.origin:
+        raise UsageError(
+            f"Run {run.id} was at {run.base_url}, but CLC_BASE_URL is {session.origin}.",
+            hint=f"Set CLC_BASE_URL to {run.base_url} to reset there.",
+        )
+    if given.account is not None and given.account.upper() != run.account:
+        raise UsageError(
+            f"Run {run.id} was in account {run.account}, not {given.account.upper()}.",
+            hint=f"To reset there: clc reset --rest-of {run.id} -a {run.account}",
+        )
+    if rest.left_out:
+        _log.warning(
+            "left out, since another run may have reset them: %s",
+            enumerate_names([f"{server} (run {run})" for server, run in rest.left_out.items()]),
+        )
+    return rest
+
+
+def _places(session: Session, account: str, given: Given) -> dict[str, str]:
+    """Return the ids and the servers of the groups, in this order, each once, with its group."""
+    places = dict.fromkeys(given.servers, _BY_ID)
+    if given.groups:
+        groups = Groups(account, session.client.groups(account))
+        listed = [member.server for member in groups.members()]
+        session.journal.keep_listing(session.origin, account, groups.names, listed)
+        for member in groups.members_to_reset(given.groups):
+            places[member.server] = f"{member.datacenter} {member.group}"
+    return places
+
+
+# --- dry run ---
+
+
+def _dry_run(session: Session, given: Given, rest: Rest | None) -> int:
+    """Show what would be reset, as far as that needs no token."""
+    account = given.account
+    if rest is not None:
+        return _show_dry_run(session, rest.servers, rest.run.account, rest)
+    if account is None:
+        credential = session.sources.without_request()
+        account = credential.account if credential else None
+    alias = None if account is None else sources.checked_alias(account)
+    return _show_dry_run(session, given.servers, alias)
+
+
+def _show_dry_run(
+    session: Session, servers: Sequence[str], account: str | None, rest: Rest | None = None
+) -> int:
+    where = f"in account {account}" if account else "in the login's own account"
+    message = f"Would be reset {where}."
+    delivery = session.renderer.results(
+        account,
+        [ServerResult(server, ServerState.NOT_SENT, None, message) for server in servers],
+        {"dry_run": True},
+    )
+    session.streams.note(f"Dry run: {count(len(servers), 'server')} {where}; nothing was sent.")
+    if rest is not None and rest.going_on:
+        session.streams.note(
+            f"Would be refused: run {', '.join(rest.going_on)} is still going on, or may be."
+        )
+    elif account is not None and session.journal.is_on and rest is None:
+        try:
+            found = session.journal.unsettled(Where(session.origin, account), servers)
+        except JournalError as error:
+            _log.warning("%s %s", error.message, error.hint)
+            found = ()
+        if found:
+            lines = guard.describe_all(list(map(guard.Unsettled, found)), session.clocks.now())
+            session.streams.note("\n".join(["Would be asked about first, or refused:", *lines]))
+    return report.looked_up(delivery)
+
+
+# --- confirm ---
+
+
+def _confirm(
+    session: Session, account: str, places: Mapping[str, str]
+) -> Callable[[Question], bool]:
+    """Return what asks one question about groups and unsettled servers."""
+
+    def confirm(question: Question) -> bool:
+        lines = []
+        if places:
+            size = size_of(sys.stderr)
+            lines = [f"In account {account}:", *screenful(places, size.columns, size.lines)]
+        if question.lines:
+            lines += ["Earlier resets are unsettled:", *question.lines]
+        session.streams.note("\n".join(lines))
+        return session.prompts.confirm(_question(question))
+
+    return confirm
+
+
+def _question(question: Question) -> str:
+    servers, unsettled = len(question.servers), question.unsettled
+    if servers == 1:
+        return f"Reset this {'unsettled ' if unsettled else ''}server?"
+    these = f"Reset these {servers:,} servers"
+    return f"{these}, {unsettled:,} of them unsettled?" if unsettled else f"{these}?"
+
+
+def screenful(places: Mapping[str, str], width: int, height: int) -> list[str]:
+    """Return the servers below their groups: as many a line and as many lines as fit the screen."""
+    servers_at: dict[str, list[str]] = {}
+    for server, place in places.items():
+        servers_at.setdefault(place, []).append(server)
+    at_a_time = max(1, (width - 2) // (max(map(len, places)) + 2))
+    lines: list[tuple[str, int]] = []
+    for place, servers in servers_at.items():
+        lines.append((f"  {place}"[:width], 0))
+        for first in range(0, len(servers), at_a_time):
+            some = servers[first : first + at_a_time]
+            lines.append((f"    {'  '.join(some)}", len(some)))
+    most = max(1, height - LINES_BESIDE)
+    if len(lines) <= most:
+        return [line for line, _ in lines]
+    more = sum(number for _, number in lines[most - 1 :])
+    return [*(line for line, _ in lines[: most - 1]), f"  and {count(more, 'more server')}"]

@@ -1,0 +1,421 @@
+"""The journal's database: where it is, transactions, ownership and the locks of live runs.
+
+The one door to sqlite3. Each transaction has a connection of its own, so that none goes on in a
+database that another process has renamed. Rollback journal, not WAL, with full synchronization: a
+home on NFS is shared between hosts. SQLite never waits by itself; the inbox does, so that a signal
+ends each wait.
+
+A Tab press loads this module, so it does without logging and pathlib.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import sqlite3
+import stat
+import time
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+
+from clc_reset.errors import Interrupted, JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from clc_reset.workers import Inbox
+
+FILE = "journal.sqlite3"
+VERSION = 3
+CORRUPT_WARNED_SECONDS = 24 * 3600.0
+"""A corrupt journal that was renamed is warned about for this long."""
+READ_SECONDS = 5.0
+LAST_CHARACTER = "\U0010ffff"
+"""Follows all others: names that begin so are BETWEEN a beginning and that with this behind it."""
+
+_RETRY_SECONDS = 0.05
+_LAST_SECONDS = 0.5
+"""The time for a transaction after a signal, and for a file that can't be opened to reappear."""
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN}
+"""Another process writes it, or renames it."""
+_REMEDIES = {
+    sqlite3.SQLITE_BUSY: "Another process has it locked; if that hangs, end it.",
+    sqlite3.SQLITE_FULL: "Free some disk space.",
+    sqlite3.SQLITE_READONLY: "Make it writable for this user.",
+    sqlite3.SQLITE_PERM: "Make it writable for this user.",
+}
+_OTHERWISE = "Repair it, or set CLC_STATE_DIR to another folder."
+
+_T = TypeVar("_T")
+
+
+class Location(NamedTuple):
+    """The folder of the database, and the home that must be the user's for it to be made."""
+
+    folder: str
+    home: str
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Location:
+        """Return the place that the environment names: CLC_STATE_DIR, XDG_STATE_HOME or HOME."""
+        own = environ.get("CLC_STATE_DIR", "")
+        if own:
+            return cls(own, "")
+        home = environ.get("HOME", "")
+        if not os.path.isabs(home):
+            with suppress(KeyError):
+                home = pwd.getpwuid(os.getuid()).pw_dir
+        state = environ.get("XDG_STATE_HOME", "")
+        if not os.path.isabs(state):
+            state = os.path.join(home, ".local", "state")
+        return cls(os.path.join(state, "clc-reset"), home)
+
+
+class UnusableError(Exception):
+    """The database is left alone; the text says why, `remedy` what to do."""
+
+    def __init__(self, reason: str, remedy: str = _OTHERWISE) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+
+
+class DoubtError(JournalError):
+    """It can't be told whether a transaction is in the database."""
+
+
+class Database:
+    """The database in a folder, made when it is first written.
+
+    `inbox` waits while another process writes. Without one there are only reads, which never wait
+    and write nothing at all, not even to roll back for a killed process. `connect` opens SQLite.
+    """
+
+    def __init__(
+        self,
+        location: Location,
+        inbox: Inbox | None,
+        monotonic: Callable[[], float] = time.monotonic,
+        connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
+    ) -> None:
+        self.folder, self._home = location
+        self.path = os.path.join(self.folder, FILE)
+        self._inbox = inbox
+        self._monotonic = monotonic
+        self._connect = connect
+        self._inode: int | None = None
+
+    @classmethod
+    def of(
+        cls, environ: Mapping[str, str], inbox: Inbox | None, monotonic: Callable[[], float]
+    ) -> Self | None:
+        """Return the database that the environment names, None where CLC_NO_JOURNAL is set."""
+        if environ.get("CLC_NO_JOURNAL", "0") not in {"", "0"}:
+            return None
+        return cls(Location.of(environ), inbox, monotonic)
+
+    # --- transactions --------------------------------------------------------------------------
+
+    def write(
+        self,
+        work: Callable[[sqlite3.Connection], _T],
+        seconds: float,
+        is_there: Callable[[sqlite3.Connection], bool] | None = None,
+        *,
+        despite_signal: bool = False,
+    ) -> _T:
+        """Return what `work` returns, called in a transaction, which may wait for so many seconds.
+
+        `work` may be called several times. A commit that fails is read back with `is_there`.
+        Raises JournalError where nothing was written, DoubtError where that can't be told, and
+        Interrupted if a signal came before the transaction could begin.
+        """
+        deadline = self._monotonic() + seconds
+        has_renamed = False
+        while True:
+            try:
+                return self._transact(work, is_there)
+            except sqlite3.DatabaseError as error:
+                if _code(error) in _CORRUPT and not has_renamed:
+                    has_renamed = True
+                    self._rename_corrupt()
+                else:
+                    deadline = self._retry(
+                        "written", error, deadline, despite_signal=despite_signal
+                    )
+            except (OSError, ValueError, UnusableError) as error:
+                raise self._error("written", error) from error
+
+    def persist(self, work: Callable[[sqlite3.Connection], _T], seconds: float) -> _T:
+        """Write even though a signal comes, for which there is little time. Raises JournalError."""
+        with suppress(Interrupted):
+            return self.write(work, seconds)
+        return self.write(work, seconds, despite_signal=True)
+
+    def _retry(
+        self, verb: str, error: sqlite3.Error, deadline: float, *, despite_signal: bool
+    ) -> float:
+        """Wait before another try, and return its latest time.
+
+        Raises JournalError if none helps, and Interrupted, except `despite_signal` for one that
+        came before: then there is little time.
+        """
+        code = _code(error)
+        if self._inbox is None or code not in _BUSY or self._monotonic() >= deadline:
+            raise self._error(verb, error) from error
+        if despite_signal and self._inbox.signum is not None:
+            self._inbox.pause(_RETRY_SECONDS)
+        else:
+            self._inbox.sleep(_RETRY_SECONDS)
+        if self._inbox.signum is None and code != sqlite3.SQLITE_CANTOPEN:
+            return deadline
+        return min(deadline, self._monotonic() + _LAST_SECONDS)
+
+    def _transact(
+        self,
+        work: Callable[[sqlite3.Connection], _T],
+        is_there: Callable[[sqlite3.Connection], bool] | None,
+    ) -> _T:
+        if not self._exists():
+            self._make()
+        with closing(self._open("rw")) as db:
+            # the default unlinks a file, which may be back after a power cut and undo the commit
+            db.execute("PRAGMA journal_mode = TRUNCATE")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA foreign_keys = ON")
+            db.execute("BEGIN IMMEDIATE")
+            if not _version(db):
+                _create_tables(db)
+                db.execute(f"PRAGMA user_version = {VERSION}")
+            result = work(db)
+            try:
+                db.execute("COMMIT")
+            except sqlite3.DatabaseError as error:
+                if _code(error) in _BUSY and db.in_transaction:
+                    db.execute("ROLLBACK")
+                    raise
+                failure = self._error("written", error)
+            else:
+                return result
+        # it may have failed before or after the moment that counts
+        try:
+            if is_there is not None:
+                with self.read() as db:
+                    if is_there(db):
+                        return result
+        except (JournalError, Interrupted) as unreadable:
+            raise DoubtError(failure.message, hint=failure.hint) from unreadable
+        raise failure
+
+    @contextmanager
+    def read(self) -> Generator[sqlite3.Connection]:
+        """Open one state of the database, an empty one where there is none.
+
+        Raises JournalError, and Interrupted.
+        """
+        deadline = self._monotonic() + READ_SECONDS
+        while True:
+            try:
+                db = self._to_read()
+                break
+            except sqlite3.DatabaseError as error:
+                deadline = self._retry("read", error, deadline, despite_signal=True)
+            except (OSError, ValueError, UnusableError) as error:
+                raise self._error("read", error) from error
+        try:
+            with closing(db):
+                yield db
+        except (sqlite3.Error, OSError, ValueError) as error:
+            raise self._error("read", error) from error
+
+    def _to_read(self) -> sqlite3.Connection:
+        if self._exists():
+            db = self._open("ro" if self._inbox is None else "rw", "BEGIN")
+            try:
+                if _version(db):
+                    return db
+            except BaseException:  # its lock would keep all others from writing
+                db.close()
+                raise
+            db.close()
+        db = sqlite3.connect(":memory:", isolation_level=None)
+        _create_tables(db)
+        return db
+
+    def _open(self, mode: str, *statements: str) -> sqlite3.Connection:
+        """Open the database, unless another version of clc wrote it, after these statements."""
+        path = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        db = self._connect(f"file://{path}?mode={mode}", timeout=0, isolation_level=None, uri=True)
+        try:
+            for statement in statements:
+                db.execute(statement)
+            if _version(db) not in {0, VERSION}:
+                raise UnusableError(
+                    "it was written by another version of clc", f"Rename {self.path}."
+                )
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    # --- the files -----------------------------------------------------------------------------
+
+    def _exists(self) -> bool:
+        """Return whether there is a database. Raises UnusableError if it must be left alone."""
+        self._inode = None
+        if not os.path.isabs(self.folder):
+            raise UnusableError(
+                "its folder is not absolute", "Set CLC_STATE_DIR to an absolute path."
+            )
+        with suppress(FileNotFoundError):
+            _check_owner(self.folder, os.stat(self.folder))
+            for path in (f"{self.path}-wal", f"{self.path}-journal", self.path):
+                with suppress(FileNotFoundError):
+                    found = os.lstat(path)
+                    # a link leads elsewhere, and to open a pipe is to wait for its other end
+                    if not stat.S_ISREG(found.st_mode):
+                        raise UnusableError(f"{path} is not a file", f"Remove {path}.")
+                    _check_owner(path, found)
+                    self._inode = found.st_ino if path == self.path else None
+        return self._inode is not None
+
+    def _make(self) -> None:
+        """Make an empty database, for this user only, and only in a home of this user."""
+        if not os.path.isdir(self.folder) and self._home:
+            _check_home(self.folder, self._home)
+        os.makedirs(self.folder, exist_ok=True)
+        os.chmod(self.folder, 0o700)
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)  # the file itself must be there after a power cut
+            finally:
+                os.close(folder)
+        self._exists()
+
+    def _rename_corrupt(self) -> None:
+        """Rename a corrupt database, unless another process did so first. Raises JournalError."""
+        corrupt = self._inode
+        now = time.time()
+        aside = f"{self.path}.corrupt-{int(now)}"
+        try:
+            # NFS locks files only, and only those that may be written
+            with open(f"{self.path}.lock", "wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if self._exists() and self._inode == corrupt:
+                    with suppress(FileNotFoundError):  # it must not be applied to the new one
+                        os.rename(f"{self.path}-journal", f"{aside}-journal")
+                    os.rename(self.path, aside)
+                    os.utime(aside, (now, now))
+        except (OSError, UnusableError) as error:
+            raise self._error("renamed, though it is corrupt", error) from error
+
+    def recently_corrupt(self) -> list[str]:
+        """Return the corrupt databases that were renamed in the last day."""
+        beginning = f"{FILE}.corrupt-"
+        with suppress(OSError), os.scandir(self.folder) as entries:
+            return sorted(
+                entry.path
+                for entry in entries
+                if entry.name.startswith(beginning)
+                and not entry.name.endswith("-journal")
+                and abs(time.time() - entry.stat().st_mtime) < CORRUPT_WARNED_SECONDS
+            )
+        return []
+
+    def _error(self, verb: str, error: BaseException) -> JournalError:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error) or repr(error)
+        remedy = error.remedy if isinstance(error, UnusableError) else _OTHERWISE
+        remedy = _REMEDIES.get(_code(error), remedy)
+        return JournalError(f"The journal {self.path} can't be {verb}: {reason}.", hint=remedy)
+
+    # --- the locks of live runs ----------------------------------------------------------------
+
+    def hold_lock(self, run: str) -> int | None:
+        """Lock a run for the life of this process; return the file, None where locks don't work."""
+        try:
+            if not self._exists():
+                self._make()
+            file = os.open(self._lock_path(run), os.O_RDWR | os.O_CREAT, 0o600)
+        except (OSError, ValueError, UnusableError):
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.release_lock(run, file, remove=True)
+            return None
+        return file
+
+    def release_lock(self, run: str, file: int, *, remove: bool) -> None:
+        """Let go of a run's lock; `remove` its file where nobody has to look at it any more."""
+        if remove:
+            self.remove_lock(run)
+        with suppress(OSError):
+            os.close(file)
+
+    def is_locked(self, run: str) -> bool | None:
+        """Return whether a live process holds a run's lock; None where that can't be told."""
+        try:
+            file = os.open(self._lock_path(run), os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+        finally:
+            os.close(file)
+        return False
+
+    def may_go_on(self, run: str, locked: int) -> bool:
+        """Return whether a run without an end may be going on, as far as its lock tells."""
+        return not locked or self.is_locked(run) is not False
+
+    def remove_lock(self, run: str) -> None:
+        """Remove the lock file of a run that nobody has to look at any more."""
+        with suppress(OSError):
+            os.unlink(self._lock_path(run))
+
+    def _lock_path(self, run: str) -> str:
+        return os.path.join(self.folder, f"run-{run}.lock")
+
+
+def _create_tables(db: sqlite3.Connection) -> None:
+    with open(os.path.join(os.path.dirname(__file__), "schema.sql"), encoding="utf-8") as file:
+        for statement in file.read().split(";\n"):
+            db.execute(statement)
+
+
+def _version(db: sqlite3.Connection) -> int:
+    """Return the version of the schema; 0 where there is none yet."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _code(error: BaseException) -> int:
+    """Return SQLite's kind of an error: its lowest byte, the others tell more of it."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _check_owner(path: str, found: os.stat_result) -> None:
+    if found.st_uid != os.geteuid():
+        raise UnusableError(f"{path} belongs to another user")
+
+
+def _check_home(folder: str, home: str) -> None:
+    """Raise UnusableError if the folder would be made in somebody else's home."""
+    existing = folder
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    for path in (existing, home):
+        with suppress(FileNotFoundError):
+            owner = os.stat(path).st_uid
+            if owner not in {os.geteuid(), 0} or (owner == 0 and path == home and os.geteuid()):
+                raise UnusableError(
+                    f"{path} belongs to another user",
+                    "Set HOME to your own, or CLC_STATE_DIR to a folder of yours.",
+                )

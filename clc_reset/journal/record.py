@@ -1,0 +1,365 @@
+"""The record of a run while it lasts: its waves, their answers, and its end.
+
+What can't be written at once is kept and goes with the next transaction, or with the end. Only the
+intent of a wave must be on disk before its request leaves.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import NamedTuple
+
+from clc_reset.clocks import Clocks, Moment
+from clc_reset.errors import JournalError
+from clc_reset.journal.database import Database, UnusableError
+from clc_reset.journal.rows import EarlierReset, Where, insert, iso, reset_since, unsettled, utf8
+from clc_reset.models import (
+    Operation,
+    OperationStatus,
+    ResetAnswer,
+    Sending,
+    ServerResult,
+    ServerState,
+    usual_limit,
+)
+
+INTENT_SECONDS = 5.0
+"""The time for the transaction before a request."""
+ANSWER_SECONDS = 1.0
+END_SECONDS = 2.0
+FLUSH_EVERY = 1.0
+
+_ANSWERED_WAVE = """
+UPDATE wave SET wall = ?, boot = ?, boot_id = ?, sending = ?, problem = ?, unknown = ?,
+    sent_at = coalesce(sent_at, ?)
+WHERE number = ?
+"""
+_LEFT_WAVE = "UPDATE wave SET sending = ?, problem = ?, unknown = 0 WHERE number = ?"
+_ANSWERED_SERVER = """
+UPDATE server SET state = ?, operation = ?, path = ?, alias = ?, message = ?, turn = ?
+WHERE run = ? AND place = ? AND wave = ?
+"""
+_PLANNED_AGAIN = """
+UPDATE server SET state = 'planned', wave = NULL, message = ? WHERE run = ? AND wave = ?
+"""
+# what is final stays, whoever is late
+_STATUS = """
+UPDATE server SET status = ?, over = ?
+WHERE operation = ? AND path IS ? AND alias IS ? AND run = (SELECT number FROM run WHERE id = ?)
+    AND NOT over
+"""
+_STATES = {
+    ServerState.QUEUED: "queued",
+    ServerState.FAILED: "refused",
+    ServerState.UNKNOWN: "unknown",
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Admitted(NamedTuple):
+    """The servers of a wave whose intent is recorded, and those left out, each with its taker.
+
+    A server is left out because the run with that id may have reset it since it was planned.
+    """
+
+    servers: tuple[str, ...]
+    left_out: Mapping[str, str]
+
+
+class Statuses:
+    """Collects the statuses of operations, and writes them at most once a second.
+
+    `runs_of` returns the ids of the runs that an operation belongs to.
+    """
+
+    def __init__(
+        self,
+        database: Database | None,
+        clocks: Clocks,
+        runs_of: Callable[[Operation], Iterable[str]],
+    ) -> None:
+        self._database = database
+        self._clocks = clocks
+        self._runs_of = runs_of
+        self._new: dict[Operation, OperationStatus] = {}
+        self._written_at: float | None = None
+
+    def add(self, operation: Operation, status: OperationStatus) -> None:
+        """Collect a status."""
+        self._new[operation] = status
+
+    def flush(self) -> None:
+        """Write the new statuses, unless that was done within a second; never waits."""
+        now = self._clocks.monotonic()
+        if self._written_at is None:
+            self._written_at = now  # most operations take longer than the first second
+        elif now - self._written_at >= FLUSH_EVERY:
+            self._written_at = now
+            self._try(0.0)
+
+    def close(self) -> None:
+        """Write what isn't written yet, or warn."""
+        self._try(END_SECONDS, warn=True)
+
+    def write(self, db: sqlite3.Connection) -> None:
+        """Write the new statuses in a transaction."""
+        db.executemany(
+            _STATUS,
+            [
+                (utf8(status.word), status.is_final, *map(utf8, operation), run)
+                for operation, status in self._new.items()
+                for run in self._runs_of(operation)
+            ],
+        )
+
+    def forget(self) -> None:
+        """Take the new statuses as written."""
+        self._new.clear()
+
+    def _try(self, seconds: float, *, warn: bool = False) -> None:
+        if not self._new or self._database is None:
+            return
+        try:
+            self._database.persist(self.write, seconds)
+        except JournalError as error:
+            if warn:
+                _log.warning("%s The latest statuses aren't in it. %s", error.message, error.hint)
+        else:
+            self.forget()
+
+
+class Record:
+    """The record of one run. `run` is its id, None where nothing is recorded.
+
+    `servers` are those that it plans, in order, and `wave` the first ones, whose intent is
+    recorded. `recorded` is the moment of the latest intent. `left_out` are the servers, with their
+    takers, that a claim left out. `confirmed` are earlier resets that somebody said yes to.
+    """
+
+    def __init__(
+        self,
+        database: Database | None,
+        clocks: Clocks,
+        servers: Sequence[str],
+        *,
+        run: str | None = None,
+        where: Where | None = None,
+        lock: int | None = None,
+    ) -> None:
+        self.run = run
+        self.servers: tuple[str, ...] = ()
+        self.recorded: Moment | None = None
+        self.left_out: Mapping[str, str] = {}
+        self.confirmed: AbstractSet[tuple[str, str]] = frozenset()
+        self.number = 0
+        self.wave_number = 0
+        self._database = database
+        self._clocks = clocks
+        self._where = where or Where("", "")
+        self._lock = lock
+        self._places: dict[str, int] = {}
+        self._kept: list[Callable[[sqlite3.Connection], object]] = []
+        self._has_warned = False
+        self.statuses = Statuses(database, clocks, lambda _operation: (run or "",))
+        self.plan_servers(servers)
+
+    @property
+    def has_lock(self) -> bool:
+        """Whether others can tell by a lock that this run is alive."""
+        return self._lock is not None
+
+    def plan_servers(self, servers: Sequence[str]) -> None:
+        """Plan these servers, in this order."""
+        self.servers = tuple(servers)
+        self._places = {server: place for place, server in enumerate(servers)}
+
+    # --- waves ---------------------------------------------------------------------------------
+
+    def admit(self, servers: Sequence[str], *, check: bool) -> Admitted | tuple[EarlierReset, ...]:
+        """Record that a later wave is about to be sent, or return what is unsettled.
+
+        Servers that another run took, or may have reset since they were planned, are left out.
+        Raises JournalError and Interrupted.
+        """
+        database = self._database
+        if database is None:
+            return Admitted(tuple(servers), {})
+        now = self._clocks.now()
+
+        def work(db: sqlite3.Connection) -> Admitted | tuple[EarlierReset, ...]:
+            self.wave_number = 0  # nothing else proves that this transaction is there
+            self._write_kept(db)
+            left_out = self._leave_out(db, servers)
+            admitted = tuple(server for server in servers if server not in left_out)
+            args = (db, self._where, admitted, now, database.may_go_on)
+            if check and (found := unsettled(*args, this_run=self.run, but=self.confirmed)):
+                return found
+            if admitted:
+                self.intend(db, admitted, now)
+            return Admitted(admitted, left_out)
+
+        result = database.write(work, INTENT_SECONDS, self._has_wave)
+        self._forget_kept()
+        self.recorded = now
+        return result
+
+    def intend(self, db: sqlite3.Connection, servers: Sequence[str], now: Moment) -> None:
+        """Record the intent to reset servers in a new wave, in a transaction."""
+        values = {"run": self.number, **now._asdict(), "usual": usual_limit(servers)}
+        self.wave_number = insert(db, "wave", values)
+        db.executemany(
+            "UPDATE server SET state = 'intended', wave = ?, message = NULL "
+            "WHERE run = ? AND place = ?",
+            [(self.wave_number, self.number, self._places[server]) for server in servers],
+        )
+
+    def _leave_out(self, db: sqlite3.Connection, servers: Sequence[str]) -> dict[str, str]:
+        """Mark the servers that another run may have reset; return all that were taken, by whom."""
+        query = (
+            "SELECT name, plan, taken_by, coalesce(taker.id, '') FROM server "
+            "LEFT JOIN run AS taker ON taker.number = taken_by WHERE run = ?"
+        )
+        wave = set(servers)
+        takers: dict[str, str] = {}
+        planned: list[tuple[str, int, str]] = []
+        for name, plan, is_taken, taker in db.execute(query, (self.number,)):
+            if name in wave and is_taken:
+                takers[name] = taker
+            elif name in wave:
+                planned.append((name, plan, self.run or ""))
+        since = reset_since(db, self._where, planned)
+        db.executemany(
+            "UPDATE server SET state = 'taken', "
+            "taken_by = (SELECT number FROM run WHERE id = ?) WHERE run = ? AND place = ?",
+            [(taker, self.number, self._places[server]) for server, taker in since.items()],
+        )
+        takers |= since
+        return {server: takers[server] for server in servers if server in takers}
+
+    def _has_wave(self, db: sqlite3.Connection) -> bool:
+        query = "SELECT 1 FROM wave JOIN run ON run.number = run WHERE wave.number = ? AND id = ?"
+        return db.execute(query, (self.wave_number, self.run)).fetchone() is not None
+
+    # --- answers -------------------------------------------------------------------------------
+
+    def answered(self, answer: ResetAnswer) -> bool:
+        """Record the answer to the latest wave; return whether it is on disk. Never raises."""
+        wave = self.wave_number
+        self._kept.append(lambda db: self._write_answer(db, wave, answer))
+        return self._write(self._write_kept, ANSWER_SECONDS)
+
+    def checks_failed(self, messages: Mapping[str, str]) -> None:
+        """Record that the checks of servers, whose operations are over, failed. Never raises."""
+        query = "UPDATE server SET failed_check = ? WHERE run = ? AND place = ?"
+        values = [
+            (utf8(message), self.number, self._places[server])
+            for server, message in messages.items()
+        ]
+        if values:
+            self._kept.append(lambda db: db.executemany(query, values))
+            self._write(self._write_kept, ANSWER_SECONDS)
+
+    def sent_at(self, instant: datetime) -> None:
+        """Keep when the latest request left, on the API's clock; it goes with the end."""
+        query = "UPDATE wave SET sent_at = coalesce(sent_at, ?) WHERE number = ?"
+        values = (iso(instant), self.wave_number)
+        self._kept.append(lambda db: db.execute(query, values))
+
+    def end(self, results: Sequence[ServerResult]) -> bool:
+        """Record that the run is over, however it ended, and let go of its lock. Never raises.
+
+        A server that certainly wasn't sent is planned again, so that `--rest-of` can send it.
+        Returns whether all of it is on disk.
+        """
+        not_sent = [
+            (self.number, self._places[result.server])
+            for result in results
+            if result.server in self._places and result.state is ServerState.NOT_SENT
+        ]
+
+        def work(db: sqlite3.Connection) -> None:
+            self._write_kept(db)
+            db.executemany(
+                "UPDATE server SET state = 'planned', wave = NULL "
+                "WHERE run = ? AND place = ? AND state = 'intended'",
+                not_sent,
+            )
+            db.execute("UPDATE run SET ended = 1 WHERE number = ?", (self.number,))
+            forget_options(db, [self.number])
+
+        has_ended = self._write(work, END_SECONDS)
+        if self._database is not None and self.run is not None and self._lock is not None:
+            self._database.release_lock(self.run, self._lock, remove=has_ended)
+            self._lock = None
+        return has_ended
+
+    def _write(self, work: Callable[[sqlite3.Connection], None], seconds: float) -> bool:
+        if self._database is None:
+            return False
+        try:
+            self._database.persist(work, seconds)
+        except JournalError as error:
+            if not self._has_warned:
+                self._has_warned = True
+                _log.warning(
+                    "%s What came of this reset isn't recorded. %s", error.message, error.hint
+                )
+            return False
+        self._forget_kept()
+        return True
+
+    def is_there(self, db: sqlite3.Connection) -> bool:
+        """Return whether the database has this run: a corrupt one was replaced by an empty one."""
+        query = "SELECT 1 FROM run WHERE id = ? AND number = ?"
+        return db.execute(query, (self.run, self.number)).fetchone() is not None
+
+    def _write_kept(self, db: sqlite3.Connection) -> None:
+        if not self.is_there(db):
+            raise UnusableError(f"run {self.run} isn't in it any more")
+        for write in self._kept:
+            write(db)
+        self.statuses.write(db)
+
+    def _forget_kept(self) -> None:
+        self._kept.clear()
+        self.statuses.forget()
+
+    def _write_answer(self, db: sqlite3.Connection, wave: int, answer: ResetAnswer) -> None:
+        problem = utf8(answer.error.message if answer.error else answer.problem)
+        if answer.sending is Sending.NOT_SENT:
+            db.execute(_LEFT_WAVE, (answer.sending.value, problem, wave))
+            db.execute(_PLANNED_AGAIN, (problem, self.number, wave))
+            return
+        left = answer.left or self.recorded or self._clocks.now()
+        unknown = sum(result.state is ServerState.UNKNOWN for result in answer.results)
+        sending = answer.sending.value
+        values = (*left._asdict().values(), sending, problem, unknown, iso(answer.sent_at), wave)
+        db.execute(_ANSWERED_WAVE, values)
+        turns = {server: turn for turn, server in enumerate(answer.turns)}
+        db.executemany(
+            _ANSWERED_SERVER,
+            [
+                (
+                    _STATES[result.state],
+                    *map(utf8, result.operation or (None, None, None)),
+                    utf8(result.message),
+                    turns.get(result.server or ""),
+                    self.number,
+                    self._places.get(result.server or ""),
+                    wave,
+                )
+                for result in answer.results
+            ],
+        )
+
+
+def forget_options(db: sqlite3.Connection, runs: Iterable[int]) -> None:
+    """Delete the options of runs that plan nothing any more; the check may be confidential."""
+    db.executemany(
+        "UPDATE run SET options = NULL WHERE number = ? AND NOT EXISTS "
+        "(SELECT 1 FROM server WHERE run = run.number AND state = 'planned')",
+        [(run,) for run in runs],
+    )

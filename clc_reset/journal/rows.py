@@ -1,0 +1,268 @@
+"""The journal's rows as values, and the queries that the guard and the claims share."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from clc_reset.clocks import Moment
+from clc_reset.models import Operation, OperationStatus, RollingOptions, Sending
+
+RECENT_SECONDS = 3600.0
+"""An earlier reset of this age matters; to repeat what is older is nobody's mistake."""
+RECENT_BY_WALL_SECONDS = 12 * 3600.0
+"""The same where only wall clocks tell the age, since they may have been set."""
+
+_COLUMNS = """
+    owner.id, server.name, server.state, server.plan, server.turn, server.operation, server.path,
+    server.alias, server.status, server.message, server.failed_check, server.over, taker.id,
+    wave.number, wave.wall, wave.boot, wave.boot_id, wave.usual, wave.sending, wave.sent_at,
+    wave.problem
+"""
+_JOINED = """
+    JOIN run AS owner ON owner.number = server.run
+    LEFT JOIN wave ON wave.number = server.wave
+    LEFT JOIN run AS taker ON taker.number = server.taken_by
+"""
+ROWS_OF_RUN = f"SELECT {_COLUMNS} FROM server {_JOINED} WHERE owner.id = ? ORDER BY server.place"
+_LATEST_POSSIBLE = f"""
+SELECT asked.place, owner.user, {_COLUMNS}
+FROM asked CROSS JOIN server ON server.name = asked.name AND server.wave = (
+    SELECT other.wave FROM possible_reset AS other
+    WHERE other.name = asked.name AND other.base_url = :base_url AND other.account = :account
+        AND other.run_id IS NOT :this_run
+    ORDER BY other.wave DESC LIMIT 1)
+{_JOINED}
+WHERE NOT server.over
+"""
+_PLANNED_ELSEWHERE = f"""
+SELECT asked.place, owner.user, {_COLUMNS}, owner.locked, owner.wall, owner.boot, owner.boot_id
+FROM asked CROSS JOIN server ON server.name = asked.name AND server.wave IS NULL
+{_JOINED}
+WHERE server.state = 'planned' AND NOT owner.ended AND owner.base_url = :base_url
+    AND owner.account = :account AND owner.id IS NOT :this_run
+"""
+_RESET_SINCE = """
+SELECT asked.name, (
+    SELECT other.run_id FROM possible_reset AS other
+    WHERE other.name = asked.name AND other.base_url = :base_url AND other.account = :account
+        AND other.wave > asked.plan AND other.run_id IS NOT asked.run
+    ORDER BY other.wave DESC LIMIT 1) AS taker
+FROM asked WHERE taker IS NOT NULL
+"""
+
+
+class RowState(StrEnum):
+    """The state of a server in a run."""
+
+    PLANNED = "planned"
+    INTENDED = "intended"
+    QUEUED = "queued"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    TAKEN = "taken"
+
+
+class Wave(NamedTuple):
+    """One request of a run; most runs have one.
+
+    `number` is its place in the sequence of all runs. `at` is when it was recorded or, once that is
+    known, when it left; `sent_at` is that on the API's clock. `usual` is how many seconds its
+    resets take at the most. `sending` is None until the answer is recorded.
+    """
+
+    number: int
+    at: Moment
+    usual: float
+    sending: Sending | None
+    sent_at: datetime | None
+    problem: str | None
+
+
+class ServerRow(NamedTuple):
+    """One server of a run. `plan` is the number of the wave in whose transaction it was planned.
+
+    `turn` is its place in the answer. `taken_by` is the run that took it. `over` tells that the
+    reset is known to be over.
+    """
+
+    run: str
+    server: str
+    state: RowState
+    plan: int
+    turn: int | None
+    operation: Operation | None
+    status: OperationStatus | None
+    message: str | None
+    failed_check: str | None
+    over: bool
+    taken_by: str | None
+    wave: Wave | None
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Return whether nobody knows what became of the reset."""
+        return self.state in {RowState.INTENDED, RowState.UNKNOWN} and not self.over
+
+
+class Run(NamedTuple):
+    """One run: all servers that were asked for, in that order.
+
+    `may_go_on` tells that its process is alive, or may be. `options` is None once nothing of it is
+    planned any more.
+    """
+
+    id: str
+    at: Moment
+    base_url: str
+    account: str
+    user: str | None
+    may_go_on: bool
+    options: RollingOptions | None
+    rows: tuple[ServerRow, ...]
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The servers, in the order asked."""
+        return tuple(row.server for row in self.rows)
+
+
+class EarlierReset(NamedTuple):
+    """An earlier reset of a server that isn't known to be over, or one that a live run has planned.
+
+    `at` is when it was sent or, if it is planned, when its run began.
+    """
+
+    row: ServerRow
+    user: str | None
+    at: Moment
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Run and server: enough to tell whether somebody has confirmed just this."""
+        return self.row.run, self.row.server
+
+
+class Where(NamedTuple):
+    """The API and the account, in upper case."""
+
+    base_url: str
+    account: str
+
+
+def is_recent(at: Moment, usual: float, now: Moment) -> bool:
+    """Return whether a reset is young enough to matter; an age that can't be is recent."""
+    limit = RECENT_SECONDS if now.shares_boot_with(at) else RECENT_BY_WALL_SECONDS
+    return now.seconds_since(at) <= max(limit, usual)
+
+
+def unsettled(
+    db: sqlite3.Connection,
+    where: Where,
+    servers: Iterable[str],
+    now: Moment,
+    may_go_on: Callable[[str, int], bool],
+    *,
+    this_run: str | None = None,
+    but: AbstractSet[tuple[str, str]] = frozenset(),
+) -> tuple[EarlierReset, ...]:
+    """Return the latest resets of these servers by other runs that are recent and unsettled.
+
+    A server that a live run has planned counts as unsettled. `may_go_on` tells of a run, by its id
+    and whether it was locked, whether its process may be alive. Those in `but` are left out.
+    """
+    values = {**where._asdict(), "this_run": this_run}
+    found: list[tuple[int, EarlierReset]] = []
+    _ask_about(db, ((name, None, None) for name in servers))
+    for place, user, *columns in db.execute(_LATEST_POSSIBLE, values):
+        row = read_row(columns)
+        if row.wave is not None and is_recent(row.wave.at, row.wave.usual, now):
+            found.append((place, EarlierReset(row, user, row.wave.at)))
+    for place, user, *columns, locked, wall, boot, boot_id in db.execute(
+        _PLANNED_ELSEWHERE, values
+    ):
+        row = read_row(columns)
+        if may_go_on(row.run, locked):
+            found.append((place, EarlierReset(row, user, Moment(wall, boot, boot_id))))
+    found.sort(key=lambda item: item[0])
+    return tuple(earlier for _, earlier in found if earlier.key not in but)
+
+
+def reset_since(
+    db: sqlite3.Connection, where: Where, planned: Iterable[tuple[str, int, str]]
+) -> dict[str, str]:
+    """Return the servers that another run may have reset since they were planned, with that run.
+
+    `planned` are servers, each with the wave in whose transaction it was planned, and its run.
+    """
+    _ask_about(db, planned)
+    return dict(db.execute(_RESET_SINCE, where._asdict()))
+
+
+def _ask_about(
+    db: sqlite3.Connection, servers: Iterable[tuple[str, int | None, str | None]]
+) -> None:
+    """Fill the temporary table `asked` with servers, the wave of their plan, and their run."""
+    db.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS asked "
+        "(place INTEGER PRIMARY KEY, name TEXT, plan INTEGER, run TEXT)"
+    )
+    db.execute("DELETE FROM asked")
+    db.executemany("INSERT INTO asked (name, plan, run) VALUES (?, ?, ?)", servers)
+
+
+def read_row(columns: Sequence[Any]) -> ServerRow:
+    """Return a row of ROWS_OF_RUN as a value."""
+    run, server, state, plan, turn, operation, path, alias, status = columns[:9]
+    message, failed_check, over, taken_by = columns[9:13]
+    number, wall, boot, boot_id, usual, sending, sent_at, problem = columns[13:]
+    wave = None
+    if number is not None:
+        at = Moment(wall, boot, boot_id)
+        sending = None if sending is None else Sending(sending)
+        sent_at = None if sent_at is None else datetime.fromisoformat(sent_at)
+        wave = Wave(number, at, usual, sending, sent_at, problem)
+    return ServerRow(
+        run,
+        server,
+        RowState(state),
+        plan,
+        turn,
+        None if operation is None else Operation(operation, path, alias),
+        None if status is None else OperationStatus(status),
+        message,
+        failed_check,
+        bool(over),
+        taken_by,
+        wave,
+    )
+
+
+def read_options(text: str | None) -> RollingOptions | None:
+    """Return the stored options of a run; None where there are none, or none that can be read."""
+    with suppress(ValueError, TypeError):
+        return RollingOptions(**json.loads(text or ""))
+    return None
+
+
+def utf8(text: str | None) -> str | None:
+    """Return text that SQLite takes: lone surrogates, which UTF-8 can't hold, are escaped."""
+    if text is None or text.isascii():
+        return text
+    return text.encode(errors="backslashreplace").decode()
+
+
+def iso(instant: datetime | None) -> str | None:
+    """Return a time as the journal has it."""
+    return None if instant is None else instant.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def insert(db: sqlite3.Connection, table: str, values: Mapping[str, object]) -> int:
+    """Insert a row, and return its number."""
+    names, places = ", ".join(values), ", ".join("?" * len(values))
+    cursor = db.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", tuple(values.values()))
+    return cursor.lastrowid or 0

@@ -1,0 +1,534 @@
+"""The journal of runs: begin one, claim the rest of one, and find earlier ones.
+
+It records what each server went through, and infers nothing from absence (CONTRACT: the journal's
+protocol). First and last go by the order of recording, never by a clock. No token, no password.
+"""
+
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+
+from clc_reset.clocks import Clocks, Moment
+from clc_reset.errors import Interrupted, JournalError, UsageError
+from clc_reset.journal import rows
+from clc_reset.journal.database import LAST_CHARACTER, Database, DoubtError
+from clc_reset.journal.record import (
+    ANSWER_SECONDS,
+    INTENT_SECONDS,
+    Record,
+    Statuses,
+    forget_options,
+)
+from clc_reset.journal.rows import EarlierReset, Run, ServerRow, Where
+from clc_reset.models import Operation, RollingOptions
+from clc_reset.text import quote
+from clc_reset.workers import Inbox
+
+RUNS_KEPT = 10_000
+"""Beyond them those older than 30 days are dropped."""
+MOST_DROPPED = 1000
+"""Rows, about, that one new run drops of old ones: it must not wait for it."""
+LISTINGS_KEPT = 50
+
+_DAY = 86400.0
+
+_OLD_RUNS = """
+SELECT number, id FROM (SELECT number, id, wall FROM run ORDER BY number LIMIT 100)
+WHERE number <= ? AND wall NOT BETWEEN ? AND ?
+"""
+# `+` keeps SQLite from an index by which it would have to read all runs
+_LATEST_ANYWHERE = "SELECT id FROM run WHERE +base_url = ? ORDER BY number DESC LIMIT 1"
+_LATEST_IN = "SELECT id FROM run WHERE base_url = ? AND account = ? ORDER BY number DESC LIMIT 1"
+_LATEST_POSSIBLE = """
+SELECT CASE WHEN NOT over THEN run_id END FROM possible_reset
+WHERE name = ? AND base_url = ? AND account = coalesce(?, account) ORDER BY wave DESC LIMIT 1
+"""
+_LATEST_OF = """
+SELECT run.id FROM server CROSS JOIN run ON run.number = server.run
+WHERE server.name = ? AND run.base_url = ? AND run.account = coalesce(?, run.account)
+ORDER BY run.number DESC LIMIT 1
+"""
+_WITH_OPERATION = """
+SELECT run.id FROM server CROSS JOIN run ON run.number = server.run
+WHERE server.operation = ? AND run.base_url = ?
+    AND coalesce(upper(server.alias), run.account)
+        = coalesce(?, upper(server.alias), run.account)
+ORDER BY run.number DESC LIMIT 1
+"""
+_RUNS_IN_DOUBT = """
+SELECT DISTINCT run.id FROM wave CROSS JOIN run ON run.number = wave.run
+WHERE run.base_url = ? AND run.account = ?
+    AND run.number < (SELECT number FROM run WHERE id = ?)
+    AND (wave.sending IS NULL OR wave.unknown > 0) AND wave.wall > ?
+ORDER BY run.number DESC LIMIT 50
+"""
+_IS_IN_DOUBT = """
+SELECT 1 FROM possible_reset
+WHERE name = ? AND +run_id = ? AND state IN ('intended', 'unknown') AND NOT over
+"""
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class NewRun(NamedTuple):
+    """A run to begin: the servers in upper case, each once, and its options."""
+
+    where: Where
+    user: str | None
+    servers: tuple[str, ...]
+    options: RollingOptions
+
+
+class Rest(NamedTuple):
+    """The rest of a run: what it, and ended runs that took from it, planned and didn't send.
+
+    `left` are the rows to claim, in the order of the run; `left_out` the planned servers that
+    another run may have reset since, with that run's id. `going_on` names the runs in the chain
+    that are alive, or may be. `running` are rows whose operations aren't known to be over.
+    `is_in_doubt` tells that nobody knows what became of some server.
+    """
+
+    run: Run
+    left: tuple[ServerRow, ...]
+    left_out: Mapping[str, str]
+    going_on: tuple[str, ...]
+    running: tuple[ServerRow, ...]
+    is_in_doubt: bool
+    options: RollingOptions
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The servers that are left."""
+        return tuple(row.server for row in self.left)
+
+
+class Journal:
+    """The journal in a database; None turns it off. What reads raises JournalError.
+
+    `new_id` makes the random part of a run's id.
+    """
+
+    def __init__(
+        self,
+        database: Database | None,
+        clocks: Clocks,
+        new_id: Callable[[], str] = lambda: os.urandom(4).hex(),
+    ) -> None:
+        self.is_on = database is not None
+        self._database = database
+        self._clocks = clocks
+        self._new_id = new_id
+        self._warned_about: set[str] = set()
+
+    @classmethod
+    def of_environment(cls, environ: Mapping[str, str], inbox: Inbox, clocks: Clocks) -> "Journal":
+        """Return the journal that the environment names, off with CLC_NO_JOURNAL."""
+        return cls(Database.of(environ, inbox, clocks.monotonic), clocks)
+
+    @property
+    def _usable(self) -> Database:
+        """The database. Raises JournalError if the journal is turned off."""
+        if self._database is None:
+            raise JournalError(
+                "The journal is turned off.", hint="Unset CLC_NO_JOURNAL to keep one."
+            )
+        self._warn_of_corrupt(self._database)
+        return self._database
+
+    def _warn_of_corrupt(self, database: Database) -> None:
+        for path in database.recently_corrupt():
+            if path not in self._warned_about:
+                self._warned_about.add(path)
+                _log.warning(
+                    "The journal was corrupt and was renamed to %s. Earlier resets aren't in the "
+                    "new one, so clc can't check for them.",
+                    path,
+                )
+
+    # --- begin and claim -----------------------------------------------------------------------
+
+    def begin(
+        self,
+        new: NewRun,
+        wave: Sequence[str],
+        *,
+        check: bool = True,
+        confirmed: AbstractSet[tuple[str, str]] = frozenset(),
+    ) -> Record | tuple[EarlierReset, ...]:
+        """Record a run and the intent of its first wave, or return what is unsettled.
+
+        Both in one transaction, so that of two processes one finds the other. `check` looks for
+        earlier resets of all servers but those that are `confirmed`. Raises JournalError,
+        DoubtError where the record may be there, and Interrupted.
+        """
+        now = self._clocks.now()
+
+        def plan(db: sqlite3.Connection, record: Record) -> tuple[EarlierReset, ...]:
+            args = (db, new.where, new.servers, now, self._may_go_on)
+            if check and (found := rows.unsettled(*args, but=confirmed)):
+                return found
+            self._insert_run(db, record, new, dict.fromkeys(new.servers, 0), wave, now)
+            db.execute(
+                "UPDATE server SET plan = ? WHERE run = ?", (record.wave_number, record.number)
+            )
+            self._drop_old_runs(db, record.number, now)
+            return ()
+
+        return self._begin(new, now, plan)
+
+    def rest_of(self, run: str) -> Rest:
+        """Return the rest of a run. Raises JournalError, and UsageError if there is no such run."""
+        with self._usable.read() as db:
+            return self._rest(db, self._named(db, run))
+
+    def claim(
+        self,
+        new: NewRun,
+        rest: Rest,
+        *,
+        again: bool,
+        confirmed: AbstractSet[tuple[str, str]] = frozenset(),
+    ) -> Record | Rest | tuple[EarlierReset, ...]:
+        """Claim the rest of a run for a new one, with the intent of its first wave.
+
+        In one transaction, without which nothing is claimed. Returns a Rest where it can't be
+        claimed any more: nothing is left, an operation is running, or without `again` a run may be
+        going on. Raises JournalError and Interrupted.
+        """
+        now = self._clocks.now()
+
+        def plan(db: sqlite3.Connection, record: Record) -> Rest | tuple[EarlierReset, ...]:
+            found = self._rest(db, self._named(db, rest.run.id))
+            if not found.left or found.running or (found.going_on and not again):
+                return found
+            own = {(row.run, row.server) for row in found.left}
+            args = (db, new.where, found.servers, now, self._may_go_on)
+            if unsettled := rows.unsettled(*args, but=confirmed | own):
+                return unsettled
+            record.left_out = found.left_out
+            plans = {row.server: row.plan for row in found.left}  # inherited
+            wave = found.servers[: new.options.at_a_time]
+            self._insert_run(db, record, new, plans, wave, now)
+            _take(db, record.number, found.left)
+            return ()
+
+        return self._begin(new, now, plan)
+
+    def _begin(
+        self, new: NewRun, now: Moment, plan: Callable[[sqlite3.Connection, Record], _T]
+    ) -> Record | _T:
+        """Return the record of a new run, unless `plan` returns something else for it."""
+        database = self._usable
+        run = f"{now.utc:%Y%m%d-%H%M%S}-{self._new_id()}"
+        lock = database.hold_lock(run)
+        record = Record(database, self._clocks, (), run=run, where=new.where, lock=lock)
+
+        has_begun = False
+        try:
+            result = database.write(lambda db: plan(db, record), INTENT_SECONDS, record.is_there)
+            has_begun = not result
+        except DoubtError:
+            has_begun = True  # it may be there, and others must not take it for a dead one
+            raise
+        finally:
+            if lock is not None and not has_begun:
+                database.release_lock(run, lock, remove=True)
+            self._warn_of_corrupt(database)
+        if result:
+            return result
+        record.recorded = now
+        return record
+
+    def _insert_run(
+        self,
+        db: sqlite3.Connection,
+        record: Record,
+        new: NewRun,
+        plans: Mapping[str, int],
+        wave: Sequence[str],
+        now: Moment,
+    ) -> None:
+        """Insert a run, its servers with the waves of their plans, and its first wave."""
+        record.plan_servers(tuple(plans))
+        values = {
+            "id": record.run,
+            **new.where._asdict(),
+            "user": rows.utf8(new.user),
+            **now._asdict(),
+            "locked": record.has_lock,
+            "options": json.dumps(new.options._asdict()),
+        }
+        record.number = rows.insert(db, "run", values)
+        db.executemany(
+            "INSERT INTO server (run, place, name, state, plan) VALUES (?, ?, ?, 'planned', ?)",
+            [
+                (record.number, place, server, plan)
+                for place, (server, plan) in enumerate(plans.items())
+            ],
+        )
+        record.intend(db, wave, now)
+
+    def _rest(self, db: sqlite3.Connection, run: Run) -> Rest:
+        where = Where(run.base_url, run.account)
+        now = self._clocks.now()
+        chain = self._chain(db, run)
+        holders = {holder.id: holder for holder in (run, *(holder for holder, _ in chain))}
+        standing = [row for _, row in chain]
+        planned = [row for row in standing if row.state is rows.RowState.PLANNED]
+        since = rows.reset_since(db, where, [(row.server, row.plan, row.run) for row in planned])
+        left = tuple(row for row in planned if row.server not in since)
+        running = tuple(
+            row
+            for row in standing
+            if row.state is rows.RowState.QUEUED
+            and not row.over
+            and row.wave is not None
+            and rows.is_recent(row.wave.at, row.wave.usual, now)
+        )
+        is_in_doubt = any(row.is_in_doubt for row in standing) or any(
+            db.execute(_IS_IN_DOUBT, taken).fetchone() for taken in since.items()
+        )
+        options = run.options or (holders[left[0].run].options if left else None)
+        return Rest(
+            run,
+            left,
+            since,
+            tuple(holder.id for holder in holders.values() if holder.may_go_on),
+            running,
+            is_in_doubt,
+            options or RollingOptions(),
+        )
+
+    def _chain(self, db: sqlite3.Connection, run: Run) -> list[tuple[Run, ServerRow]]:
+        """Return the row that stands for each server of a run, with the run that it is in.
+
+        Where the run that took a server was dropped, its own row stands.
+        """
+        takers: dict[str, tuple[Run, dict[str, ServerRow]]] = {}
+        chain = []
+        for own in run.rows:
+            holder, row = run, own
+            while row.taken_by is not None:
+                if row.taken_by not in takers:
+                    taker = self._load(db, row.taken_by)
+                    takers[taker.id] = taker, {other.server: other for other in taker.rows}
+                holder, servers = takers[row.taken_by]
+                row = servers[row.server]
+            chain.append((holder, row))
+        return chain
+
+    def _may_go_on(self, run: str, locked: int) -> bool:
+        return self._database is not None and self._database.may_go_on(run, locked)
+
+    def _drop_old_runs(self, db: sqlite3.Connection, newest: int, now: Moment) -> None:
+        """Drop runs beyond those that are kept, or some of them where they are many."""
+        before = db.total_changes
+        values = (newest - RUNS_KEPT, now.wall - 30 * _DAY, now.wall)
+        for number, run in db.execute(_OLD_RUNS, values).fetchall():
+            db.execute("DELETE FROM run WHERE number = ?", (number,))
+            self._usable.remove_lock(run)
+            if db.total_changes - before > MOST_DROPPED:
+                break
+
+    # --- write what was learned later ----------------------------------------------------------
+
+    def statuses(self, runs_of: Callable[[Operation], Iterable[str]]) -> Statuses:
+        """Return what records the statuses of operations in the runs that they belong to."""
+        return Statuses(self._database, self._clocks, runs_of)
+
+    def settle(self, row: ServerRow) -> None:
+        """Record that an earlier reset is over, though its operation never said so."""
+        self._note(
+            "UPDATE server SET over = 1 WHERE name = ? AND run = "
+            "(SELECT number FROM run WHERE id = ?)",
+            (row.server, row.run),
+        )
+
+    def store_sent_at(self, wave: int, instant: datetime) -> None:
+        """Store when a request left, on the API's clock, unless that is stored already."""
+        self._note(
+            "UPDATE wave SET sent_at = coalesce(sent_at, ?) WHERE number = ?",
+            (rows.iso(instant), wave),
+        )
+
+    def _note(self, statement: str, values: Sequence[object]) -> None:
+        """Write something that isn't missed where it can't be written."""
+        if self._database is not None:
+            with suppress(JournalError):
+                self._database.persist(lambda db: db.execute(statement, values), ANSWER_SECONDS)
+
+    # --- find runs -----------------------------------------------------------------------------
+
+    def unsettled(self, where: Where, servers: Sequence[str]) -> tuple[EarlierReset, ...]:
+        """Return what `begin` would find, where nothing is to be recorded."""
+        with self._usable.read() as db:
+            return rows.unsettled(db, where, servers, self._clocks.now(), self._may_go_on)
+
+    def run(self, beginning: str) -> Run | None:
+        """Return the run whose id begins so, None without one. Raises UsageError for several."""
+        with self._usable.read() as db:
+            return self._find_run(db, beginning)
+
+    def _named(self, db: sqlite3.Connection, beginning: str) -> Run:
+        run = self._find_run(db, beginning)
+        if run is None:
+            raise UsageError(
+                f"The journal has no run {quote(beginning)}.", hint="To list runs: clc history"
+            )
+        return run
+
+    def _find_run(self, db: sqlite3.Connection, beginning: str) -> Run | None:
+        query = "SELECT id FROM run WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 3"
+        begun = rows.utf8(beginning) or LAST_CHARACTER  # nothing is the beginning of no run
+        found = [run for (run,) in db.execute(query, (begun, begun + LAST_CHARACTER))]
+        if len(found) > 1:
+            several = ", ".join(found)
+            raise UsageError(
+                f"Several runs begin with {beginning}: {several}.", hint="To list runs: clc history"
+            )
+        return self._load(db, found[0]) if found else None
+
+    def latest(self, base_url: str, account: str | None) -> Run | None:
+        """Return the latest run in an account, None for any account."""
+        if account is None:
+            return self._find(_LATEST_ANYWHERE, base_url)
+        return self._find(_LATEST_IN, base_url, account)
+
+    def latest_of(self, base_url: str, account: str | None, server: str) -> Run | None:
+        """Return the run that tells most of a server now.
+
+        The latest one that may have reset it, if that isn't known to be over; else the latest one
+        that has it.
+        """
+        values = (server, base_url, account)
+        return self._find(_LATEST_POSSIBLE, *values) or self._find(_LATEST_OF, *values)
+
+    def with_operation(self, base_url: str, operation: str, account: str | None) -> Run | None:
+        """Return the latest run that has an operation; the account is the one in its link."""
+        return self._find(_WITH_OPERATION, operation, base_url, account)
+
+    def earlier_in_doubt(self, run: Run) -> Run | None:
+        """Return the latest run before this one that left a server's outcome unknown.
+
+        Only where no later run has reset that server, and for a day.
+        """
+        where = Where(run.base_url, run.account)
+        values = (*where, run.id, self._clocks.now().wall - _DAY)
+        with self._usable.read() as db:
+            for (earlier,) in db.execute(_RUNS_IN_DOUBT, values).fetchall():
+                found = self._load(db, earlier)
+                doubtful = [
+                    (row.server, row.wave.number, earlier)
+                    for row in found.rows
+                    if row.is_in_doubt and row.wave is not None
+                ]
+                if len(rows.reset_since(db, where, doubtful)) < len(doubtful):
+                    return found
+        return None
+
+    def resolve(self, run: Run) -> list[tuple[Run, ServerRow]]:
+        """Return the row that stands for each server of a run now, with the run that it is in.
+
+        It is the server's own, or that of the run which took it.
+        """
+        with self._usable.read() as db:
+            return self._chain(db, run)
+
+    def progress(self, runs: Iterable[str]) -> tuple[object, ...]:
+        """Return a value that changes when one of these runs sends a wave, is answered, or ends."""
+        query = (
+            "SELECT run.id, run.locked, run.ended, count(wave.number), count(wave.sending) "
+            "FROM run LEFT JOIN wave ON wave.run = run.number WHERE run.id = ? GROUP BY run.number"
+        )
+        with self._usable.read() as db:
+            found = [db.execute(query, (run,)).fetchone() for run in runs]
+        return tuple(
+            row and (*row, not row[2] and self._may_go_on(row[0], row[1])) for row in found
+        )
+
+    def runs(self, most: int, servers: Sequence[str] = ()) -> list[Run]:
+        """Return the latest runs, the newest first; where servers are named, those with any."""
+        most = min(most, 2**63 - 1)  # SQLite's largest integer
+        of_server = "SELECT DISTINCT run FROM server WHERE name = ? ORDER BY run DESC LIMIT ?"
+        latest = "SELECT number FROM run ORDER BY number DESC LIMIT ?"
+        queries: list[tuple[str, tuple[object, ...]]] = [
+            (of_server, (name, most)) for name in servers
+        ] or [(latest, (most,))]
+        with self._usable.read() as db:
+            numbers = {number for query in queries for (number,) in db.execute(*query)}
+            query = "SELECT id FROM run WHERE number = ?"
+            return [
+                self._load(db, *db.execute(query, (number,)).fetchone())
+                for number in sorted(numbers, reverse=True)[:most]
+            ]
+
+    def _find(self, query: str, *values: str | None) -> Run | None:
+        with self._usable.read() as db:
+            found = db.execute(query, values).fetchone()
+            return self._load(db, found[0]) if found and found[0] else None
+
+    def _load(self, db: sqlite3.Connection, run: str) -> Run:
+        base_url, account, user, *moment, locked, ended, options = db.execute(
+            "SELECT base_url, account, user, wall, boot, boot_id, locked, ended, options "
+            "FROM run WHERE id = ?",
+            (run,),
+        ).fetchone()
+        return Run(
+            run,
+            Moment(*moment),
+            base_url,
+            account,
+            user,
+            not ended and self._may_go_on(run, locked),
+            rows.read_options(options),
+            tuple(map(rows.read_row, db.execute(rows.ROWS_OF_RUN, (run,)))),
+        )
+
+    # --- what Tab offers -----------------------------------------------------------------------
+
+    def keep_listing(
+        self,
+        base_url: str,
+        account: str,
+        groups: Sequence[tuple[str, str]],
+        servers: Sequence[str],
+    ) -> None:
+        """Replace the listing of an account; a group is its data centre and its name.
+
+        Only a Tab press reads it, so what can't be kept isn't missed.
+        """
+        kept = [*groups, *((None, server) for server in servers)]
+
+        def work(db: sqlite3.Connection) -> None:
+            values = {"base_url": base_url, "account": account}
+            db.execute(
+                "DELETE FROM listing WHERE base_url = ? AND account = ?", (base_url, account)
+            )
+            listing = rows.insert(db, "listing", values)
+            db.executemany(
+                "INSERT INTO listed VALUES (?, ?, ?)",
+                [(listing, rows.utf8(group), rows.utf8(name)) for group, name in kept],
+            )
+            db.execute("DELETE FROM listing WHERE number <= ?", (listing - LISTINGS_KEPT,))
+
+        if self._database is not None:
+            with suppress(JournalError, Interrupted):
+                self._database.write(work, 0.0)
+
+
+def _take(db: sqlite3.Connection, number: int, left: Sequence[ServerRow]) -> None:
+    """Mark the rows that a new run claims."""
+    query = "SELECT number FROM run WHERE id = ?"
+    sources = {run: db.execute(query, (run,)).fetchone()[0] for run in {row.run for row in left}}
+    db.executemany(
+        "UPDATE server SET state = 'taken', taken_by = ? WHERE +run = ? AND name = ?",
+        [(number, sources[row.run], row.server) for row in left],
+    )
+    forget_options(db, sources.values())

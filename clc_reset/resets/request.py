@@ -1,0 +1,104 @@
+"""The request for a reset, and what carries it out."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from clc_reset.checks import CheckResult
+from clc_reset.clocks import ApiTime, Clocks, Moment
+from clc_reset.journal.rows import Where
+from clc_reset.journal.runs import Journal, NewRun, Rest
+from clc_reset.models import (
+    Observation,
+    Operation,
+    OperationStatus,
+    PollFailure,
+    ResetAnswer,
+    RollingOptions,
+)
+from clc_reset.workers import Inbox
+
+
+class ResetRequest(NamedTuple):
+    """Servers to reset, in upper case, each once, and how.
+
+    `waits` follows the operations to their ends; `looks` lets servers be looked at meanwhile.
+    `again` skips the check for earlier resets; with a `rest` it only allows to claim a run that may
+    be going on. `rest` is the rest of a run that is claimed. `asks` wants a confirmation in any
+    case: nobody typed the servers of a group.
+    """
+
+    where: Where
+    user: str | None
+    servers: tuple[str, ...]
+    options: RollingOptions = RollingOptions()
+    waits: bool = False
+    looks: bool = True
+    again: bool = False
+    rest: Rest | None = None
+    asks: bool = False
+
+    @property
+    def new_run(self) -> NewRun:
+        """The run to begin."""
+        return NewRun(self.where, self.user, self.servers, self.options)
+
+    def waves(self, servers: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the servers of each wave, in order."""
+        size = self.options.at_a_time or max(1, len(servers))
+        return [tuple(servers[first : first + size]) for first in range(0, len(servers), size)]
+
+
+class Api(Protocol):
+    """The API calls that a reset needs; see `api.client.Client`."""
+
+    @property
+    def api_time(self) -> ApiTime | None:
+        """The API's clock, None while no answer has shown it."""
+
+    def reset(
+        self,
+        account: str,
+        servers: Sequence[str],
+        recorded: Moment | None,
+        tick: Callable[[float], None] | None = None,
+    ) -> ResetAnswer:
+        """Send one request; whatever happens is in the answer."""
+
+    def operation_status(self, operation: Operation) -> OperationStatus | PollFailure:
+        """Ask once. Raises AuthenticationError if the token is refused."""
+
+    def server(self, account: str, server: str) -> Observation:
+        """Look once; never raises."""
+
+
+class Checks(Protocol):
+    """The operator's command; see `checks.Checks`."""
+
+    def run(
+        self, servers: Sequence[str], seconds: float, attempt: Callable[[str, int], None]
+    ) -> dict[str, CheckResult]:
+        """Run it for each server until it succeeds, for so many seconds; never raises."""
+
+
+class Question(NamedTuple):
+    """The question before a reset: the servers, how many are unsettled, and a line for each."""
+
+    servers: tuple[str, ...]
+    unsettled: int
+    lines: tuple[str, ...]
+
+
+class Dependencies(NamedTuple):
+    """What a reset needs and doesn't make itself.
+
+    `confirm` asks a question; None where nobody can be asked. `jitter` gives numbers from 0 to 1.
+    """
+
+    api: Api
+    journal: Journal
+    inbox: Inbox
+    clocks: Clocks
+    checks: Checks | None = None
+    confirm: Callable[[Question], bool] | None = None
+    jitter: Callable[[], float] = random.random

@@ -1,0 +1,320 @@
+"""Results in the three formats: a table to be read, TSV and JSON for programs."""
+
+import json
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from clc_reset.errors import INTERRUPTED, TIME_LIMIT, DeclinedError
+from clc_reset.models import Evidence, Observation, ServerResult
+from clc_reset.text import printable
+from clc_reset.ui.streams import Delivery, Streams, is_terminal
+
+LARGEST_TABLE = 200
+"""Rows; a longer table isn't drawn by rich, which takes 0.2 ms a row."""
+
+_NO_ERRORS = {INTERRUPTED, TIME_LIMIT, DeclinedError.kind}
+_GROUP_ID_LENGTH = 32
+_YES_OR_NO: dict[object, str] = {True: "yes", False: "no", None: ""}
+
+Row = tuple[str, ...]
+
+
+class Columns(NamedTuple):
+    """The names of a result's columns: TSV's, and a table's, each in the order of its columns.
+
+    `wide` is the column of a table whose text may be broken.
+    """
+
+    names: Row
+    drawn: Row
+    wide: str
+
+    @property
+    def titles(self) -> Row:
+        """Return the titles of a table."""
+        return tuple(_TITLES.get(name, name.capitalize()) for name in self.drawn)
+
+    def cells(self, rows: Iterable[Row]) -> list[Row]:
+        """Return the cells of a table, of rows that have all of TSV's."""
+        places = [self.names.index(name) for name in self.drawn]
+        return [tuple(row[place] for place in places) for row in rows]
+
+
+_TITLES = {
+    "maintenance": "Maint.",
+    "changed_at": "Changed (UTC)",
+    "changed_by": "By",
+    "first_servers": "First servers",
+    "base_url": "API",
+}
+RESULTS = Columns(
+    ("server", "state", "operation", "message", "changed", "run"),
+    drawn=("server", "state", "operation", "message"),
+    wide="message",
+)
+RESULTS_WITH_EVIDENCE = RESULTS._replace(
+    drawn=("server", "state", "operation", "changed", "message")
+)
+SERVERS = Columns(
+    (
+        *("server", "group", "datacenter", "status", "power", "maintenance"),
+        *("changed_at", "changed_by", "message"),
+    ),
+    # the data centre stands before the group: `WA1 Web`, as -g takes it
+    drawn=("server", "group", "status", "power", "maintenance", "changed_at", "changed_by"),
+    wide="group",
+)
+SERVERS_WITH_MESSAGES = SERVERS._replace(drawn=(*SERVERS.drawn, "message"), wide="message")
+RUNS = Columns(
+    ("run", "time", "account", "servers", "base_url", "age", "first_servers"),
+    # the run's id has the time
+    drawn=("run", "age", "account", "servers", "first_servers", "base_url"),
+    wide="first_servers",
+)
+RUNS_HERE = RUNS._replace(drawn=RUNS.drawn[:-1])
+"""The same where all runs are at the API in use."""
+
+
+class Renderer:
+    """Prints results in one form: `table`, `tsv` or `json`; None is the usual form.
+
+    That is a table on a terminal, TSV elsewhere. Text is data: control characters are removed.
+    """
+
+    def __init__(self, streams: Streams, form: str | None = None) -> None:
+        self._streams = streams
+        self._on_terminal = is_terminal(streams.stdout)
+        self.form = form or ("table" if self._on_terminal else "tsv")
+
+    def results(
+        self,
+        account: str | None,
+        results: Sequence[ServerResult],
+        extra: Mapping[str, object] | None = None,
+        *,
+        verbose: bool = False,
+    ) -> Delivery:
+        """Print the result of each server; in JSON what is `extra`, too.
+
+        A status is in plain words, in JSON and with `verbose` in the API's.
+        """
+
+        def cells(result: ServerResult) -> Row:
+            values = _result_object(result, verbose=verbose)
+            if self.form == "table":
+                values["changed"] = _change_text(result.evidence)
+            return _cells(RESULTS, values)
+
+        return self.table(
+            RESULTS_WITH_EVIDENCE if any(result.evidence for result in results) else RESULTS,
+            map(cells, results),
+            lambda: _document(account, [_result_object(r, verbose=True) for r in results], extra),
+        )
+
+    def servers(
+        self,
+        account: str | None,
+        observations: Sequence[Observation],
+        extra: Mapping[str, object] | None = None,
+    ) -> Delivery:
+        """Print the state of each server; in JSON what is `extra`, too."""
+        has_messages = any(observation.problem for observation in observations)
+        to_values = _server_in_table if self.form == "table" else _server_object
+        return self.table(
+            SERVERS_WITH_MESSAGES if has_messages else SERVERS,
+            [_cells(SERVERS, to_values(observation)) for observation in observations],
+            lambda: _document(account, [*map(_server_object, observations)], extra),
+        )
+
+    def table(
+        self, columns: Columns, rows: Iterable[Row], document: Callable[[], Mapping[str, object]]
+    ) -> Delivery:
+        """Print rows, or in JSON the document that holds the same."""
+        rows = [tuple(map(printable, row)) for row in rows]
+        if self.form == "json":
+            text = self._json(document())
+        elif self.form == "tsv":
+            text = _tsv(rows)
+        else:
+            text = self._drawn(columns, rows)
+        return self._streams.print_result(text, lambda: _plain(columns, rows))
+
+    def record(self, fields: Mapping[str, str | Sequence[str] | None]) -> Delivery:
+        """Print the fields of one thing, a line each."""
+        rows = [
+            (name, printable(value if isinstance(value, str) else ", ".join(value or ())))
+            for name, value in fields.items()
+        ]
+        if self.form == "json":
+            text = self._json(fields)
+        else:
+            text = _tsv(rows) if self.form == "tsv" else _aligned(rows)
+        return self._streams.print_result(text, lambda: _aligned(rows))
+
+    def line(self, text: str) -> Delivery:
+        """Print one line, or more, that is the result itself; it isn't the API's text."""
+        return self._streams.print_result(f"{text}\n", lambda: f"{text}\n")
+
+    def document(self, value: Mapping[str, object]) -> Delivery:
+        """Print an object in JSON that is the result itself."""
+        return self._streams.print_result(self._json(value))
+
+    def error(self, kind: str, message: str, hint: str, exit_code: int) -> None:
+        """Print an error and the next step on standard error.
+
+        With `-o json` standard output gets it as an object too, unless a result went there.
+        """
+        first = message if kind in _NO_ERRORS else f"Error: {message}"
+        self._streams.note(f"{first}\n{hint}" if hint else first)
+        if self.form == "json" and not self._streams.has_result:
+            error = {"error": problem(kind, message, exit_code)}
+            self._streams.print_result(self._json(error))
+
+    def _json(self, value: Mapping[str, object]) -> str:
+        # ASCII, so that it parses whatever the locale
+        return json.dumps(_clean(value), indent=2 if self._on_terminal else None) + "\n"
+
+    def _drawn(self, columns: Columns, rows: Sequence[Row]) -> str:
+        if self._streams.stdout is not None and len(rows) <= LARGEST_TABLE:
+            with suppress(Exception):  # whatever rich can't draw is printed all the same
+                from clc_reset.ui.table import draw  # loads rich
+
+                folding = columns.drawn.index(columns.wide)
+                return draw(columns.titles, columns.cells(rows), folding, self._streams.stdout)
+        return _plain(columns, rows)
+
+
+def problem(kind: str, message: str, exit_code: int) -> dict[str, object]:
+    """Return an error as `-o json` shows it."""
+    return {"kind": kind, "message": message, "exit_code": exit_code}
+
+
+def _document(
+    account: str | None, servers: Sequence[object], extra: Mapping[str, object] | None
+) -> dict[str, object]:
+    return {"account": account, "servers": servers, **(extra or {})}
+
+
+def _cells(columns: Columns, values: Mapping[str, object]) -> Row:
+    """Return the cells of TSV, each from the field of JSON that has the column's name."""
+    cells = (values[name] for name in columns.names)
+    return tuple(_YES_OR_NO.get(cell, str(cell)) for cell in cells)
+
+
+# --- one server ------------------------------------------------------------------------------
+
+
+def _message(result: ServerResult, *, verbose: bool) -> str | None:
+    """Return the status of a running operation and the message; None if there is neither."""
+    status = result.status and (result.status.word if verbose else result.status.plain_word)
+    return "; ".join(filter(None, (status, result.message))) or None
+
+
+def _change_text(evidence: Evidence | None) -> str:
+    """Return the cell below `Changed`; empty where nothing could be seen."""
+    if evidence is None:
+        return ""
+    if evidence.changed is False:
+        return "not yet"
+    when = "" if evidence.after is None else f"after {evidence.after:.0f} s"
+    if evidence.changed is None and when and not evidence.by_another:
+        return "within 2 s"  # of the request: before it, or after it
+    by = f"by {evidence.by_another}" if evidence.by_another else ""
+    return ", ".join(filter(None, (when, by))) or _YES_OR_NO[evidence.changed]
+
+
+def _result_object(result: ServerResult, *, verbose: bool) -> dict[str, object]:
+    evidence = result.evidence
+    observation = evidence.observation if evidence else None
+    return {
+        "server": result.server,
+        "state": result.state.value,
+        "operation": result.operation.id if result.operation else None,
+        "message": _message(result, verbose=verbose),
+        "changed": evidence.changed if evidence else None,
+        **_change_object(observation),
+        "sent_at": _iso(evidence.sent_at) if evidence else None,
+        "run": result.run,
+    }
+
+
+def _server_object(observation: Observation) -> dict[str, object]:
+    return {
+        "server": observation.server,
+        "group": observation.group,
+        "datacenter": observation.datacenter,
+        "status": observation.status,
+        "power": observation.power,
+        "maintenance": observation.in_maintenance,
+        **_change_object(observation),
+        "message": observation.problem,
+    }
+
+
+def _change_object(observation: Observation | None) -> dict[str, object]:
+    return {
+        "changed_at": _iso(observation.changed_at) if observation else None,
+        "changed_by": observation.changed_by if observation else None,
+        "seen_at": _iso(observation.seen_at) if observation else None,
+    }
+
+
+def _server_in_table(observation: Observation) -> dict[str, object]:
+    """Return the cells of a table: times to the minute, the data centre before the group."""
+    values = _server_object(observation)
+    group = observation.group or ""
+    if len(group) == _GROUP_ID_LENGTH and not group.strip("0123456789abcdef"):
+        group = f"{group[:8]}.."  # its name couldn't be found out
+    values["group"] = " ".join(filter(None, (observation.datacenter, group)))
+    if observation.changed_at:
+        values["changed_at"] = f"{observation.changed_at.astimezone(UTC):%Y-%m-%d %H:%M}"
+    return values
+
+
+def _iso(instant: datetime | None) -> str | None:
+    return instant.astimezone(UTC).isoformat() if instant else None
+
+
+# --- formats ---------------------------------------------------------------------------------
+
+
+def _clean(value: object) -> object:
+    match value:
+        case str():
+            return printable(value)
+        case Mapping():
+            return {key: _clean(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_clean(item) for item in value]
+        case _:
+            return value
+
+
+def _tsv(rows: Sequence[Row]) -> str:
+    return "".join("\t".join(row) + "\n" for row in rows)
+
+
+def _plain(columns: Columns, rows: Sequence[Row]) -> str:
+    return _aligned([columns.titles, *columns.cells(rows)])
+
+
+def _aligned(rows: Sequence[Row]) -> str:
+    """Return rows in columns that are as wide as their widest cell on a screen."""
+    widths = [max(map(cells_of, column)) for column in zip(*rows, strict=True)]
+    return "".join("  ".join(map(_padded, row, widths)).rstrip() + "\n" for row in rows)
+
+
+def _padded(cell: str, width: int) -> str:
+    return cell + " " * (width - cells_of(cell))
+
+
+def cells_of(text: str) -> int:
+    """Return the columns that a text takes on a screen: two for a wide character (East Asian)."""
+    if text.isascii():
+        return len(text)
+    # marks are drawn with the character before
+    characters = [c for c in text if unicodedata.category(c) not in {"Mn", "Me", "Cf"}]
+    return len(characters) + sum(unicodedata.east_asian_width(c) in {"W", "F"} for c in characters)

@@ -1,0 +1,195 @@
+"""The standard streams: the result on standard output, all else on standard error.
+
+Nothing here raises for a stream that is closed, full, broken or stopped.
+"""
+
+import os
+import re
+import textwrap
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import TextIO
+
+from clc_reset.text import printable
+from clc_reset.ui.screen import Outlet, Screen, let_go_of, window_of
+
+USUAL_SIZE = (80, 24)
+"""Columns and lines of a terminal that doesn't tell its own."""
+STOPPED_SECONDS = 2.0
+"""Time for a result to get onto a stopped terminal, after a signal asked this process to end."""
+
+LOOK_SECONDS = 0.5
+_COMMAND = r"(?:^|(?<=: ))(?:[A-Z_]+=\S+ )*clc .*"
+# no line ends inside: a command at the end of a line; a quoted command; a date, a time, a number
+# with its unit
+_UNIT = (
+    rf"{_COMMAND}"
+    r"|`[^`]*`"
+    r"|\d[\d:.,-]*(?: \d\d:\d\d(?::\d\d)?)?(?: (?:UTC|s|min|h|d)\b)?"
+)
+_GLUE = "\x00"
+
+
+class Delivery(Enum):
+    """The way that a result took."""
+
+    PRINTED = "printed"
+    """It is on standard output, all of it."""
+    ELSEWHERE = "elsewhere"
+    """Standard output is closed, full or broken; the result went to standard error."""
+    CLOSED_PIPE = "closed pipe"
+    """Nobody reads standard output any more."""
+
+
+class Streams:
+    """The three standard streams of a command; one that is closed is None.
+
+    `screen` is standard error, with a live display. `signalled` returns whether a signal asked this
+    process to end. Notes may come from any thread, everything else from the main thread.
+    """
+
+    def __init__(
+        self,
+        stdin: TextIO | None,
+        stdout: TextIO | None,
+        stderr: TextIO | None,
+        signalled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        self.has_result = False
+        self._signalled = signalled
+        self.screen = Screen(stderr)
+
+    # --- standard error --------------------------------------------------------------------------
+
+    def note(self, text: str) -> None:
+        """Write lines on standard error, without control characters and above a live display.
+
+        Never blocks: while standard error takes no output the text is kept, and written with a
+        later note, a display or `flush`. On a terminal long lines are broken between words.
+        """
+        lines = [printable(line) for line in text.splitlines()]
+        if is_terminal(self.stderr):
+            width = size_of(self.stderr).columns
+            lines = [part for line in lines for part in break_line(line, width)]
+        self.screen.note("\n".join(lines))
+
+    def flush(self, seconds: float) -> bool:
+        """Give standard error so many seconds to take what was kept; return whether it did."""
+        return self.screen.flush(seconds)
+
+    # --- standard output -------------------------------------------------------------------------
+
+    def print_result(self, text: str, otherwise: Callable[[], str] | None = None) -> Delivery:
+        """Write a result whole on standard output, else what `otherwise` returns on standard error.
+
+        A terminal that was stopped is waited for, unless a signal asked this process to end.
+        """
+        delivery = Delivery.ELSEWHERE
+        if self.stdout is not None:
+            self.has_result = True
+            try:
+                self._write(self.stdout, text)
+            except BrokenPipeError:
+                delivery = Delivery.CLOSED_PIPE
+            except (OSError, ValueError):  # full, broken, stopped, or closed
+                pass
+            else:
+                return Delivery.PRINTED
+            let_go_of(self.stdout)
+            self.stdout = None
+        if delivery is Delivery.ELSEWHERE and otherwise is not None:
+            self.screen.note(otherwise().removesuffix("\n"))
+        return delivery
+
+    def _write(self, stdout: TextIO, text: str) -> None:
+        if not is_terminal(stdout):
+            write_whole(stdout, text)
+            return
+        self.screen.show(())
+        if is_terminal(self.stderr):  # what was noted before stands above
+            self._wait(lambda: self.flush(LOOK_SECONDS))
+        stdout.flush()
+        outlet = Outlet(stdout)
+        left = outlet.encode(text)
+        while left := left[outlet.write(left) :]:
+            self._wait(lambda: outlet.wait(LOOK_SECONDS))
+
+    def _wait(self, is_done: Callable[[], bool]) -> None:
+        """Look until something is done. Raises TimeoutError a while after a signal."""
+        signalled_at = None
+        while not is_done():
+            if self._signalled():
+                signalled_at = signalled_at or time.monotonic()
+                if time.monotonic() - signalled_at >= STOPPED_SECONDS:
+                    raise TimeoutError("the terminal takes no output")
+
+
+def write_whole(stream: TextIO, text: str) -> None:
+    """Write all of a text and leave nothing in a buffer.
+
+    What the encoding lacks is escaped, and a file that takes no output is waited for. Raises
+    OSError, and ValueError if the stream is closed.
+    """
+    stream.flush()
+    outlet = Outlet(stream)
+    left = outlet.encode(text)
+    while left := left[outlet.write(left) :]:
+        outlet.wait(None)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a standard stream is a terminal; a closed one is None."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # closed since
+        return False
+
+
+def can_redraw(stream: TextIO | None) -> bool:
+    """Return whether a live display may be drawn: on a terminal, where nothing speaks against it.
+
+    ACCESSIBLE asks for lines, TTY_INTERACTIVE=0 and CI for nothing that moves; a terminal whose
+    TERM is unknown can't move its cursor.
+    """
+    environ = os.environ
+    return (
+        environ.get("TERM", "") not in {"", "dumb", "unknown"}
+        and environ.get("ACCESSIBLE", "") in {"", "0"}
+        and environ.get("TTY_INTERACTIVE", "") != "0"
+        and environ.get("CI", "").lower() in {"", "false"}
+        and is_terminal(stream)
+    )
+
+
+def size_of(stream: TextIO | None, usual: tuple[int, int] = USUAL_SIZE) -> os.terminal_size:
+    """Return the columns and lines to use of a terminal, or `usual` where nothing tells them.
+
+    COLUMNS and LINES may ask for less than the window has, never for more.
+    """
+    asked = (_number(os.environ.get(name, "")) for name in ("COLUMNS", "LINES"))
+    columns, lines = (
+        min(filter(None, (want, own)), default=other)
+        for want, own, other in zip(asked, window_of(stream), usual, strict=True)
+    )
+    return os.terminal_size((columns, lines))
+
+
+def break_line(line: str, width: int) -> list[str]:
+    """Break a line between words into parts of at most `width` columns.
+
+    Ids, URLs, times and commands stay whole, a command at the end of a line with all its arguments;
+    a line that is indented stays as it is.
+    """
+    if len(line) <= width or line[:1].isspace():
+        return [line]
+    glued = re.sub(_UNIT, lambda unit: unit[0].replace(" ", _GLUE), line)
+    parts = textwrap.wrap(glued, width, break_long_words=False, break_on_hyphens=False)
+    return [part.replace(_GLUE, " ") for part in parts]
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < len("10000") else 0

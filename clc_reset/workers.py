@@ -1,0 +1,272 @@
+"""Worker threads and signals: one inbox, on which only the main thread waits.
+
+Workers put their results into the inbox, and the signal handler puts a mark. A signal never raises
+in the middle of something, except in a read of standard input or a prompt: so no result that has
+arrived is lost between two lines. All threads are daemons, which can't keep this process alive.
+"""
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Container, Generator, Hashable, Iterable
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import count
+from queue import Empty
+from threading import Lock, Thread
+from types import FrameType
+from typing import NamedTuple, TypeVar
+
+from clc_reset.errors import Interrupted
+
+AT_A_TIME = 16
+"""Requests under way at the most."""
+SUSPENDED_SECONDS = 2.0
+"""A wait that takes longer than it should by this much was interrupted by a suspension."""
+RESUMED_SECONDS = 10.0
+"""Time for a result to arrive after this process was suspended past a limit."""
+
+_LONGEST_SLEEP = 1.0
+"""In seconds: the kernel may hand a signal to another thread, which doesn't wake this one."""
+_SAME_ACT_SECONDS = 1.0
+"""A second signal within this time belongs to the first: `timeout`, or a terminal that closes."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_T = TypeVar("_T")
+_K = TypeVar("_K", bound=Hashable)
+
+
+class Failure(NamedTuple):
+    """The exception that a call raised instead of returning."""
+
+    error: BaseException
+
+
+class Done(NamedTuple):
+    """A finished call: the key that it was submitted with, and its result or Failure."""
+
+    key: Hashable
+    result: object
+
+
+class Inbox:
+    """Runs calls in threads and hands out their results, in the order in which they arrive.
+
+    `signum` is the number of the first signal, None before it. `monotonic` counts seconds.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.signum: int | None = None
+        self._monotonic = monotonic
+        self._signalled_at = 0.0
+        self._raises = False
+        # None: a signal. Not a SimpleQueue: its `get` waits for ever where a signal handler returns
+        # after the time is up, as after a stop (Ctrl-Z)
+        self._queue: deque[tuple[int, object] | None] = deque()
+        self._bell = Lock()  # released when something was put into the queue
+        self._keys: dict[int, Hashable] = {}  # of the calls that are waited for, by their tickets
+        self._ready: dict[int, object] = {}  # results that arrived, in order
+        self._tickets = count(1)
+
+    # --- signals -------------------------------------------------------------------------------
+
+    def handle_signals(self) -> None:
+        """Let SIGINT, SIGTERM and SIGHUP leave a mark from now on.
+
+        One that is ignored from the start stays ignored: nohup, or a script's background.
+        """
+        for signum in _SIGNALS:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                signal.signal(signum, self._handle)
+
+    def _handle(self, signum: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.signum is None:
+            self._signalled_at = now
+            self.interrupt(signum)
+            if self._raises:
+                raise Interrupted(signum)
+        elif now - self._signalled_at >= _SAME_ACT_SECONDS:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+
+    def interrupt(self, signum: int) -> None:
+        """Leave the mark of a signal and wake the main thread; safe in a signal handler."""
+        if self.signum is None:
+            self.signum = signum
+        self._put(None)
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal came."""
+        if self.signum is not None:
+            raise Interrupted(self.signum)
+
+    @contextmanager
+    def interruptible(self) -> Generator[None]:
+        """Let a signal raise Interrupted here, in what can't be woken: a read, a prompt."""
+        self._raises = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._raises = False
+
+    # --- calls ---------------------------------------------------------------------------------
+
+    def submit(self, key: Hashable, work: Callable[[], object]) -> int:
+        """Run a call in a thread of its own; `next` returns its result with the key.
+
+        Returns a ticket for `forget`. Where no thread can be had the result is a Failure with a
+        RuntimeError.
+        """
+        ticket = next(self._tickets)
+        self._keys[ticket] = key
+
+        def run() -> None:
+            self._put((ticket, attempt(work)))
+
+        try:
+            self._start(run)
+        except RuntimeError as error:
+            self._put((ticket, Failure(error)))
+        return ticket
+
+    def next(self, seconds: float) -> Done | None:
+        """Return the next finished call, or None if there is none within that time.
+
+        A result that arrived before a signal is returned before it. Raises Interrupted if a signal
+        came and there is no result.
+        """
+        taken = self._take(seconds, None)
+        return None if taken is None else Done(self._keys.pop(taken[0]), taken[1])
+
+    def forget(self, *tickets: int) -> None:
+        """Drop the results of these calls, whether they have arrived or not."""
+        for ticket in tickets:
+            self._keys.pop(ticket, None)
+            self._ready.pop(ticket, None)
+
+    def forget_all(self) -> None:
+        """Drop the results of all calls."""
+        self.forget(*self._keys)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait. Raises Interrupted if a signal came; results that arrive meanwhile are kept."""
+        self._take(seconds, ())
+
+    def pause(self, seconds: float) -> None:
+        """Wait even though a signal came."""
+        time.sleep(seconds)
+
+    def call(
+        self, work: Callable[[], _T], seconds: float, tick: Callable[[float], None] | None = None
+    ) -> _T:
+        """Run a call in a thread of its own and return what it returns, within `seconds`.
+
+        `tick` is told each second how many seconds have passed. A result that arrived while this
+        process was suspended is returned. Raises what `work` raises, TimeoutError, Interrupted, and
+        RuntimeError if no thread can be had.
+        """
+        results: list[_T] = []
+        began = self._monotonic()
+        deadline = began + seconds
+        ticket = self.submit(None, lambda: results.append(work()))
+        try:
+            while True:
+                asked = self._monotonic()
+                pause = max(0.0, min(deadline - asked, _LONGEST_SLEEP))
+                taken = self._take(pause, (ticket,))
+                now = self._monotonic()
+                if taken is not None:
+                    if isinstance(taken[1], Failure):
+                        raise taken[1].error
+                    return results[0]
+                if now - asked > pause + SUSPENDED_SECONDS:
+                    deadline = max(deadline, now + RESUMED_SECONDS)
+                if now >= deadline:
+                    raise TimeoutError
+                if tick is not None:
+                    tick(now - began)
+        finally:
+            self.forget(ticket)
+
+    def map(
+        self, work: Callable[[_K], _T], keys: Iterable[_K], seconds: float
+    ) -> dict[_K, _T | Failure]:
+        """Call `work` with each key, sixteen at a time, for `seconds` in all.
+
+        Returns the results, each with its key; one that hasn't arrived by then is missing. Raises
+        Interrupted.
+        """
+        results: dict[_K, _T | Failure] = {}
+        waiting = deque(dict.fromkeys(keys))
+        running: dict[int, _K] = {}
+        deadline = self._monotonic() + seconds
+
+        def call(key: _K) -> None:
+            results[key] = attempt(lambda: work(key))
+
+        try:
+            while waiting or running:
+                while waiting and len(running) < AT_A_TIME:
+                    key = waiting.popleft()
+                    running[self.submit(key, partial(call, key))] = key
+                taken = self._take(max(0.0, deadline - self._monotonic()), running)
+                if taken is None:
+                    break
+                key = running.pop(taken[0])
+                if isinstance(taken[1], Failure):  # no thread was to be had
+                    results[key] = taken[1]
+                self.forget(taken[0])
+        finally:
+            self.forget(*running)
+        return dict(results)
+
+    def _take(self, seconds: float, tickets: Container[int] | None) -> tuple[int, object] | None:
+        """Return the next result of these calls, or of any; None if there is none in time."""
+        deadline = self._monotonic() + seconds
+        while True:
+            for ticket in self._ready:
+                if tickets is None or ticket in tickets:
+                    return ticket, self._ready.pop(ticket)
+            signum = self.signum  # read before the queue: what arrived before it is in there
+            left = 0.0 if signum is not None else max(0.0, deadline - self._monotonic())
+            try:
+                item = self._get(min(left, _LONGEST_SLEEP))
+            except Empty:
+                if signum is not None:
+                    raise Interrupted(signum) from None
+                if self.signum is None and left <= _LONGEST_SLEEP:
+                    return None
+            else:
+                if item is not None and item[0] in self._keys:
+                    self._ready[item[0]] = item[1]
+
+    # the simulation has its own of these and of `pause`
+
+    def _start(self, run: Callable[[], None]) -> None:
+        Thread(target=run, name="worker", daemon=True).start()
+
+    def _get(self, seconds: float) -> tuple[int, object] | None:
+        """Return the next item of the queue. Raises Empty if there is none in time."""
+        deadline = time.monotonic() + seconds
+        while not self._queue and (left := deadline - time.monotonic()) > 0:
+            self._bell.acquire(timeout=left)
+        if not self._queue:
+            raise Empty
+        return self._queue.popleft()
+
+    def _put(self, item: tuple[int, object] | None) -> None:
+        """Put an item into the queue; safe in a signal handler."""
+        self._queue.append(item)
+        with suppress(RuntimeError):  # it rings already
+            self._bell.release()
+
+
+def attempt(work: Callable[[], _T]) -> _T | Failure:
+    """Return what a call returns, or as a Failure what it raises."""
+    try:
+        return work()
+    except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+        return Failure(error)

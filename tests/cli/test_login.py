@@ -1,0 +1,169 @@
+"""`clc login` and `clc logout`."""
+
+import json
+import signal
+from collections.abc import Callable
+
+import pytest
+import respx
+from keyring.backend import KeyringBackend
+from keyring.backends import fail
+
+from clc_reset.errors import Interrupted
+from clc_reset.sandbox.cloud import Cloud
+from clc_reset.ui.prompts import Prompts
+from tests.fakes import MemoryKeyring, Run, jwt
+
+ENTRY = ("clc-reset", "https://api.ctl.io")
+
+Answers = Callable[..., list[str]]
+
+
+def log_in(clc: Run, *options: str, stdin: str = "demo\n") -> tuple[int, str]:
+    """Return the exit code and what was written to standard error."""
+    result = clc("login", "--password-stdin", *(options or ("-u", "demo")), stdin=stdin)
+    assert result.stdout == ""
+    return result.exit_code, result.stderr
+
+
+@pytest.mark.usefixtures("served")
+def test_login_stores_the_token_and_logout_deletes_it(
+    clc: Run, memory_keyring: MemoryKeyring
+) -> None:
+    code, shown = log_in(clc)
+    assert code == 0
+    assert shown.startswith("Logged in at https://api.ctl.io as demo, account ALIAS until 20")
+    assert shown.endswith("The token is in the keyring (tests.fakes.MemoryKeyring).\n")
+    entry = json.loads(memory_keyring.kept[ENTRY])
+    assert entry["account"] == "ALIAS"
+    assert entry["token"] not in shown
+    assert clc("logout").stderr == "Logged out at https://api.ctl.io.\n"
+    assert memory_keyring.kept == {}
+    result = clc("logout", "-v")
+    assert (result.exit_code, result.stderr) == (0, "Not logged in at https://api.ctl.io.\n")
+
+
+@pytest.mark.usefixtures("served")
+def test_login_stores_the_account_to_act_in(clc: Run, memory_keyring: MemoryKeyring) -> None:
+    log_in(clc, "-u", "demo", "-a", "sub", stdin="demo")
+    assert json.loads(memory_keyring.kept[ENTRY])["account"] == "SUB"
+
+
+@pytest.mark.parametrize("variable", [False, True])
+@pytest.mark.usefixtures("memory_keyring")
+def test_white_space_around_the_user_name_is_dropped(
+    clc: Run, served: Cloud, monkeypatch: pytest.MonkeyPatch, variable: bool
+) -> None:
+    monkeypatch.setenv("CLC_USERNAME", " demo\r" if variable else "")
+    assert "as demo, account" in log_in(clc, *([] if variable else ["-u", "demo "]))[1]
+
+
+def test_a_wrong_password_is_4_and_stores_nothing(
+    clc: Run, served: Cloud, memory_keyring: MemoryKeyring
+) -> None:
+    code, shown = log_in(clc, stdin="guess")
+    assert code == 4
+    assert "We didn't recognize the username" in shown
+    assert "guess" not in shown
+    assert memory_keyring.kept == {}
+
+
+def test_an_unusable_keyring_is_refused_before_the_password_is_sent(
+    clc: Run, api_ctl_io: respx.Router, use_keyring: Callable[[KeyringBackend], None]
+) -> None:
+    backend: Callable[[], KeyringBackend] = fail.Keyring
+    use_keyring(backend())
+    code, shown = log_in(clc)
+    assert code == 4
+    assert "no usable keyring backend" in shown
+    assert not api_ctl_io.calls
+
+
+def test_an_expired_token_from_the_login_is_not_stored(
+    clc: Run, api_ctl_io: respx.Router, memory_keyring: MemoryKeyring
+) -> None:
+    api_ctl_io.post().respond(200, json={"bearerToken": jwt(days_left=-1)})
+    code, shown = log_in(clc)
+    assert code == 4
+    assert "check this machine's clock" in shown
+    assert memory_keyring.kept == {}
+
+
+@pytest.mark.usefixtures("memory_keyring")
+def test_an_opaque_token_is_stored(clc: Run, api_ctl_io: respx.Router) -> None:
+    api_ctl_io.post().respond(200, json={"bearerToken": "opaque"})
+    code, shown = log_in(clc)
+    assert code == 0
+    assert "as demo, account unknown.\n" in shown
+
+
+@pytest.mark.usefixtures("memory_keyring", "served")
+def test_a_variable_that_takes_precedence_is_warned_about(
+    clc: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLC_TOKEN", "x")
+    shown = log_in(clc)[1]
+    assert "Warning: CLC_TOKEN is set, and takes precedence over the keyring." in shown
+    assert "Warning: CLC_TOKEN is still set, and still used." in clc("logout").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-u", "demo", "--password-stdin"], "holds no password"),
+        (["-u", " "], "There is no terminal to ask"),
+        (["-u", "demo"], "There is no terminal to ask"),
+        (["-u", "demo", "-a", ""], "is a shell variable unset?"),
+        (["-u", "demo", "-a", "A/B"], "'A/B' has more than letters and digits."),
+    ],
+)
+@pytest.mark.usefixtures("memory_keyring")
+def test_what_is_missing_off_a_terminal_is_a_usage_error(
+    clc: Run, arguments: list[str], message: str
+) -> None:
+    result = clc("login", *arguments, stdin="\n")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "sent" not in result.stderr
+    assert ("--password-stdin" in result.stderr) == ("terminal" in message)
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    """Answer prompts; returns the list of what was asked for."""
+
+    def answer_with(*answers: str | BaseException) -> list[str]:
+        asked: list[str] = []
+        left = list(answers)
+
+        def ask(_prompts: Prompts, what: str, _otherwise: str, *, hidden: bool = False) -> str:
+            asked.append(f"hidden {what}" if hidden else what)
+            answer = left.pop(0)
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(Prompts, "ask", ask)
+        return asked
+
+    return answer_with
+
+
+@pytest.mark.usefixtures("served")
+def test_login_asks_for_what_is_missing(
+    clc: Run, answers: Answers, memory_keyring: MemoryKeyring
+) -> None:
+    asked = answers("demo", "demo", "demo")
+    assert clc("login").exit_code == 0
+    assert clc("login", "-u", "demo").exit_code == 0
+    assert asked == ["user name", "hidden password", "hidden password"]
+    assert ENTRY in memory_keyring.kept
+
+
+def test_ctrl_c_at_a_prompt_is_130(
+    clc: Run, answers: Answers, memory_keyring: MemoryKeyring
+) -> None:
+    answers("demo", Interrupted(signal.SIGINT))
+    result = clc("login")
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+    assert memory_keyring.kept == {}

@@ -1,0 +1,166 @@
+"""`clc reset` as a process: signals, broken streams and locales."""
+
+import json
+import re
+import signal
+import subprocess
+
+import pytest
+
+from tests.fakes import (
+    CLC,
+    HANG,
+    environment,
+    http,
+    loopback,
+    queued,
+    shell,
+    wait_until,
+)
+
+A = "WA1ALIASWB01"
+MANY = " ".join(f"WA1ALIASN{n:05d}" for n in range(5000))
+
+
+# --- signals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_while_the_answer_is_awaited_names_the_servers(signum: int, code: int) -> None:
+    with loopback(HANG) as server:
+        running = subprocess.Popen(
+            [CLC, "reset", A, "-o", "json"],
+            env=environment(CLC_BASE_URL=server.url),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(lambda: server.posts == 1)
+        running.send_signal(signum)
+        out, err = running.communicate(timeout=5)
+    assert running.returncode == code
+    (shown,) = json.loads(out)["servers"]
+    assert (shown["server"], shown["state"]) == (A, "unknown")
+    assert json.loads(out)["error"]["exit_code"] == code
+    assert A in err
+    assert "unknown" in err
+    assert "Traceback" not in err
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    with loopback(HANG, http(200)) as server:
+        running = subprocess.Popen(
+            ["/bin/sh", "-c", f"trap '' HUP; exec {CLC} reset {A}"],
+            env=environment(CLC_BASE_URL=server.url),
+            stderr=subprocess.PIPE,
+        )
+        wait_until(lambda: server.posts == 1)
+        running.send_signal(signal.SIGHUP)
+        running.send_signal(signal.SIGTERM)
+        _, err = running.communicate(timeout=20)
+    assert running.returncode == 143
+    assert A.encode() in err
+
+
+@pytest.fixture
+def blocked() -> subprocess.Popen[bytes]:
+    """A reset of 5,000 servers whose standard output is a full pipe that nobody reads yet."""
+    entities = [{"server": server, "isQueued": True} for server in MANY.split()]
+    with loopback(http(200, entities)) as server:
+        running = subprocess.Popen(
+            [CLC, "reset", "-", "-o", "json"],
+            env=environment(CLC_BASE_URL=server.url),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert running.stdin
+        assert running.stdout
+        running.stdin.write(MANY.encode())
+        running.stdin.close()
+        assert running.stdout.read(1) == b"{"
+    return running
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_result_is_printed_changes_nothing_of_it(
+    blocked: subprocess.Popen[bytes], signum: int
+) -> None:
+    blocked.send_signal(signum)
+    assert blocked.stdout
+    shown = json.loads(b"{" + blocked.stdout.read())
+    assert [result["server"] for result in shown["servers"]] == MANY.split()
+    assert blocked.stderr
+    assert b"Traceback" not in blocked.stderr.read()
+    assert blocked.wait(20) == 0
+    blocked.stdout.close()
+    blocked.stderr.close()
+
+
+def test_a_later_signal_ends_the_process_at_once(blocked: subprocess.Popen[bytes]) -> None:
+    def signalled() -> bool:
+        blocked.send_signal(signal.SIGTERM)
+        return blocked.poll() is not None
+
+    wait_until(signalled)
+    assert blocked.returncode == -signal.SIGTERM
+    assert blocked.stdout
+    assert blocked.stderr
+    blocked.stdout.close()
+    blocked.stderr.close()
+
+
+# --- streams -----------------------------------------------------------------------------------
+
+
+def test_a_closed_pipe_is_141_quietly() -> None:
+    result = shell(f"CLC reset -n -a ALIAS - <<<'{MANY}' | head -1; echo ${{PIPESTATUS[0]}}")
+    assert result.stdout.splitlines()[-1] == "141"
+    assert "Traceback" not in result.stderr
+    assert "Error" not in result.stderr
+
+
+@pytest.mark.parametrize("arguments", ["reset A -n -a B", "whoami"])
+def test_a_full_disk_is_one_message(arguments: str) -> None:
+    result = shell(f"CLC {arguments} >/dev/full")
+    assert result.returncode == 1
+    (error,) = re.findall("^Error: .*", result.stderr, re.MULTILINE)
+    assert error.startswith("Error: Standard output can't be written.")
+    assert "Traceback" not in result.stderr
+    assert "Exception ignored" not in result.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_change_nothing_of_the_exit_code(closed: str) -> None:
+    with loopback(http(200, [queued(A, "wa1-1")])) as server:
+        result = shell(f"CLC reset {A} {A} {closed}", CLC_BASE_URL=server.url)
+        assert server.posts == 1
+    assert result.returncode == 0
+    assert "Traceback" not in result.stderr
+    if closed == ">&-":
+        assert f"{A}  queued" in result.stderr
+
+
+# --- the environment ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}])
+@pytest.mark.parametrize("form", ["table", "tsv", "json"])
+def test_what_an_ascii_screen_lacks_is_escaped(encoding: dict[str, str], form: str) -> None:
+    refused = {"server": A, "isQueued": False, "errorMessage": "Grün \ud800 ✓"}
+    with loopback(http(200, [refused])) as server:
+        variables = {"CLC_BASE_URL": server.url, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        result = shell(f"CLC reset {A} -o {form}", **variables, **encoding)
+    assert result.returncode == 1
+    assert result.stdout.isascii()
+    assert "Gr" in result.stdout
+    assert "bug in clc" not in result.stderr
+
+
+def test_a_relative_home_keeps_the_journal_out_of_the_working_directory() -> None:
+    with loopback(http(200, [queued(A, "wa1-1")])) as server:
+        variables = {"CLC_BASE_URL": server.url, "HOME": "here", "XDG_STATE_HOME": "there"}
+        result = shell(f"cd $(mktemp -d) && CLC reset {A} >/dev/null && ls -A", **variables)
+    assert (result.returncode, result.stdout) == (0, "")

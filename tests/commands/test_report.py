@@ -1,0 +1,488 @@
+"""How a command ends: on every surface, in every form, whatever the outcome."""
+
+import io
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from typing import Any, Self, TextIO
+
+import httpx
+import pytest
+import respx
+
+from clc_reset.commands import report
+from clc_reset.errors import (
+    DeclinedError,
+    Interrupted,
+    OutputError,
+    UnreachableError,
+    UnsettledError,
+)
+from clc_reset.models import Evidence, Observation, Operation, ServerResult, ServerState
+from clc_reset.resets.outcome import Ending, Outcome
+from clc_reset.ui.streams import Delivery
+from tests.fakes import exit_code_of, jwt, queued
+
+A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
+API = "http://127.0.0.1:9"  # where nothing listens; a loopback URL needs no TLS
+
+# --- an outcome and what stands beside it -------------------------------------------------------
+
+
+class Recorder:
+    """A session, its renderer and its streams: keeps what is printed, and fails where asked to."""
+
+    quiet = verbose = False
+    form = None
+
+    def __init__(self, *fails: str, delivery: Delivery = Delivery.PRINTED) -> None:
+        self.renderer = self.streams = self
+        self.stdout = self.stderr = io.StringIO()
+        self.calls: list[str] = []
+        self.errors: list[tuple[Any, ...]] = []
+        self._fails = fails
+        self._delivery = delivery
+
+    def results(self, *_args: object, **_options: object) -> Delivery:
+        self._call("results")
+        return self._delivery
+
+    def note(self, text: str) -> None:
+        self._call("note")
+        self.calls.append(text)
+
+    def error(self, *printed: object) -> None:
+        self.errors.append(printed)
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self._fails:
+            raise ZeroDivisionError(name)
+
+
+QUEUED = Outcome(
+    "ALIAS",
+    (
+        ServerResult(A, ServerState.QUEUED, Operation("wa1-1", "/x", "ALIAS")),
+        ServerResult(B, ServerState.FAILED, None, "No."),
+    ),
+)
+
+
+def ended(session: Any, outcome: Outcome = QUEUED, **options: Any) -> int:
+    return report.outcome(session, outcome, usual_account="ALIAS", **options)
+
+
+def remarks(outcome: Outcome, **options: Any) -> list[str]:
+    """Return message and hint of each remark about an outcome."""
+    session = Recorder()
+    ended(session, outcome, **options)
+    return [f"{message}\n{hint}".strip() for _, message, hint, _ in session.errors]
+
+
+@pytest.mark.parametrize("fails", [("results",), ("note",), ("results", "note")])
+def test_a_bug_while_printing_is_one_more_message_and_changes_no_code(
+    fails: tuple[str, ...],
+) -> None:
+    session = Recorder(*fails)
+    assert ended(session) == 1
+    assert [error[1] for error in session.errors] == [
+        f"ZeroDivisionError: {name} (this is a bug in clc)." for name in fails
+    ]
+    assert {error[3] for error in session.errors} == {1}
+    assert {"results", "note"} <= {*session.calls}
+
+
+def test_a_bug_in_a_message_leaves_the_result() -> None:
+    broken = QUEUED._replace(unasked=(None,))  # type: ignore[arg-type] # it can't be joined
+    session = Recorder()
+    assert ended(session, broken) == 1
+    assert session.calls[0] == "results"
+    assert "TypeError" in f"{session.errors}"
+
+
+@pytest.mark.parametrize(
+    ("state", "delivery", "code"),
+    [
+        (ServerState.SUCCEEDED, Delivery.CLOSED_PIPE, 141),
+        (ServerState.FAILED, Delivery.CLOSED_PIPE, 141),
+        (ServerState.UNKNOWN, Delivery.CLOSED_PIPE, 6),
+        (ServerState.SUCCEEDED, Delivery.ELSEWHERE, 0),
+        (ServerState.FAILED, Delivery.ELSEWHERE, 1),
+    ],
+)
+def test_a_closed_pipe_gives_way_only_to_an_unknown_outcome(
+    state: ServerState, delivery: Delivery, code: int
+) -> None:
+    session = Recorder(delivery=delivery)
+    assert ended(session, QUEUED._replace(results=(ServerResult(A, state),))) == code
+    assert ("Standard output can't be written; the result is above." in session.calls) == (
+        delivery is Delivery.ELSEWHERE
+    )
+
+
+@pytest.mark.parametrize(("delivery", "code"), [(Delivery.PRINTED, 0), (Delivery.CLOSED_PIPE, 141)])
+def test_a_look_up_that_was_read_is_0(delivery: Delivery, code: int) -> None:
+    assert report.looked_up(delivery) == code
+
+
+def test_a_look_up_that_could_not_be_printed_is_an_error() -> None:
+    with pytest.raises(OutputError):
+        report.looked_up(Delivery.ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("raised", "printed"),
+    [
+        (DeclinedError("No.", hint="h"), ("declined", "No.", "h", 1)),
+        (Interrupted(15), ("interrupted", "Interrupted.", "", 143)),
+        (KeyboardInterrupt(), ("interrupted", "Interrupted.", "", 130)),
+        (
+            ZeroDivisionError("x"),
+            ("internal", "ZeroDivisionError: x (this is a bug in clc).", "", 1),
+        ),
+        (OSError(28, "full"), ("internal", "OSError: [Errno 28] full.", "", 1)),
+    ],
+)
+def test_an_error_is_printed_with_its_code(
+    raised: BaseException, printed: tuple[object, ...]
+) -> None:
+    session: Any = Recorder()
+    assert report.error(session, raised) == printed[-1]
+    assert session.errors == [printed]
+
+
+def test_a_closed_pipe_is_not_mentioned() -> None:
+    session: Any = Recorder()
+    assert report.error(session, BrokenPipeError()) == 141
+    assert session.errors == []
+
+
+# --- the remarks beside a result ----------------------------------------------------------------
+
+QUESTION = QUEUED._replace(resets=False, waited=True, run="R1")
+
+
+def shown(server: str, state: ServerState, *, changed: bool | None) -> ServerResult:
+    return ServerResult(server, state, evidence=Evidence(changed, Observation(server)))
+
+
+def test_servers_that_changed_are_left_alone_and_only_the_others_named() -> None:
+    results = (
+        shown(A, ServerState.UNKNOWN, changed=True),
+        shown(B, ServerState.UNKNOWN, changed=False),
+        shown(C, ServerState.UNKNOWN, changed=None),
+    )
+    question = QUESTION._replace(results=results)
+    (remark,) = remarks(question._replace(can_change=True, can_be_awaited=True))
+    assert remark.splitlines()[1:] == [
+        "Those that have changed were most likely reset: leave them alone.",
+        "A change can still come: the API takes up to 30 s a server.",
+        "To wait for a change: clc status --wait --run R1",
+        f"To reset those that haven't changed by then: clc reset {B} --again",
+        f"To look at it: clc servers {C}",
+    ]
+    (remark,) = remarks(question)  # the limit has passed
+    assert remark.splitlines()[2:] == [
+        f"To reset those that haven't changed: clc reset {B} --again",
+        f"To look at it: clc servers {C}",
+    ]
+    (remark,) = remarks(question._replace(results=results[1:2], can_change=True))
+    assert remark.splitlines()[1:] == [
+        "A change can still come: the API takes up to 30 s a server.",
+        f"To reset it, if it hasn't changed by then: clc reset {B} --again",
+    ]
+    (remark,) = remarks(QUESTION._replace(results=results, account="SUB"))
+    assert f"clc reset -a SUB {B} --again" in remark
+    (remark,) = remarks(QUESTION._replace(results=results, account=None))
+    assert "clc reset" not in remark
+
+
+def test_an_interrupted_wait_for_a_change_can_be_taken_up_again() -> None:
+    lost = QUESTION._replace(results=(ServerResult(A, ServerState.UNKNOWN),), signum=2)
+    awaited = lost._replace(ending=Ending.INTERRUPTED, can_change=True, can_be_awaited=True)
+    interrupted, unknown = remarks(awaited)
+    assert interrupted == "Interrupted."
+    assert "\nTo wait for a change: clc status --wait --run R1\n" in unknown
+
+
+def test_a_failed_shared_operation_names_only_what_has_not_changed() -> None:
+    results = (
+        shown(A, ServerState.FAILED, changed=True),
+        shown(B, ServerState.FAILED, changed=False),
+    )
+    (remark,) = remarks(QUEUED._replace(results=results))
+    assert remark.endswith(f"To reset those that haven't changed: clc reset {B}")
+    assert remarks(QUEUED._replace(results=(shown(A, ServerState.FAILED, changed=None),))) == []
+
+
+def test_many_servers_are_not_named_in_a_command() -> None:
+    many = tuple(shown(f"S{n}", ServerState.UNKNOWN, changed=False) for n in range(11))
+    assert "clc reset" not in remarks(QUESTION._replace(results=many))[0]
+    unsent = tuple(ServerResult(f"S{n}", ServerState.NOT_SENT) for n in range(11))
+    outcome = QUESTION._replace(results=unsent)
+    assert remarks(outcome, is_whole=False)[0].endswith(", S10.")
+    assert remarks(outcome)[0].endswith("To reset them: clc reset --rest-of R1")
+
+
+def test_servers_of_another_run_are_left_out_of_the_advice() -> None:
+    results = (
+        ServerResult(A, ServerState.SUCCEEDED),
+        ServerResult(B, ServerState.NOT_SENT, run="R2"),
+        ServerResult(C, ServerState.NOT_SENT),
+    )
+    stopped = QUEUED._replace(results=results, run="R1", ending=Ending.STOPPED)
+    assert remarks(stopped) == [
+        f"1 server was not sent: {C}.\nTo reset it: clc reset --rest-of R1",
+        f"Left out, since another run may have reset them: {B}.",
+    ]
+    assert remarks(stopped._replace(results=results[:2])) == remarks(stopped)[1:]
+
+
+def test_a_wave_that_was_not_sent_is_one_error_with_its_reason_and_what_to_do() -> None:
+    results = (ServerResult(A, ServerState.SUCCEEDED), ServerResult(B, ServerState.NOT_SENT))
+    sent = QUEUED._replace(results=results, run="R1", wave=2, waves=2)
+    stopped = sent.ended_by(UnreachableError("Can't reach it.", hint="Check it."))
+    assert remarks(stopped) == [
+        (
+            f"Wave 2 of 2 wasn't sent: can't reach it. 1 server was not sent: {B}.\n"
+            "Check it.\nTo reset it: clc reset --rest-of R1"
+        )
+    ]
+    stopped = sent.ended_by(UnsettledError(f"An earlier reset is unsettled:\n{B}: reset 1 s ago"))
+    assert remarks(stopped)[0].splitlines() == [
+        "Wave 2 of 2 wasn't sent: an earlier reset is unsettled:",
+        f"{B}: reset 1 s ago",
+        f"1 server was not sent: {B}.",
+        "To reset it: clc reset --rest-of R1",
+    ]
+
+
+def test_what_still_runs_comes_before_the_rest_of_a_run() -> None:
+    results = (QUEUED.results[0], ServerResult(B, ServerState.NOT_SENT))
+    outcome = QUEUED._replace(results=results, run="R1", waited=True, ending=Ending.TIME_LIMIT)
+    assert remarks(outcome._replace(limit=60.0)) == [
+        (
+            "The time limit of 1 min has passed. The resets continue in the cloud: 1 operation is "
+            "still running.\nTo follow it: clc status --wait --run R1"
+        ),
+        (
+            f"1 server was not sent: {B}.\n"
+            "To reset it, once the others are over: clc reset --rest-of R1"
+        ),
+    ]
+
+
+def test_a_bug_that_ended_a_reset_says_whether_anything_was_sent() -> None:
+    crashed = QUEUED._replace(ending=Ending.CRASHED, crash="KeyError: 'x' (this is a bug in clc).")
+    assert "The resets continue in the cloud" in remarks(crashed)[0]
+    crashed = crashed._replace(results=(ServerResult(A, ServerState.NOT_SENT),))
+    assert remarks(crashed)[0].endswith("No server was reset.")
+
+
+def test_an_error_that_the_journal_could_not_note_says_that_the_next_reset_asks() -> None:
+    error = UnreachableError("Can't reach it.", hint="Check it.")
+    outcome = Outcome.not_sent("ALIAS", [A], waited=False).ended_by(error)
+    assert remarks(outcome._replace(run="R1")) == [
+        "Can't reach it. No server was reset.\nCheck it."
+    ]
+    (remark,) = remarks(outcome._replace(run="R1", has_record=False))
+    assert "the next reset of these servers will ask first" in remark
+
+
+def test_without_a_run_up_to_ten_operations_are_named() -> None:
+    def queued_in(account: str, *names: str) -> tuple[ServerResult, ...]:
+        return tuple(
+            ServerResult(None, ServerState.QUEUED, Operation(name, "/x", account)) for name in names
+        )
+
+    some = QUESTION._replace(
+        run=None, results=queued_in("ALIAS", "wa1-1", "?") + queued_in("SUB", "va1-2")
+    )
+    assert report.how_to_follow(some, "ALIAS").splitlines() == [
+        "To follow them: clc status --wait wa1-1",
+        "To follow them: clc status --wait -a SUB va1-2",
+        "1 more operation can't be named here.",
+    ]
+    many = queued_in("ALIAS", *(f"wa1-{n}" for n in range(10))) + queued_in("SUB", "va1-2")
+    lines = report.how_to_follow(some._replace(results=many), "ALIAS").splitlines()
+    assert lines[0].count("wa1-") == 10
+    assert lines[1:] == ["1 more operation can't be named here."]
+
+
+def test_a_signal_while_the_answer_is_awaited_is_one_remark() -> None:
+    results = (ServerResult(A, ServerState.UNKNOWN),)
+    outcome = QUEUED._replace(
+        results=results, run="R1", ending=Ending.INTERRUPTED, signum=2, problem="it was interrupted"
+    )
+    (remark,) = remarks(outcome)
+    assert remark.splitlines() == [
+        f"A reset was sent, but it was interrupted. The outcome is unknown for 1 server: {A}.",
+        "The request may have reset it, and wasn't repeated.",
+        "To see whether it has changed: clc status --run R1",
+    ]
+
+
+def test_a_summary_counts_the_evidence_and_names_the_failed() -> None:
+    results = (
+        ServerResult(A, ServerState.FAILED),
+        shown(B, ServerState.UNKNOWN, changed=True),
+        shown(C, ServerState.UNKNOWN, changed=False),
+    )
+    outcome = QUEUED._replace(results=results, seconds=6.2)
+    assert report.summary(outcome) == (
+        f"1 failed, 2 unknown: 1 changed since, 1 not yet (6 s). Failed: {A}"
+    )
+    assert report.summary(outcome._replace(results=results[:1])) is None
+    succeeded = (ServerResult(A, ServerState.SUCCEEDED), ServerResult(B, ServerState.SUCCEEDED))
+    assert report.summary(outcome._replace(results=succeeded)) == "2 succeeded in 6 s"
+
+
+# --- each outcome on each surface, in each form, of each command --------------------------------
+
+FORMS = ("table", "tsv", "json")
+TIMES_UP = ("--timeout", "0")
+COMMANDS = {
+    "reset": ("reset", "--again", A, B),
+    "reset --wait": ("reset", "--again", A, B, "--wait", *TIMES_UP),
+    "status": ("status",),
+    "status --wait": ("status", "--wait", *TIMES_UP),
+}
+REFUSED = {"server": A, "isQueued": False, "errorMessage": "No such server."}
+BOTH = [queued(A, "wa1-1"), queued(B, "wa1-1")]
+DOWN = httpx.ConnectError("nobody listens")
+CODES: dict[str, tuple[int, int, int, int]] = {
+    "all refused": (1, 1, 1, 1),
+    "some refused": (1, 1, 1, 1),
+    "all unknown": (6, 6, 6, 6),
+    "none left": (0, 0, 0, 0),
+    "none asked": (2, 2, 2, 2),
+    "not reached": (5, 5, 7, 7),
+    "polls not reached": (0, 7, 7, 7),
+    "refused request": (5, 5, 1, 1),
+}
+ANSWERS: Mapping[str, httpx.Response] = {
+    "all refused": httpx.Response(200, json=[REFUSED, {**REFUSED, "server": B}]),
+    "some refused": httpx.Response(200, json=[REFUSED, queued(B, "wa1-1")]),
+    "all unknown": httpx.Response(503),
+    "refused request": httpx.Response(404),
+}
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[respx.Router]:
+    monkeypatch.setenv("CLC_BASE_URL", API)
+    monkeypatch.setenv("CLC_TOKEN", jwt())
+    monkeypatch.setenv("TERM", "xterm")
+    with respx.mock(base_url=API, assert_all_called=False) as router:
+        yield router
+
+
+class Streams:
+    """What stands for the three standard streams; `out` and `err` are what was read of them."""
+
+    def __init__(self) -> None:
+        self.out = b""
+        self.err = b""
+        self._ending = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._ending.close()
+
+    def pipe(self, name: str) -> TextIO:
+        return self._stream(name, *os.pipe())
+
+    def terminal(self, name: str) -> TextIO:
+        return self._stream(name, *os.openpty())
+
+    def full(self, _name: str) -> TextIO:
+        return self._opened(os.open("/dev/full", os.O_WRONLY))
+
+    def closed_pipe(self, _name: str) -> TextIO:
+        reader, writer = os.pipe()
+        os.close(reader)
+        return self._opened(writer)
+
+    def _stream(self, name: str, reader: int, writer: int) -> TextIO:
+        thread = threading.Thread(target=self._read, args=(name, reader))
+        thread.start()
+        self._ending.callback(thread.join)
+        return self._opened(writer)
+
+    def _read(self, name: str, reader: int) -> None:
+        with suppress(OSError):  # the end of a terminal
+            while chunk := os.read(reader, 65536):
+                setattr(self, name, getattr(self, name) + chunk)
+        os.close(reader)
+
+    def _opened(self, number: int) -> TextIO:
+        stream = io.TextIOWrapper(io.FileIO(number, "w"), write_through=True)
+        self._ending.callback(stream.close)
+        return stream
+
+
+Make = Callable[[Streams], tuple[TextIO | None, TextIO]]
+SURFACES: dict[str, Make] = {
+    "terminal": lambda at: (at.terminal("out"), at.terminal("err")),
+    "stderr only on a terminal": lambda at: (at.pipe("out"), at.terminal("err")),
+    "pipe": lambda at: (at.pipe("out"), at.pipe("err")),
+    "stdout full": lambda at: (at.full("out"), at.pipe("err")),
+    "stdout closed": lambda at: (None, at.pipe("err")),
+    "closed pipe": lambda at: (at.closed_pipe("out"), at.pipe("err")),
+}
+WORKING = ("terminal", "stderr only on a terminal", "pipe")
+
+
+def prepare(
+    api: respx.Router, monkeypatch: pytest.MonkeyPatch, outcome: str, command: str
+) -> tuple[str, ...]:
+    """Let the API, and the journal where it is asked, be as an outcome needs; the arguments."""
+    arguments = COMMANDS[command]
+    if outcome == "none asked":
+        return arguments if command.startswith("status") else ("reset", *arguments[4:])
+    api.post().mock(return_value=ANSWERS.get(outcome, httpx.Response(200, json=BOTH)))
+    succeeded = httpx.Response(200, json={"status": "succeeded"})
+    get = api.get().mock(return_value=succeeded)
+    if command.startswith("status"):
+        exit_code_of("reset", A, B)
+    if outcome == "polls not reached":
+        get.mock(side_effect=DOWN)
+    if outcome == "not reached":  # whatever is tried, and at once
+        monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    return arguments
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("outcome", CODES)
+def test_an_outcome_has_its_code_on_every_surface_and_in_every_form(
+    api: respx.Router, monkeypatch: pytest.MonkeyPatch, outcome: str, command: str
+) -> None:
+    code = CODES[outcome][list(COMMANDS).index(command)]
+    arguments = prepare(api, monkeypatch, outcome, command)
+    for surface, make in SURFACES.items():
+        for form in FORMS:
+            with Streams() as streams, monkeypatch.context() as patch:
+                stdout, stderr = make(streams)
+                patch.setattr(sys, "stdin", io.StringIO())
+                patch.setattr(sys, "stdout", stdout)
+                patch.setattr(sys, "stderr", stderr)
+                ended_with = exit_code_of(*arguments, "-o", form)
+            gone = surface == "closed pipe" and code in {0, 1, 7}
+            case = (surface, form, streams.err.decode())
+            assert (ended_with, *case) == (141 if gone else code, *case)
+            assert b"Traceback" not in streams.err, case
+            assert b"bug in clc" not in streams.err, case
+            if form == "json" and surface in WORKING:
+                shown = json.loads(streams.out)
+                assert ("servers" in shown) == (code not in {2, 5}), case
+                assert shown.get("error", {}).get("exit_code", code) == code, case
+            elif code not in {2, 5} and surface in WORKING:
+                assert A.encode() in streams.out, case
+            elif code not in {2, 5} and surface in {"stdout full", "stdout closed"}:
+                assert A.encode() in streams.err, case

@@ -1,0 +1,644 @@
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+import respx
+
+from clc_reset.commands.reset import screenful
+from clc_reset.errors import Interrupted
+from clc_reset.sandbox.cloud import Cloud
+from tests.fakes import (
+    CLC,
+    HANG,
+    MemoryKeyring,
+    Run,
+    Terminal,
+    Typed,
+    environment,
+    exit_code_of,
+    http,
+    jwt,
+    loopback,
+    queued,
+    rows,
+    run_clc,
+    wait_until,
+)
+
+A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
+DB01, DB02 = "WA1ALIASDB01", "WA1ALIASDB02"
+BATCH = ["VA1ALIASJOB01", "VA1ALIASJOB02", "VA1ALIASJOB03"]
+
+Patch = pytest.MonkeyPatch
+
+
+def run_of(clc: Run) -> str:
+    return rows(clc("history").stdout)[0][0]
+
+
+@pytest.mark.usefixtures("served", "as_demo")
+def test_reset_prints_a_line_a_server_and_exits_0(clc: Run) -> None:
+    result = clc("reset", A.lower(), C, B)
+    assert result.exit_code == 0
+    run = run_of(clc)
+    assert rows(result.stdout) == [
+        [A, "queued", "wa1-12345", "", "", run],
+        [C, "queued", "va1-12346", "", "", run],
+        [B, "queued", "wa1-12345", "", "", run],
+    ]
+    assert result.stderr == "3 queued\n"
+
+
+@pytest.mark.usefixtures("as_demo")
+def test_reset_sends_each_server_once(clc: Run, served: Cloud) -> None:
+    result = clc("reset", A, A.lower(), "-", stdin=f"{B} {A}\n")
+    assert result.exit_code == 0
+    assert result.stderr == "2 duplicates ignored\n2 queued\n"
+    assert (served.servers[A].resets, served.servers[B].resets) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", "No servers given"),
+        ("-", "Standard input holds no server ids"),
+        ("A ''", "is a shell variable unset?"),
+        ("A 'B;C'", "Not a server id: 'B;C'"),
+        ("A -a ''", "is a shell variable unset?"),
+        ("A -a ../x", "more than letters and digits"),
+        ("A -g ''", "A group's name is empty: is a shell variable unset?"),
+        ("-g Database", "no terminal to ask for a confirmation on"),
+        ("A --timeout 3", "--timeout needs something to wait for. Add --wait."),
+        ("A --pause 3", "--pause needs --at-a-time."),
+        ("A --max-failures 0", "--max-failures needs --at-a-time."),
+        ("A --at-a-time 1 --check-timeout 3", "--check-timeout needs --check."),
+        ("A --at-a-time 1 --check ' '", "The command of --check is empty"),
+        ("A --at-a-time 0", "0 is not in the range"),
+        ("A --rest-of 2026", "--rest-of names the servers"),
+        ("A --rest-of ''", "A run's id is empty"),
+    ],
+)
+@pytest.mark.usefixtures("with_token")
+def test_a_usage_error_sends_nothing_and_exits_2(
+    clc: Run, api_ctl_io: respx.Router, line: str, words: str
+) -> None:
+    result = clc("reset", *shlex.split(line), "-o", "json")
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert json.loads(result.stdout)["error"]["kind"] == "usage"
+    assert not api_ctl_io.calls
+
+
+def test_a_dry_run_needs_no_token_and_sends_nothing(clc: Run, api_ctl_io: respx.Router) -> None:
+    result = clc("reset", "-n", "-a", "alias", A.lower(), B)
+    assert result.exit_code == 0
+    assert result.stdout == (
+        f"{A}\tnot sent\t\tWould be reset in account ALIAS.\t\t\n"
+        f"{B}\tnot sent\t\tWould be reset in account ALIAS.\t\t\n"
+    )
+    assert result.stderr == "Dry run: 2 servers in account ALIAS; nothing was sent.\n"
+    assert not api_ctl_io.calls
+
+
+def test_a_dry_run_finds_out_the_account_without_a_request(
+    clc: Run, memory_keyring: MemoryKeyring, api_ctl_io: respx.Router, monkeypatch: Patch
+) -> None:
+    entry: dict[str, object] = {"token": jwt(), "user": None, "account": "sub", "roles": []}
+    memory_keyring.kept["clc-reset", "https://api.ctl.io"] = json.dumps(entry)
+    assert "in account SUB" in clc("reset", "-n", A).stderr
+    memory_keyring.kept["clc-reset", "https://api.ctl.io"] = "broken"
+    assert "in the login's own account" in clc("reset", "-n", A).stderr
+    assert clc("reset", "-n", "-g", "Database").exit_code == 4  # that needs a request
+    monkeypatch.setenv("CLC_USERNAME", "demo")
+    monkeypatch.setenv("CLC_PASSWORD", "demo")
+    assert "in the login's own account" in clc("reset", "-n", A).stdout
+    monkeypatch.setenv("CLC_TOKEN", jwt())
+    shown = json.loads(clc("reset", "-n", A, "-o", "json").stdout)
+    assert (shown["account"], shown["dry_run"]) == ("ABCD", True)
+    assert [row["server"] for row in shown["servers"]] == [A]
+    assert not api_ctl_io.calls
+
+
+@pytest.mark.parametrize(
+    ("options", "variables"),
+    [(["-a", "sub"], {}), ([], {"CLC_ACCOUNT": "sub"}), ([], {"CLC_ALIAS": "sub"})],
+)
+@pytest.mark.usefixtures("with_token")
+def test_another_account_is_an_option_or_a_variable(
+    clc: Run,
+    api_ctl_io: respx.Router,
+    monkeypatch: Patch,
+    options: list[str],
+    variables: dict[str, str],
+) -> None:
+    route = api_ctl_io.post("/v2/operations/SUB/servers/reset").respond(200, json=[])
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    clc("reset", A, *options)
+    assert route.called
+
+
+@pytest.mark.usefixtures("with_token")
+def test_a_server_left_out_is_unknown_and_the_unasked_is_warned_about(
+    clc: Run, api_ctl_io: respx.Router
+) -> None:
+    api_ctl_io.post().respond(200, json=[{"server": C, "isQueued": True}])
+    result = clc("reset", A, B)
+    assert result.exit_code == 6
+    assert [line.split("\t")[:2] for line in result.stdout.splitlines()] == [
+        [A, "unknown"],
+        [B, "unknown"],
+    ]
+    assert f"not asked for: {C}." in result.stderr
+    assert f"unknown for 2 servers: {A}, {B}." in result.stderr
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.ReadTimeout("slow"),
+        httpx.ReadError("gone"),
+        httpx.Response(503),
+        httpx.Response(200, content=b"<html>"),
+    ],
+)
+@pytest.mark.usefixtures("with_token")
+def test_a_lost_answer_is_6_and_names_every_server(
+    clc: Run, api_ctl_io: respx.Router, failure: httpx.Response | Exception
+) -> None:
+    route = api_ctl_io.post().mock(side_effect=[failure])
+    result = clc("reset", A, B, "-o", "json")
+    assert result.exit_code == 6
+    assert route.call_count == 1
+    shown = json.loads(result.stdout)
+    assert [(row["server"], row["state"]) for row in shown["servers"]] == [
+        (A, "unknown"),
+        (B, "unknown"),
+    ]
+    assert shown["error"]["kind"] == "outcome_unknown"
+    assert shown["error"]["exit_code"] == 6
+    assert f"{A}, {B}" in result.stderr
+    assert f"To see whether they have changed: clc status --run {run_of(clc)}" in result.stderr
+
+
+def test_verbose_tells_each_request_and_no_secret(
+    clc: Run, api_ctl_io: respx.Router, with_token: str
+) -> None:
+    api_ctl_io.post().respond(200, json=[])
+    result = clc("reset", "-v", A)
+    assert "POST https://api.ctl.io/v2/operations/ABCD/servers/reset 200 " in result.stderr
+    assert with_token not in result.output
+
+
+@pytest.mark.usefixtures("with_token")
+def test_ten_thousand_servers_are_one_request(clc: Run, api_ctl_io: respx.Router) -> None:
+    ids = [f"WA1ALIASN{n:05d}" for n in range(10_000)]
+    entities = [{"server": each.lower(), "isQueued": True} for each in reversed(ids)]
+    route = api_ctl_io.post().respond(200, json=entities)
+    result = clc("reset", "-", stdin="\n".join(ids))
+    assert result.exit_code == 0
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == ids
+    assert route.call_count == 1
+
+
+def were_reset(cloud: Cloud) -> list[str]:
+    return [each.id for each in cloud.servers.values() if each.resets]
+
+
+# --- which servers -----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("as_demo")
+def test_a_group_is_reset_with_the_groups_inside_it_and_nothing_archived(
+    clc: Run, served: Cloud
+) -> None:
+    result = clc("reset", "-g", "database", "--yes")
+    assert (result.exit_code, result.stderr) == (0, "2 queued\n")
+    assert [row[0] for row in rows(result.stdout)] == [DB01, DB02]
+    assert were_reset(served) == [DB01, DB02]
+    result = clc("reset", "-g", "Batch", "-y")
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == BATCH
+
+
+@pytest.mark.usefixtures("as_demo")
+def test_ids_come_before_groups_and_each_server_is_sent_once(clc: Run, served: Cloud) -> None:
+    result = clc("reset", "-g", "Database", DB02, A, A.lower(), "-g", "database", "-y")
+    assert result.exit_code == 0
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == [DB02, A, DB01]
+    assert result.stderr == "1 duplicate ignored\n3 queued\n"
+    assert {each.resets for each in served.servers.values()} == {0, 1}
+
+
+@pytest.mark.usefixtures("as_demo")
+def test_a_dry_run_shows_what_a_group_comes_to_and_asks_for_nothing(
+    clc: Run, served: Cloud
+) -> None:
+    result = clc("reset", "-n", A, "-g", "Database")
+    assert result.exit_code == 0
+    assert [line.split("\t")[:2] for line in result.stdout.splitlines()] == [
+        [each, "not sent"] for each in (A, DB01, DB02)
+    ]
+    assert result.stderr == "Dry run: 3 servers in account ALIAS; nothing was sent.\n"
+    assert were_reset(served) == []
+
+
+# --- confirmed ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", ["y\n", " YES \n"])
+@pytest.mark.usefixtures("as_demo")
+def test_on_a_terminal_what_was_found_is_shown_and_confirmed(
+    types: Callable[[str], Typed], served: Cloud, answer: str
+) -> None:
+    screen = types(answer)
+    assert exit_code_of("reset", "-g", "Database", A) == 0
+    assert screen.getvalue().startswith(
+        "In account ALIAS:\n"
+        f"  By their ids\n    {A}\n"
+        f"  WA1 Database\n    {DB01}  {DB02}\n"
+        "Reset these 3 servers? [y/N] "
+    )
+    assert were_reset(served) == [A, DB01, DB02]
+
+
+@pytest.mark.parametrize("answer", ["\n", "n\n", "yep\n", ""])
+@pytest.mark.usefixtures("as_demo")
+def test_anything_but_yes_declines_and_nothing_is_sent(
+    types: Callable[[str], Typed],
+    served: Cloud,
+    capsys: pytest.CaptureFixture[str],
+    answer: str,
+) -> None:
+    screen = types(answer)
+    assert exit_code_of("reset", "-g", "Nightly", "-o", "json") == 1
+    newline = "" if answer else "\n"
+    assert screen.getvalue().endswith(f"[y/N] {newline}Declined. No server was reset.\n")
+    assert json.loads(capsys.readouterr().out) == {
+        "error": {"kind": "declined", "message": "Declined. No server was reset.", "exit_code": 1}
+    }
+    assert were_reset(served) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Interrupted(signal.SIGINT), 130),
+        (Interrupted(signal.SIGTERM), 143),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x"), 1),
+    ],
+)
+@pytest.mark.usefixtures("as_demo", "served")
+def test_what_ends_the_question_is_a_no(
+    types: Callable[[str], Typed],
+    monkeypatch: Patch,
+    error: BaseException,
+    code: int,
+) -> None:
+    def readline() -> str:
+        raise error
+
+    screen = types("")
+    monkeypatch.setattr(sys.stdin, "readline", readline)
+    assert exit_code_of("reset", "-g", "Reports") == code
+    words = f"{'Declined' if code == 1 else 'Interrupted'}. No server was reset."
+    assert screen.getvalue().endswith(f"Reset this server? [y/N] \n{words}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "servers"), [(["-g", "Database", "--yes"], [DB01, DB02]), ([A], [A])]
+)
+@pytest.mark.usefixtures("as_demo")
+def test_yes_or_ids_alone_ask_nothing_on_a_terminal_either(
+    types: Callable[[str], Typed], served: Cloud, words: list[str], servers: list[str]
+) -> None:
+    screen = types("n\n")
+    assert exit_code_of("reset", *words) == 0
+    assert "[y/N]" not in screen.getvalue()
+    assert were_reset(served) == servers
+
+
+def test_a_yes_that_was_typed_before_the_question_is_no_answer_to_it() -> None:
+    terminal = Terminal(
+        *("sandbox", "--latency", "300ms", "clc", "reset", "-g", "Database"),
+        PATH=os.environ["PATH"],
+    )
+    os.write(terminal.screen, b"y\n")
+    terminal.read_until(b"[y/N] ")
+    os.write(terminal.screen, b"n\n")
+    code, shown = terminal.end()
+    assert code == 1
+    assert "Declined. No server was reset." in shown
+
+
+# --- the screen --------------------------------------------------------------------------------
+
+
+FEW = dict.fromkeys((f"WA1ALIASN{n:05d}" for n in range(9)), "WA1 Web")
+MANY = {f"S{n:05d}": f"WA1 Group {n // 100}" for n in range(10_000)}
+
+
+@pytest.mark.parametrize(
+    ("places", "width", "height", "words"),
+    [
+        (FEW, 80, 24, [2, 4, 4, 1]),
+        (FEW, 66, 24, [2, 4, 4, 1]),
+        (FEW, 65, 24, [2, 3, 3, 3]),
+        (FEW, 1, 99, [0, *[1] * 9]),
+        (FEW, 80, 5, [2]),
+        ({"S1": "WA1 " + "x" * 500}, 80, 24, [2, 1]),
+        ({"S1": "WA1 Web"}, 80, 0, []),
+        (MANY, 80, 24, None),
+    ],
+)
+def test_the_screen_has_as_many_servers_as_fit_and_the_number_of_the_others(
+    places: dict[str, str], width: int, height: int, words: list[int] | None
+) -> None:
+    *lines, last = screenful(places, width, height)
+    named = sum(len(line.split()) for line in [*lines, last] if line.startswith("    "))
+    if named < len(places):
+        more = len(places) - named
+        assert last == f"  and {more:,} more server" + "s" * (more > 1)
+        assert len(lines) == max(0, height - 4)
+    else:
+        lines.append(last)
+    assert words is None or [len(line.split()) for line in lines] == words
+    assert width == 1 or max(map(len, lines), default=0) <= width
+
+
+# --- reset --wait ------------------------------------------------------------------------------
+
+
+def test_reset_waits_until_every_operation_has_succeeded(
+    clc: Run, posts: Callable[..., respx.Route], statuses: Callable[..., respx.Route]
+) -> None:
+    posts(queued(B, "wa1-1"), queued(A, "wa1-1"), queued(C, "va1-2"))
+    shared = statuses("wa1-1", "resumed", "succeeded")
+    statuses("va1-2", "succeeded")
+    result = clc("reset", A, B, C, "--wait")
+    assert result.exit_code == 0
+    assert [row[:4] for row in rows(result.stdout)] == [
+        [A, "succeeded", "wa1-1", ""],
+        [B, "succeeded", "wa1-1", ""],
+        [C, "succeeded", "va1-2", ""],
+    ]
+    assert shared.call_count == 2
+    lines = result.stderr.splitlines()
+    assert lines[0] == f"2 servers wa1-1 queued (0 s): {A}, {B}"
+    assert f"2 servers wa1-1 running (0 s): {A}, {B}" in lines
+    assert f"{C} va1-2 succeeded (0 s)" in lines
+    assert re.fullmatch("3 succeeded( in [0-9]+ s)?", lines[-1])
+    assert clc("reset", A, B, C, "--wait", "-q").output == ""
+
+
+def test_the_time_limit_is_7_with_a_command_to_resume(
+    clc: Run, posts: Callable[..., respx.Route], statuses: Callable[..., respx.Route]
+) -> None:
+    posts(queued(A, "wa1-1"), queued(C, "va1-2"))
+    statuses("wa1-1", "executing")
+    statuses("va1-2", "paused for a while")
+    result = clc("reset", A, C, "--wait", "--timeout", "100ms")
+    assert result.exit_code == 7
+    first, second = rows(result.stdout)
+    assert first[:3] == [A, "running", "wa1-1"]
+    assert first[3].startswith("running; ")  # and what a look at the server came to
+    assert second[3].startswith("paused for a while; ")
+    assert result.stderr.endswith(
+        "The time limit of 0.1 s has passed. The resets continue in the cloud: "
+        f"2 operations are still running.\nTo follow them: clc status --wait --run {run_of(clc)}\n"
+    )
+
+
+@pytest.mark.parametrize("journal", ["0", "1"])
+def test_the_command_to_follow_works_when_it_is_pasted(journal: str) -> None:
+    script = (
+        f"clc reset {A} {C} --wait --timeout 0 -q 2>notes >/dev/null; "
+        "eval \"$(sed -n 's/^To follow them: //p' notes)\" -o tsv"
+    )
+    result = run_clc(
+        *("sandbox", "--duration", "1s", "sh", "-c", f"cd $(mktemp -d); {script}"),
+        env={"CLC_NO_JOURNAL": journal},
+    )
+    assert result.returncode == 0
+    servers = ["", ""] if journal == "1" else [C, A]
+    assert sorted((row[:4] for row in rows(result.stdout)), key=lambda row: row[2]) == [
+        [servers[0], "succeeded", "va1-12346", ""],
+        [servers[1], "succeeded", "wa1-12345", ""],
+    ]
+
+
+# --- not twice by mistake ----------------------------------------------------------------------
+
+
+def test_a_server_whose_reset_is_not_settled_is_not_reset_again(
+    clc: Run, posts: Callable[..., respx.Route], statuses: Callable[..., respx.Route]
+) -> None:
+    route = posts(queued(A, "wa1-1"))
+    clc("reset", A)
+    statuses("wa1-1", "executing", "succeeded")
+    result = clc("reset", A.lower(), B, "-o", "json")
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["error"]["kind"] == "unsettled"
+    assert f"{A}: reset 0 s ago" in result.stderr
+    assert f"To follow it: clc status --wait --run {run_of(clc)}\n" in result.stderr
+    assert route.call_count == 1
+    assert clc("reset", A).exit_code == 0  # it is over now
+    assert clc("reset", A, "--again").exit_code == 0
+    assert route.call_count == 3
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("y\n", 0)])
+def test_on_a_terminal_it_is_asked_about(
+    clc: Run,
+    posts: Callable[..., respx.Route],
+    statuses: Callable[..., respx.Route],
+    types: Callable[[str], Typed],
+    answer: str,
+    code: int,
+) -> None:
+    route = posts(queued(A, "wa1-1"))
+    clc("reset", A)
+    statuses("wa1-1", "executing")
+    screen = types(answer)
+    assert exit_code_of("reset", A) == code
+    assert screen.getvalue().startswith(f"Earlier resets are unsettled:\n{A}: reset 0 s ago (run ")
+    assert "Reset this unsettled server? [y/N] " in screen.getvalue()
+    assert route.call_count == 2 - code
+
+
+def test_a_dry_run_shows_what_would_be_asked_about(
+    clc: Run, posts: Callable[..., respx.Route]
+) -> None:
+    posts(queued(A, "wa1-1"))
+    clc("reset", A)
+    result = clc("reset", "-n", A, B)
+    assert result.exit_code == 0
+    assert f"Would be asked about first, or refused:\n{A}: reset 0 s ago" in result.stderr
+
+
+def test_a_dry_run_goes_without_a_journal_that_can_not_be_read(
+    clc: Run, with_token: str, tmp_path: Path
+) -> None:
+    (tmp_path / "clc-reset" / "journal.sqlite3").mkdir(parents=True)
+    result = clc("reset", "-n", A)
+    assert result.exit_code == 0
+    assert f"Warning: The journal {tmp_path}/clc-reset/journal.sqlite3 can't be " in result.stderr
+
+
+# --- rolling -----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("as_demo")
+def test_a_rolling_reset_stops_at_a_failure_and_the_rest_can_be_reset_later(
+    clc: Run, served: Cloud
+) -> None:
+    served.behaviour = replace(served.behaviour, duration=0.0)
+    result = clc("reset", A, "WA1ALIASXX01", B, DB01, "--at-a-time", "1")
+    assert result.exit_code == 1
+    assert [row[1] for row in rows(result.stdout)] == [
+        "succeeded",
+        "failed",
+        "not sent",
+        "not sent",
+    ]
+    assert were_reset(served) == [A]
+    run = run_of(clc)
+    assert f"To reset them: clc reset --rest-of {run}\n" in result.stderr
+    assert [row[0] for row in rows(clc("reset", "-n", "--rest-of", run).stdout)] == [B, DB01]
+    result = clc("reset", "--rest-of", run, "--wait")
+    assert result.exit_code == 0
+    assert [row[0] for row in rows(result.stdout)] == [B, DB01]
+    assert were_reset(served) == [A, B, DB01]
+    again = clc("reset", "--rest-of", run)
+    assert (again.exit_code, again.stderr) == (0, f"Nothing left to reset from run {run}.\n")
+    assert sum(each.resets for each in served.servers.values()) == 3
+
+
+@pytest.mark.usefixtures("as_demo")
+def test_a_check_has_to_pass_before_the_next_wave(clc: Run, served: Cloud, tmp_path: Path) -> None:
+    served.behaviour = replace(served.behaviour, duration=0.0)
+    passes = f'echo "$CLC_SERVER" >> {tmp_path}/seen; test -z "$CLC_PASSWORD"'
+    options = ("--at-a-time", "1", "--check", passes, "--check-timeout", "20s", "--pause", "0")
+    assert clc("reset", A, B, *options, "--max-failures", "0").exit_code == 0
+    assert (tmp_path / "seen").read_text().split() == [A, B]
+    failing = ("--at-a-time", "1", "--check", "false", "--check-timeout", "10ms")
+    result = clc("reset", DB01, DB02, *failing)
+    assert result.exit_code == 1
+    assert [row[1] for row in rows(result.stdout)] == ["failed", "not sent"]
+    assert "The operation succeeded; the check failed: exit code 1" in result.stdout
+
+
+# --- our own output as input -------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("as_demo")
+def test_what_servers_and_reset_and_status_print_can_be_piped_back(clc: Run, served: Cloud) -> None:
+    listed = clc("servers").stdout
+    two = "".join(listed.splitlines(keepends=True)[:2])
+    result = clc("reset", "-", stdin=two)
+    assert [row[0] for row in rows(result.stdout)] == ["VA1ALIASWB01", "VA1ALIASWB02"]
+    shown = clc("status", "-", stdin=result.stdout)
+    assert [row[0] for row in rows(shown.stdout)] == ["VA1ALIASWB01", "VA1ALIASWB02"]
+    for printed in (result.stdout, shown.stdout, clc("servers", C).stdout):
+        again = clc("reset", "-n", "-", stdin=printed)
+        assert {row[0] for row in rows(again.stdout)} <= {"VA1ALIASWB01", "VA1ALIASWB02"}
+    assert were_reset(served) == ["VA1ALIASWB01", "VA1ALIASWB02"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["servers", "-o", "table"],
+        ["servers", "-o", "json"],
+        ["history"],
+        ["status", "-o", "json"],
+    ],
+)
+@pytest.mark.usefixtures("as_demo")
+def test_what_is_no_list_of_servers_is_not_taken_for_one(
+    clc: Run, served: Cloud, arguments: list[str]
+) -> None:
+    clc("reset", A)
+    printed = clc(*arguments).stdout
+    assert printed
+    assert arguments != ["history"] or clc("status", "-", stdin=printed).exit_code == 7
+    assert clc("reset", "-", "--again", stdin=printed).exit_code == 2
+    assert were_reset(served) == [A]
+
+
+# --- the installed command, its signals and its terminal ---------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_the_wait_at_once_and_tells_what_is_known(signum: int, code: int) -> None:
+    answers = [queued(A, "wa1-1"), queued(C, "va1-2")]
+    with loopback(http(200, answers), HANG) as server:
+        running = subprocess.Popen(
+            [CLC, "reset", A, C, "--wait", "-o", "json"],
+            env=environment(CLC_BASE_URL=server.url),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(lambda: len(server.requests) == 3)
+        began = time.monotonic()
+        running.send_signal(signum)
+        out, err = running.communicate(timeout=20)
+    assert running.returncode == code
+    assert time.monotonic() - began < 1.5
+    shown = json.loads(out)
+    assert [row["state"] for row in shown["servers"]] == ["queued", "queued"]
+    assert (shown["error"]["kind"], shown["error"]["exit_code"]) == ("interrupted", code)
+    assert err.endswith(
+        "Interrupted. The resets continue in the cloud: 2 operations are still running.\n"
+        f"To follow them: clc status --wait --run {shown['run']}\n"
+    )
+
+
+def test_on_a_terminal_progress_is_live_and_leaves_the_table_only() -> None:
+    terminal = Terminal(
+        "sandbox", "--duration", "1s", "clc", "reset", A, B, C, "--wait", PATH=os.environ["PATH"]
+    )
+    code, shown = terminal.end()
+    assert code == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    assert re.search(rf"2 servers: ({A}, {B}|{B}, {A})  wa1-12345", plain)
+    live, _, table = shown.rpartition("\x1b[1mServer")
+    assert "running" in live
+    assert "queued" not in table
+    assert len(re.findall("succeeded.*-1234", table)) == 3
+    assert re.search(r"\r\n3 succeeded in [0-9]+ s\r\n$", table)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "state"),
+    [
+        (["--fail", B], 1, "failed"),
+        (["--flaky", "0.3"], 0, "succeeded"),
+        (["--latency", "20ms"], 0, "succeeded"),
+        (["--refuse", B], 1, "failed"),
+        (["--servers", "10000"], 0, "succeeded"),
+        (["--lose-answer"], 6, "unknown"),
+        (["--expired-token"], 4, ""),
+    ],
+)
+def test_each_fault_of_the_sandbox_is_told_as_what_it_is(
+    options: list[str], code: int, state: str
+) -> None:
+    result = run_clc(
+        "sandbox", "--duration", "300ms", *options, "clc", "reset", C, B, "--wait", "-o", "tsv"
+    )
+    assert result.returncode == code
+    assert [row[1] for row in rows(result.stdout)][1:] == ([state] if state else [])
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,279 @@
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from clc_reset.commands.sandbox import own_folder
+from clc_reset.sandbox.server import Server
+from tests.fakes import CLC, Run, Terminal, rows, run_clc, wait_until
+
+A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
+
+
+def test_a_newcomer_resets_two_servers() -> None:
+    result = run_clc("sandbox", "clc", "reset", A, B, env={"PATH": os.defpath})
+    assert result.returncode == 0
+    assert [row[:3] for row in rows(result.stdout)] == [
+        [A, "queued", "wa1-12345"],
+        [B, "queued", "wa1-12345"],
+    ]
+    assert result.stderr == "2 queued\n"
+
+
+def test_run_as_a_module_it_finds_the_clc_that_was_installed_with_it() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "clc_reset", "sandbox", "sh", "-c", "command -v clc"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert result.stdout == f"{CLC}\n"
+
+
+def test_a_relative_name_of_the_command_is_made_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(CLC).parents[1])
+    monkeypatch.setattr(sys, "argv", ["bin/clc"])
+    assert own_folder() == str(Path(CLC).parent)
+
+
+def test_what_would_lead_past_the_sandbox_is_taken_from_the_environment() -> None:
+    misleading = {
+        "CLC_TOKEN": "real",
+        "CLC_TOKEN_FILE": "/real",
+        "CLC_ACCOUNT": "REAL",
+        "CLC_ALIAS": "REAL",
+        "CLC_USER": "real",
+        "CLC_V2_API_TOKEN": "real",
+        "CLC_V2_API_URL": "https://api.real.example",
+        "CLC_V2_API_USERNAME": "real",
+        "CLC_API_ENDPOINT": "https://api.real.example",
+        "CLC_ACCT_ALIAS": "REAL",
+        "CLC_STATE_DIR": "/real",
+        "CLC_BASE_URL": "https://api.ctl.io",
+        "CLC_USERNAME": "real",
+        "CLC_PASSWORD_FILE": "/real",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "ALL_PROXY": "socks5://127.0.0.1:9",
+        "NO_PROXY": "example.com, [::1]",
+    }
+    result = run_clc("sandbox", "sh", "-c", "env; clc whoami -o json", env=misleading)
+    *variables, shown = result.stdout.splitlines()
+    seen = dict(variable.partition("=")[::2] for variable in variables)
+    assert seen["CLC_API_ENDPOINT"] == seen["CLC_V2_API_URL"] == seen["CLC_BASE_URL"]
+    assert "real" not in "".join(v for k, v in seen.items() if k.startswith("CLC_")).lower()
+    assert seen["NO_PROXY"] == "example.com, [::1],127.0.0.1"
+    assert json.loads(shown)["account"] == "ALIAS"
+
+
+def test_a_command_has_a_state_folder_that_goes_with_it() -> None:
+    result = run_clc("sandbox", "sh", "-c", "stat -c '%a %n' $CLC_STATE_DIR")
+    mode, folder = result.stdout.split()
+    assert mode == "700"
+    wait_until(lambda: not Path(folder).exists())
+
+
+@pytest.mark.parametrize("arguments", [[], ["true"]])
+def test_without_a_temporary_folder_nothing_starts(
+    clc: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    def refuse(**_options: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    result = clc("sandbox", *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: No temporary folder can be made: Permission denied.\n")
+
+
+NOTE = "Sandbox at http://127.0.0.1:"
+
+
+@pytest.mark.parametrize("arguments", [["sh"], ["/bin/bash", "--norc"]])
+def test_a_shell_is_told_where_it_is(arguments: list[str]) -> None:
+    terminal = Terminal("sandbox", *arguments, PATH=os.environ["PATH"], COLUMNS="200")
+    terminal.read_until(b"'exit' leaves it.")
+    os.write(terminal.screen, b"exit 5\n")
+    code, shown = terminal.end()
+    assert code == 5
+    assert shown.startswith(NOTE)
+    assert ", account ALIAS." in shown
+
+
+@pytest.mark.parametrize("arguments", [["sh", "-c", ":"], ["sh", "-ec", ":"], ["true"]])
+def test_a_command_that_is_no_interactive_shell_is_told_nothing(arguments: list[str]) -> None:
+    terminal = Terminal("sandbox", *arguments, PATH=os.environ["PATH"])
+    assert terminal.end() == (0, "")
+
+
+def test_a_parent_may_ignore_its_childrens_end() -> None:
+    script = f"trap '' CHLD; exec {CLC} sandbox sh -c 'yes | head -1; exit 3'"
+    assert subprocess.run(["/bin/sh", "-c", script], check=False).returncode == 3
+
+
+def test_verbose_logs_the_requests_of_the_command() -> None:
+    result = run_clc("sandbox", "-v", "clc", "reset", A)
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("POST /v2/authentication/login 200 ")
+    assert lines[1].startswith("POST /v2/operations/ALIAS/servers/reset 200 ")
+    assert lines[1].endswith("1 of 1 queued")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--fail", "WA1ALIASXX01"], "no server WA1ALIASXX01"),
+        (["--flaky", "2"], "not in the range"),
+        (["--latency", "soon"], "not a duration"),
+        (["--latency", "99999999999h"], "longer than 365 days"),
+        (["--servers", "0"], "not in the range"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_a_usage_error(
+    clc: Run, arguments: list[str], words: str
+) -> None:
+    result = clc("sandbox", *arguments, "true")
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_a_port_that_is_taken_is_a_usage_error(clc: Run) -> None:
+    with subprocess.Popen(
+        [CLC, "sandbox"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as running:
+        assert running.stdout
+        port = running.stdout.readline().partition("http://127.0.0.1:")[2].split()[0]
+        result = clc("sandbox", "--port", port, "true")
+        running.terminate()
+    assert result.exit_code == 2
+    assert f"Port {port} can't be used: Address already in use." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "reason"),
+    [
+        ("no-such-command", None, 127, "not found"),
+        (".", None, 126, "not executable"),
+        ("./script", "true", 126, "not executable"),
+        ("./run", "#!/no/such/interpreter\n", 126, "No such file or directory"),
+    ],
+)
+def test_a_command_that_can_not_be_run_ends_as_shells_do(
+    tmp_path: Path, name: str, content: str | None, code: int, reason: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(0o755 if name == "./run" else 0o644)
+    script = f"cd {tmp_path} && exec {CLC} sandbox {name}"
+    result = subprocess.run(["/bin/sh", "-c", script], capture_output=True, check=False, text=True)
+    assert (result.returncode, result.stderr) == (code, f"Error: {name!r}: {reason}.\n")
+
+
+def test_a_script_without_a_first_line_is_run_by_the_shell(tmp_path: Path) -> None:
+    (tmp_path / "script").write_text('clc reset "$1"; exit 3')
+    (tmp_path / "script").chmod(0o755)
+    result = run_clc("sandbox", str(tmp_path / "script"), A)
+    assert (result.returncode, rows(result.stdout)[0][:2]) == (3, [A, "queued"])
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_do_not_harm_it(closed: str) -> None:
+    result = subprocess.run(
+        ["/bin/sh", "-c", f"{CLC} sandbox clc reset {A} {closed}"],
+        capture_output=True,
+        check=False,
+    )
+    assert result.returncode == 0
+
+
+def test_a_command_may_wait_for_all_of_its_children() -> None:
+    script = "import os, sys\ntry:\n    os.wait()\nexcept ChildProcessError:\n    sys.exit(9)"
+    assert run_clc("sandbox", sys.executable, "-c", script).returncode == 9
+
+
+def test_ctrl_c_reaches_the_command_and_not_its_cloud() -> None:
+    script = (
+        "import os, signal, subprocess, time\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"
+        "os.killpg(0, signal.SIGINT)\n"
+        f"print(subprocess.call(['clc', 'reset', '{A}', '-o', 'json'], stdout=-3))"
+    )
+    with subprocess.Popen(
+        [CLC, "sandbox", sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    ) as running:
+        assert running.communicate(timeout=20)[0] == "0\n"
+
+
+def test_signals_reach_the_command() -> None:
+    script = "trap 'echo stopped; exit 7' TERM; echo ready; while :; do sleep 0.01; done"
+    with subprocess.Popen(
+        [CLC, "sandbox", "sh", "-c", script], stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout
+        assert running.stdout.readline() == "ready\n"
+        running.send_signal(signal.SIGTERM)
+        assert running.stdout.readline() == "stopped\n"
+        assert running.wait(10) == 7
+
+
+def test_the_cloud_is_gone_when_the_command_is() -> None:
+    result = run_clc("sandbox", "sh", "-c", "echo $CLC_BASE_URL")
+    after = run_clc(
+        "reset",
+        A,
+        env={"CLC_TOKEN": "x", "CLC_BASE_URL": result.stdout.strip(), "CLC_ACCOUNT": "ALIAS"},
+    )
+    assert after.returncode == 5
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_without_a_command_it_serves_until_a_signal(signum: int, code: int) -> None:
+    with subprocess.Popen(
+        [CLC, "sandbox", "--servers", "3"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "CLC_ACCOUNT": "REAL",
+            "HTTP_PROXY": "http://127.0.0.1:9",
+            "NO_PROXY": "example.com, x",
+        },
+    ) as running:
+        assert running.stdout
+        assert running.stderr
+        assert running.stdout.readline() == "unset CLC_ACCOUNT\n"
+        environ = {}
+        while "NO_PROXY" not in environ:  # the last one
+            word, variable = shlex.split(running.stdout.readline())
+            assert word == "export"
+            name, _, environ[name] = variable.partition("=")
+        assert environ["NO_PROXY"] == "example.com, x,127.0.0.1"
+        assert environ["CLC_API_ENDPOINT"] == environ["CLC_BASE_URL"]
+        assert Path(environ["CLC_STATE_DIR"]).is_dir()
+        result = run_clc("reset", A, env=environ)
+        running.send_signal(signum)
+        said = running.stderr.read()
+        assert running.wait(10) == code
+    assert rows(result.stdout)[0][:2] == [A, "queued"]
+    assert not Path(environ["CLC_STATE_DIR"]).exists()
+    assert f"with 3 servers: {A}, {B}, WA1ALIASWB03." in said
+    assert "POST /v2/operations/ALIAS/servers/reset 200 " in said
+    assert "Traceback" not in said
+
+
+def test_a_server_that_is_shut_down_is_no_error(clc: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Server, "serve_forever", lambda _self: None)
+    result = clc("sandbox")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("export CLC_BASE_URL=http://127.0.0.1:")

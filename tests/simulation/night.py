@@ -1,0 +1,298 @@
+"""One night: the world, the faults and the commands that a seed makes."""
+
+import logging
+import multiprocessing
+import os
+import random as global_random
+import shutil
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from random import Random
+from string import ascii_uppercase
+
+from clc_reset.commands.reset import Given
+from clc_reset.journal.database import FILE
+from clc_reset.text import describe
+from tests.simulation import invariants
+from tests.simulation.commands import SIGNALS, Asked, Command, parsed
+from tests.simulation.journal import Episode, Trouble, empty_database
+from tests.simulation.network import SERVERS, Sky
+from tests.simulation.world import Host, Process, World
+
+TIMEOUTS = (*(5.0, 20.0, 20.0, 30.0) * 4, 60.0, 200.0, None)
+HALF_A_DAY = 12 * 3600.0
+FOLDER = tempfile.gettempdir()
+if os.path.isdir("/dev/shm"):  # noqa: S108, PTH112 - a disk would make each night slow
+    FOLDER = "/dev/shm"  # noqa: S108
+
+
+class _Handler(logging.Handler):
+    """Prints warnings as the command that logs them."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        command = self._world.current.command
+        if command is not None:
+            command.say(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+class Night:
+    """Everything that happens with one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.world = World(seed)
+        self.random = self.world.random
+        self.sky = Sky(self.world)
+        self.trouble = Trouble(self.world)
+        self.commands: list[Command] = []
+        self.folder = ""
+        self.has_steps = False
+        self.hosts = self._hosts()
+        self.servers = self.random.sample(SERVERS, self.random.choice((1, 2, 3, 5)))
+
+    def run(self) -> list[str]:
+        """Return the invariants that don't hold."""
+        logger = logging.getLogger("clc_reset")
+        before = logger.handlers[:], logger.propagate, logger.level
+        logger.handlers[:], logger.propagate = [_Handler(self.world)], False
+        logger.setLevel(logging.INFO)
+        state = global_random.getstate()
+        global_random.seed(self.seed)
+        self.folder = tempfile.mkdtemp(prefix="night-", dir=FOLDER)
+        if self.random.random() < 0.9:
+            Path(self.folder, FILE).write_bytes(empty_database())
+        try:
+            self._weather()
+            self._evening()
+            self.world.run()
+            self._morning()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            logger.handlers[:], logger.propagate = before[:2]
+            logger.setLevel(before[2])
+            global_random.setstate(state)
+        return self.world.violations
+
+    def _hosts(self) -> list[Host]:
+        random = self.random
+        first = Host("here", "boot-1", 0.0, -random.uniform(0, 1e6))
+        offset = random.choice((0.0, 0.3, -2.0, 400.0, -400.0))
+        return [first, Host("there", "boot-2", offset, -random.uniform(0, 1e6))]
+
+    def _weather(self) -> None:
+        """Choose how much goes wrong, and what."""
+        random, sky, trouble = self.random, self.sky, self.trouble
+        sky.trouble = random.choice((0.0, 0.0, 0.05, 0.2, 0.5))
+        sky.durations = random.choice(((0.5, 3.0, 20.0), (0.5, 20.0, 300.0), (30.0, 300.0, 4000.0)))
+        sky.fails = random.choice((0.0, 0.0, 0.1))
+        sky.vanishes = random.choice((0.0, 0.0, 0.0, 0.3))
+        sky.has_dates = random.random() < 0.9
+        sky.set_clock(random.choice((0.0, 0.0, 5.0, -420.0, 420.0)))
+        if random.random() < 0.3:
+            for _ in range(random.randint(1, 3)):
+                begins = random.expovariate(1 / 60)
+                lasts = random.choice((0.1, 3.0, 9.0, 60.0, 1000.0))
+                kind = random.choice(("locked", "locked", "full", "readonly", "ioerr"))
+                trouble.episodes.append(Episode(begins, begins + lasts, kind))
+        if random.random() < 0.2:
+            trouble.commit_fails = random.choice((0.05, 0.3))
+        if random.random() < 0.03:
+            trouble.corrupt_at = random.randint(20, 400)
+        trouble.has_locks = random.random() < 0.93
+        for host in self.hosts:
+            if random.random() < 0.2:
+                step = random.choice((4200.0, 4200.0, -4200.0, 420.0, -420.0, 90000.0, -90000.0))
+                self.world.after(random.expovariate(1 / 40), partial(self._set_clock, host, step))
+                self.has_steps = True
+
+    def _set_clock(self, host: Host, step: float) -> None:
+        host.wall_offset += step
+        self.world.note(host.name, f"the clock is set by {step:g} s")
+
+    def _evening(self) -> None:
+        """Plan the commands of the night."""
+        random = self.random
+        if Random(f"{self.seed} again").random() < 0.03:
+            self._rests_again()
+            return
+        when = 0.0
+        for _ in range(random.choice((1, 2, 2, 3, 3, 4, 5))):
+            command = self._command(random)
+            command.start(when)
+            if random.random() < 0.5:
+                when += random.choice((0.0, 0.05, 1.0, 20.0, 200.0))
+            else:
+                when += random.expovariate(1 / random.choice((0.2, 5.0, 60.0, 1000.0, 5000.0)))
+        if random.random() < 0.2:
+            self.world.after(random.expovariate(1 / 30), self._somebody_else)
+
+    def _rests_again(self) -> None:
+        """Plan what chance hardly brings: --again on the rest of a run that began with --again."""
+        self.sky.trouble = self.random.choice((0.2, 0.5))
+        servers = tuple(self.random.sample(SERVERS, 2))
+        rolling = Given(servers, wait=True, at_a_time=1, timeout=20.0, again=True)
+        for when, given in ((0.0, Given(servers[::-1])), (5.0, rolling), (90.0, None)):
+            command = self._new_command(self.hosts[0])
+            command.given = given or rolling
+            if given is None:
+                command.process.before = partial(self._take_rest, command)
+            command.start(when)
+
+    def _take_rest(self, command: Command) -> None:
+        rolling = self.commands[1]
+        if rolling.run is not None:
+            command.given = Given(rest_of=rolling.run, again=True)
+
+    def _command(self, random: Random) -> Command:
+        command = self._new_command(self.hosts[random.random() < 0.3])
+        command.is_on_terminal = random.random() < 0.4
+        command.is_quiet = random.random() < 0.1
+        self._disturb(command.process, command)
+        first = len(self.commands) == 1
+        if first:
+            command.given = self._reset(random, is_on_terminal=command.is_on_terminal)
+        else:
+            command.process.before = partial(self._choose, command)
+        return command
+
+    def _new_command(self, host: Host) -> Command:
+        command = Command(self.world, self.sky, self.trouble, self.folder, host)
+        command.name = f"{ascii_uppercase[len(self.commands)]}@{host.name}"
+        command.judge = partial(invariants.judge_results, self, command)
+        self.commands.append(command)
+        return command
+
+    def _choose(self, command: Command) -> None:
+        """Choose what to type, when it is typed: a run, or what an earlier command printed."""
+        random = self.random
+        earlier = [other for other in self.commands if other.began_at is not None]
+        printed = [advice for other in earlier for advice in other.printed_advice]
+        runs = [other.run for other in earlier if other.run is not None]
+        dice = random.random()
+        if printed and dice < 0.4:
+            command.advice = random.choice(printed)
+            command.given = parsed(command.advice.words)
+            if isinstance(command.given, Given) and random.random() < 0.3:
+                command.given = command.given._replace(again=True)
+        elif dice < 0.55:
+            command.given = self._status(random, runs)
+        elif runs and dice < 0.75:
+            again = random.random() < 0.4
+            command.given = Given(rest_of=random.choice(runs), again=again)
+        else:
+            command.given = self._reset(random, is_on_terminal=command.is_on_terminal)
+
+    def _reset(self, random: Random, *, is_on_terminal: bool) -> Given:
+        values: dict[str, object] = {"again": random.random() < 0.12}
+        number = min(len(self.servers), random.choice((1, 2, 3, 5)))
+        servers = tuple(random.sample(self.servers, number))
+        if random.random() < 0.05:
+            servers, values["groups"] = (), ("WA1 Web",)
+            values["yes"] = not is_on_terminal or random.random() < 0.3
+        if random.random() < 0.5:
+            values["at_a_time"] = random.choice((1, 1, 2))
+            values["pause"] = random.choice((None, 0.0, 2.0, 10.0, 30.0, 120.0))
+            values["max_failures"] = random.choice((None, None, 1, 9))
+        if random.random() < 0.2:
+            values["check"] = "curl --fail http://$CLC_SERVER/"
+            values["check_timeout"] = random.choice((None, 2.0, 30.0))
+        waits = "at_a_time" in values or "check" in values or random.random() < 0.5
+        if waits:
+            values["wait"] = True
+            values["timeout"] = random.choice(TIMEOUTS)
+        return Given(servers, **values)  # type: ignore[arg-type]
+
+    def _status(self, random: Random, runs: list[str]) -> Asked:
+        operations = [op for post in self.sky.posts for op in post.operations.values()]
+        known = [*self.servers, *runs, *operations]
+        names = [random.choice(known) for _ in range(random.choice((0, 0, 1, 1, 2)))]
+        wait = random.random() < 0.4
+        return Asked(tuple(names), wait, random.choice(TIMEOUTS) if wait else None)
+
+    def _disturb(self, process: Process, command: Command) -> None:
+        """Choose the steps at which it is killed, suspended or gets a signal."""
+        random = self.random
+        world = self.world
+        step = int(2 ** random.uniform(1, 9))
+        dice = random.random()
+        if dice < 0.12:
+            process.disturbances[step] = process.kill
+        elif dice < 0.28:
+            seconds = random.choice((1.0, 20.0, 59.0, 70.0, 200.0, 4000.0, 50000.0))
+            process.disturbances[step] = partial(self._suspend, process, seconds)
+        elif dice < 0.38:
+            number = random.choice(SIGNALS)
+            delay = random.choice((0.0, 0.1, 10.0))
+            interrupt = partial(command.inbox.interrupt, number)
+            process.disturbances[step] = partial(world.after, delay, interrupt)
+
+    def _suspend(self, process: Process, seconds: float) -> None:
+        self.world.note(process.name, f"is suspended for {seconds:g} s")
+        process.suspend(seconds)
+
+    def _somebody_else(self) -> None:
+        server = self.random.choice(self.servers)
+        self.world.note("somebody else", f"resets {server}")
+        self.sky.reset((server,))
+
+    def _morning(self) -> None:
+        """Follow up on everything once all is well again, and look at the whole night."""
+        self.trouble.episodes.clear()
+        self.trouble.commit_fails, self.trouble.corrupt_at = 0.0, -1
+        self.sky.durations = (0.5,)
+        self.sky.trouble = self.sky.fails = self.sky.vanishes = 0.0
+        self.world.time = self.world.time + HALF_A_DAY + 3600.0
+        self.world.note("", "-- the next day --")
+        if self.random.random() < 0.2:
+            runs = sorted(invariants.recorded_runs(self.folder))
+            operations = {op: None for post in self.sky.posts for op in post.operations.values()}
+            self._type(Asked((*runs, *SERVERS, *operations)), self.hosts[0])
+        for command in self.commands[:]:
+            servers = invariants.certainly_left(self, command)
+            if servers:
+                self._take_up(command, servers)
+        invariants.judge_night(self)
+
+    def _take_up(self, command: Command, servers: set[str]) -> None:
+        """Type what sends the rest of a run, and find it sent."""
+        again = not self.trouble.has_locks
+        given = Given(rest_of=command.run, again=again)
+        last = self._type(given, command.process.host)
+        sent = {server for post in invariants.posts_of(self, last) for server in post.servers}
+        if not servers <= sent:
+            self.world.violate(
+                f"--rest-of {command.run} sends {sorted(sent)} and ends with {last.code}, but "
+                f"{sorted(servers)} are certainly left"
+            )
+
+    def _type(self, given: Given | Asked, host: Host) -> Command:
+        """Carry out one command while nothing else happens."""
+        command = self._new_command(host)
+        command.given = given
+        command.is_fine = True
+        command.start(self.world.time)
+        self.world.run()
+        return command
+
+
+def failures(seed: int) -> tuple[int, list[str]]:
+    """Return what doesn't hold in the night of a seed."""
+    try:
+        return seed, Night(seed).run()
+    except Exception as error:  # noqa: BLE001 - one more thing to look at
+        return seed, [f"the night breaks: {describe(error)}"]
+
+
+def nights(seeds: Sequence[int], processes: int) -> list[tuple[int, list[str]]]:
+    """Return the seeds whose nights break a promise, with what they break."""
+    if processes == 1:
+        return [found for found in map(failures, seeds) if found[1]]
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        found = pool.imap_unordered(failures, seeds, chunksize=50)
+        return sorted(item for item in found if item[1])

@@ -1,0 +1,671 @@
+"""A model of the journal's protocol between commands, explored to the last state.
+
+`python -m tests.simulation.protocol` explores small configurations and fails if a promise breaks;
+`… each` leaves out one rule after the other and shows what breaks without it; `… all` explores the
+large configurations, too.
+
+Commands, each of which may be killed or stopped for ever between two steps:
+
+- A: `reset S1 … Sn --at-a-time 1`
+- B: `reset --rest-of A`, with `--again` in some configurations
+- C: `reset --rest-of A`
+- D: `reset Sk`, with `--again` in some configurations
+
+Beside them: a POST is queued, lost before or after it arrives, or certainly not sent; an operation
+gets over or not; a transaction fails, or is in doubt; an hour passes, so that the guard doesn't see
+what is older.
+"""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+PLANNED, INTENDED, QUEUED, UNKNOWN, OVER, TAKEN, ABSENT = "PIQUOT-"
+NOT_SENT, UNTOUCHED = "N."
+POSSIBLE = {INTENDED, QUEUED, UNKNOWN, OVER}
+"""The states of a server that the run may have reset."""
+
+
+class Rules(NamedTuple):
+    """The rules of the protocol; each can be left out."""
+
+    claim_needs_record: bool = True
+    not_sent_goes_back: bool = True
+    follow_chain: bool = True
+    planned_is_unsettled: bool = True
+    leave_out: bool = True
+    answer_is_kept_first: bool = True
+    lock_tells_life: bool = True
+    again_keeps_guard: bool = True
+    sixty_seconds: bool = True
+    commit_is_read_back: bool = True
+    unwritten_goes_with_end: bool = True
+    end_puts_back: bool = True
+    doubt_is_no_success: bool = True
+
+
+class Budget(NamedTuple):
+    """The number of faults that may happen."""
+
+    kills: int = 0
+    failures: int = 0
+    doubts: int = 0
+    lost: int = 0
+    not_sent: int = 0
+    hours: int = 0
+
+
+class Config(NamedTuple):
+    """Commands on a number of servers."""
+
+    servers: int
+    commands: str
+    budget: Budget
+    b_again: bool = False
+    d_again: bool = False
+    d_server: int = 1
+
+
+class Run(NamedTuple):
+    """A run in the journal: of each server its state, its intent's place, and who took it."""
+
+    owner: int
+    states: str
+    ended: bool
+    plan: int
+    intents: tuple[int, ...]
+    taken_by: tuple[int, ...]
+
+
+class Process(NamedTuple):
+    """A command: its next step, what it knows of each server, its run (-1: none), its servers."""
+
+    step: str
+    known: str
+    run: int
+    servers: tuple[int, ...]
+    wave: int = 0
+    code: int | None = None
+    noted: bool = True
+
+
+class Post(NamedTuple):
+    """A request that arrived."""
+
+    owner: int
+    server: int
+    is_late: bool
+
+
+class State(NamedTuple):
+    """One state of everything. `aged` is the latest intent that is more than an hour old."""
+
+    runs: tuple[Run, ...]
+    next_number: int
+    aged: int
+    posts: tuple[Post, ...]
+    processes: tuple[Process, ...]
+    budget: Budget
+
+
+Steps = Iterator[tuple[str, State]]
+
+
+class Model:
+    """The protocol with some rules in one configuration."""
+
+    def __init__(self, config: Config, rules: Rules) -> None:
+        self.config = config
+        self.rules = rules
+        self.all = range(config.servers)
+
+    def first(self) -> State:
+        """Return the state before anything was typed."""
+        untouched = UNTOUCHED * self.config.servers
+        servers = {"A": tuple(self.all), "D": (self.config.d_server,)}
+        processes = tuple(
+            Process("begin", untouched, -1, servers.get(name, ())) for name in self.config.commands
+        )
+        return State((), 1, 0, (), processes, self.config.budget)
+
+    def steps(self, state: State) -> Steps:
+        """Yield each thing that may happen next, and the state after it."""
+        for number, name in enumerate(self.config.commands):
+            process = state.processes[number]
+            if process.step == "end of it":
+                continue
+            if state.budget.kills:
+                dead = self.put(state, number, step="end of it")
+                yield f"{name} is killed", self.spend(dead, "kills")
+            for label, after in getattr(self, f"step_{process.step}")(state, number):
+                yield f"{name} {label}", after
+        if state.budget.hours and state.runs:
+            yield "an hour passes", self.spend(state._replace(aged=state.next_number - 1), "hours")
+
+    # --- small changes ---
+
+    def put(self, state: State, number: int, **values: Any) -> State:
+        """Change a process."""
+        process = state.processes[number]._replace(**values)
+        processes = state.processes
+        return state._replace(processes=(*processes[:number], process, *processes[number + 1 :]))
+
+    def know(self, state: State, number: int, server: int, known: str) -> State:
+        """Let a process know something of a server."""
+        before = state.processes[number].known
+        return self.put(state, number, known=before[:server] + known + before[server + 1 :])
+
+    def spend(self, state: State, fault: str) -> State:
+        """Take a fault off the budget."""
+        left = getattr(state.budget, fault) - 1
+        return state._replace(budget=state.budget._replace(**{fault: left}))
+
+    def change(self, state: State, number: int, **values: Any) -> State:
+        """Change a run."""
+        run = state.runs[number]._replace(**values)
+        return state._replace(runs=(*state.runs[:number], run, *state.runs[number + 1 :]))
+
+    def mark(
+        self, state: State, number: int, server: int, mark: str, *, by: int | None = None
+    ) -> State:
+        """Set the state of a server in a run; `by` is the run that takes it."""
+        run = state.runs[number]
+        states = run.states[:server] + mark + run.states[server + 1 :]
+        intents, takers = list(run.intents), list(run.taken_by)
+        if mark == INTENDED:
+            intents[server] = state.next_number
+            state = state._replace(next_number=state.next_number + 1)
+        if by is not None:
+            takers[server] = by
+        values: dict[str, Any] = {
+            "states": states,
+            "intents": tuple(intents),
+            "taken_by": tuple(takers),
+        }
+        return self.change(state, number, **values)
+
+    def finish(self, state: State, number: int, code: int) -> State:
+        """End a process."""
+        return self.put(state, number, step="end of it", code=code)
+
+    def new_run(self, state: State, number: int, servers: tuple[int, ...], plan: int) -> State:
+        """Record a run whose first wave is intended, and go on to its POST."""
+        place = len(state.runs)
+        states = "".join(PLANNED if server in servers else ABSENT for server in self.all)
+        nobody = (-1,) * self.config.servers
+        intents = (0,) * self.config.servers
+        run = Run(number, states, ended=False, plan=plan, intents=intents, taken_by=nobody)
+        state = state._replace(runs=(*state.runs, run))
+        state = self.mark(state, place, servers[0], INTENDED)
+        return self.put(state, number, step="post", run=place, servers=servers)
+
+    # --- what the journal tells ---
+
+    def latest(self, state: State, server: int, but: int | None) -> tuple[int, int, str] | None:
+        """Return intent, run and state of the latest possible reset of a server."""
+        found = [
+            (run.intents[server], number, run.states[server])
+            for number, run in enumerate(state.runs)
+            if number != but and run.states[server] in POSSIBLE
+        ]
+        return max(found, default=None)
+
+    def may_go_on(self, state: State, number: int) -> bool:
+        """Return whether a run isn't known to be over."""
+        run = state.runs[number]
+        is_alive = state.processes[run.owner].step != "end of it"
+        return not run.ended and (is_alive or not self.rules.lock_tells_life)
+
+    def guard(
+        self, state: State, server: int, but: int | None, *, planned: bool = True
+    ) -> list[tuple[bool, State]]:
+        """Return whether an earlier reset is in the way; an operation may be over or not."""
+        if planned and self.rules.planned_is_unsettled:
+            for number, run in enumerate(state.runs):
+                is_planned = number != but and run.states[server] == PLANNED
+                if is_planned and self.may_go_on(state, number):
+                    return [(True, state)]
+        latest = self.latest(state, server, but)
+        if latest is None or latest[0] <= state.aged or latest[2] == OVER:
+            return [(False, state)]
+        if latest[2] in {INTENDED, UNKNOWN}:
+            return [(True, state)]
+        return [(True, state), (False, self.mark(state, latest[1], server, OVER))]
+
+    def guard_all(
+        self, state: State, servers: tuple[int, ...], but: int | None, *, planned: bool = True
+    ) -> list[tuple[bool, State]]:
+        """Return the same for several servers."""
+        branches = [(False, state)]
+        for server in servers:
+            branches = [
+                found
+                for is_bad, before in branches
+                for found in (
+                    [(True, before)] if is_bad else self.guard(before, server, but, planned=planned)
+                )
+            ]
+        return branches
+
+    def is_reset_since(self, state: State, server: int, run: int) -> bool:
+        """Return whether another run may have reset a server since this one planned it."""
+        latest = self.latest(state, server, run)
+        return latest is not None and latest[0] > state.runs[run].plan
+
+    def target(self, state: State) -> int | None:
+        """Return the run of A."""
+        for number, run in enumerate(state.runs):
+            if self.config.commands[run.owner] == "A":
+                return number
+        return None
+
+    def standing(self, state: State, run: int) -> dict[int, int]:
+        """Return the run that stands for each server of a run: those that took it, in a chain."""
+        found = {}
+        for server in self.all:
+            holder = run
+            while self.rules.follow_chain and state.runs[holder].states[server] == TAKEN:
+                holder = state.runs[holder].taken_by[server]
+            found[server] = holder
+        return found
+
+    def rest(self, state: State, run: int) -> tuple[list[tuple[int, int]], list[int], bool, bool]:
+        """Return what is left of a run, the runs that may go on, whether any is in doubt or runs.
+
+        What is left are pairs of run and server.
+        """
+        standing = self.standing(state, run)
+        holders = sorted({run, *standing.values()})
+        going_on = [number for number in holders if self.may_go_on(state, number)]
+        left, in_doubt, is_running = [], False, False
+        for server, holder in standing.items():
+            mark = state.runs[holder].states[server]
+            in_doubt = in_doubt or mark in {INTENDED, UNKNOWN}
+            intent = state.runs[holder].intents[server]
+            is_running = is_running or (mark == QUEUED and intent > state.aged)
+            if mark != PLANNED:
+                continue
+            if not self.is_reset_since(state, server, holder):
+                left.append((holder, server))
+                continue
+            latest = self.latest(state, server, holder)
+            in_doubt = in_doubt or (latest is not None and latest[2] in {INTENDED, UNKNOWN})
+        return left, going_on, in_doubt, is_running
+
+    def code_of_rest(self, state: State) -> int | None:
+        """Return the exit code of `--rest-of A` now; None if it would send something."""
+        run = self.target(state)
+        if run is None:
+            return 2
+        left, going_on, in_doubt, _ = self.rest(state, run)
+        if left:
+            return 3 if going_on else None
+        return 6 if in_doubt and self.rules.doubt_is_no_success else 0
+
+    # --- the steps of a command ---
+
+    def step_begin(self, state: State, number: int) -> Steps:
+        name, process = self.config.commands[number], state.processes[number]
+        if name in "BC":
+            yield from self.step_claim(state, number)
+            return
+        if state.budget.failures:
+            unrecorded = self.put(state, number, step="post")
+            yield "can't record, warns", self.spend(unrecorded, "failures")
+        is_again = name == "D" and self.config.d_again
+        found = [(False, state)] if is_again else self.guard_all(state, process.servers, None)
+        for is_bad, after in found:
+            if is_bad:
+                yield "finds something unsettled, exit 3", self.finish(after, number, 3)
+                continue
+            begun = self.new_run(after, number, process.servers, after.next_number)
+            yield "records its plan and the first intent", begun
+            if state.budget.doubts and self.rules.commit_is_read_back:
+                yield "finds its commit by reading back", self.spend(begun, "doubts")
+            elif state.budget.doubts:
+                lost = self.spend(self.put(begun, number, run=-1), "doubts")
+                yield "takes its commit for failed, warns", lost
+
+    def step_claim(self, state: State, number: int) -> Steps:  # noqa: C901, PLR0912 - its cases
+        run = self.target(state)
+        is_again = self.config.commands[number] == "B" and self.config.b_again
+        if run is None:
+            yield "finds no such run, exit 2", self.finish(state, number, 2)
+            return
+        left, going_on, _, is_running = self.rest(state, run)
+        if not left:
+            code = self.code_of_rest(state)
+            yield f"finds nothing left, exit {code}", self.finish(state, number, code or 0)
+            return
+        if going_on and not is_again:
+            yield "finds a run going on, exit 3", self.finish(state, number, 3)
+            return
+        if is_running:
+            yield "finds operations running, exit 3", self.finish(state, number, 3)
+        servers = tuple(sorted(server for _, server in left))
+        if state.budget.failures:
+            after = self.finish(state, number, 3)
+            if not self.rules.claim_needs_record:
+                after = self.put(state, number, step="post", servers=servers)
+            yield "can't record its claim", self.spend(after, "failures")
+        branches = [(False, state)]
+        if not is_again or self.rules.again_keeps_guard:
+            for holder, server in left:
+                branches = [
+                    found
+                    for is_bad, before in branches
+                    for found in (
+                        [(True, before)]
+                        if is_bad
+                        else self.guard(before, server, holder, planned=False)
+                    )
+                ]
+        for is_bad, after in branches:
+            if is_bad:
+                yield "finds something unsettled, exit 3", self.finish(after, number, 3)
+                continue
+            plan = min(after.runs[holder].plan for holder, _ in left)
+            plan = plan if self.rules.leave_out else after.next_number
+            place = len(after.runs)
+            claimed = self.new_run(after, number, servers, plan)
+            for holder, server in left:
+                claimed = self.mark(claimed, holder, server, TAKEN, by=place)
+            yield "claims the rest, with its first intent", claimed
+            if state.budget.doubts and self.rules.commit_is_read_back:
+                yield "finds its claim by reading back", self.spend(claimed, "doubts")
+            elif state.budget.doubts:
+                lost = self.spend(self.finish(claimed, number, 3), "doubts")
+                yield "takes its claim for failed, exit 3", lost
+
+    def step_post(self, state: State, number: int) -> Steps:
+        process = state.processes[number]
+        server = process.servers[process.wave]
+        is_recorded = process.run >= 0
+        is_late = is_recorded and state.runs[process.run].intents[server] <= state.aged
+        if is_late and self.rules.sixty_seconds:
+            given_up = self.put(self.know(state, number, server, NOT_SENT), number, step="record")
+            yield f"gives S{server + 1} up: its intent is too old", given_up
+            return
+        arrived = state._replace(posts=(*state.posts, Post(number, server, is_late)))
+        cases = [("is queued", QUEUED, arrived, "")]
+        cases += [("arrives, answer lost", UNKNOWN, arrived, "lost")] * bool(state.budget.lost)
+        cases += [("is lost on the way", UNKNOWN, state, "lost")] * bool(state.budget.lost)
+        cases += [("is certainly not sent", NOT_SENT, state, "not_sent")] * bool(
+            state.budget.not_sent
+        )
+        for label, known, after, fault in cases:
+            done = self.put(self.know(after, number, server, known), number, step="record")
+            yield f"POST of S{server + 1} {label}", self.spend(done, fault) if fault else done
+
+    def step_record(self, state: State, number: int) -> Steps:
+        process = state.processes[number]
+        server = process.servers[process.wave]
+        known = process.known[server]
+        after = self.put(state, number, step="wait" if known == QUEUED else "end")
+        if process.run < 0:
+            yield "has no record", after
+            return
+        if state.budget.failures:
+            failed = after
+            if not self.rules.answer_is_kept_first:
+                failed = self.put(self.know(state, number, server, UNTOUCHED), number, step="end")
+            yield "can't record the answer", self.spend(failed, "failures")
+        mark = PLANNED if known == NOT_SENT and self.rules.not_sent_goes_back else known
+        yield "records the answer", self.mark(after, process.run, server, mark)
+
+    def step_wait(self, state: State, number: int) -> Steps:
+        yield "stops (limit, signal, failed check)", self.put(state, number, step="end")
+        process = state.processes[number]
+        server = process.servers[process.wave]
+        if process.run >= 0 and state.runs[process.run].states[server] == QUEUED:
+            state = self.mark(state, process.run, server, OVER)
+        yield (
+            "sees its operation over",
+            self.next_wave(self.know(state, number, server, OVER), number),
+        )
+
+    def next_wave(self, state: State, number: int) -> State:
+        """Go on to the next wave, or to the end."""
+        process = state.processes[number]
+        if process.wave + 1 == len(process.servers):
+            return self.put(state, number, step="end")
+        return self.put(state, number, step="wave", wave=process.wave + 1)
+
+    def step_wave(self, state: State, number: int) -> Steps:
+        process = state.processes[number]
+        server, run = process.servers[process.wave], process.run
+        if run < 0:
+            yield "goes on without a record", self.put(state, number, step="post")
+            return
+        if state.budget.failures:
+            stopped = self.put(state, number, step="end")
+            yield "can't record the wave, stops", self.spend(stopped, "failures")
+        if state.runs[run].states[server] != PLANNED:
+            yield f"leaves S{server + 1} out: taken", self.next_wave(state, number)
+            return
+        if self.rules.leave_out and self.is_reset_since(state, server, run):
+            latest = self.latest(state, server, run)
+            taker = None if latest is None else latest[1]
+            taken = self.mark(state, run, server, TAKEN, by=taker)
+            yield f"leaves S{server + 1} out: reset since", self.next_wave(taken, number)
+            return
+        is_again = self.config.commands[number] == "B" and self.config.b_again
+        skip = is_again and not self.rules.again_keeps_guard
+        for is_bad, after in [(False, state)] if skip else self.guard(state, server, run):
+            if is_bad:
+                yield "finds something unsettled, stops", self.put(after, number, step="end")
+                continue
+            intended = self.put(self.mark(after, run, server, INTENDED), number, step="post")
+            yield f"records the intent for S{server + 1}", intended
+            if state.budget.doubts:  # it can't be read back either
+                stopped = self.put(intended, number, step="end")
+                yield "can't tell whether it is recorded, stops", self.spend(stopped, "doubts")
+
+    def step_end(self, state: State, number: int) -> Steps:
+        process = state.processes[number]
+        code = _exit_code([process.known[server] for server in process.servers])
+        if process.run < 0:
+            yield f"ends with {code}", self.finish(state, number, code)
+            return
+        if state.budget.failures:
+            unwritten = self.put(self.finish(state, number, code), number, noted=False)
+            yield f"can't record its end, ends with {code}", self.spend(unwritten, "failures")
+        after = state
+        for server in process.servers:
+            if after.runs[process.run].states[server] != INTENDED:
+                continue
+            known = process.known[server]
+            if known in {QUEUED, UNKNOWN, OVER} and self.rules.unwritten_goes_with_end:
+                after = self.mark(after, process.run, server, known)
+            elif known in {NOT_SENT, UNTOUCHED} and self.rules.end_puts_back:
+                after = self.mark(after, process.run, server, PLANNED)
+        after = self.change(after, process.run, ended=True)
+        yield f"records its end, ends with {code}", self.finish(after, number, code)
+
+    # --- the promises ---
+
+    def broken(self, state: State) -> Iterator[str]:
+        """Yield the promises that don't hold in a state."""
+        yield from self.sent_twice(state)
+        yield from self.said_not_sent(state)
+        if all(process.step == "end of it" for process in state.processes):
+            yield from self.can_be_repeated(state)
+            yield from self.rest_can_be_sent(state)
+
+    def sent_twice(self, state: State) -> Iterator[str]:
+        names = self.config.commands
+        runs = {run.owner: run for run in state.runs}
+        for server in self.all:
+            posts = [post for post in state.posts if post.server == server]
+            family = [post for post in posts if names[post.owner] in "ABC"]
+            if len(family) > 1:
+                yield "a run and those that take its rest send a server twice"
+            if len(posts) < 2 or len(family) > 1 or not all(p.owner in runs for p in posts):
+                continue
+            first, second = posts[:2]
+            is_since = runs[first.owner].intents[server] < runs[second.owner].intents[server]
+            if second.is_late:
+                yield "a request leaves an hour after its intent"
+            elif (
+                names[first.owner] == "D"
+                and is_since
+                and (runs[second.owner].plan < runs[first.owner].plan)
+            ):
+                yield "a planned server is sent, though D reset it since"
+
+    def said_not_sent(self, state: State) -> Iterator[str]:
+        sent = {(post.owner, post.server) for post in state.posts}
+        for number, process in enumerate(state.processes):
+            for server in self.all:
+                is_said = process.code is not None and process.known[server] in "N."
+                if is_said and (number, server) in sent:
+                    yield "a command says 'not sent', but the cloud has it"
+        for run in state.runs:
+            for server in self.all:
+                mark = run.states[server]
+                is_said = (mark == PLANNED and run.ended) or mark in {NOT_SENT, TAKEN}
+                if is_said and (run.owner, server) in sent:
+                    yield "status says 'not sent' of what its run sent"
+
+    def can_be_repeated(self, state: State) -> Iterator[str]:
+        """Yield where 5, 'safe to run again', isn't true, though it doesn't say so."""
+        for number, process in enumerate(state.processes):
+            if process.code != 5 or not process.noted:
+                continue
+            if self.config.commands[number] in "AD":
+                latest = self.latest(state, process.servers[0], None)
+                is_own = latest is not None and state.runs[latest[1]].owner == number
+                if is_own and latest and latest[2] in "IU" and latest[0] > state.aged:
+                    yield "5, but running it again is refused"
+            elif self.code_of_rest(state) == 0 and not state.posts[-1:]:
+                yield "5, but running it again does nothing"
+
+    def rest_can_be_sent(self, state: State) -> Iterator[str]:
+        run = self.target(state)
+        if run is None:
+            return
+        sent = {post.server for post in state.posts}
+        doubtful = {
+            server
+            for server in self.all
+            if any(row.states[server] in {INTENDED, UNKNOWN} for row in state.runs)
+            or any(process.known[server] == UNKNOWN for process in state.processes)
+        }
+        never = [server for server in self.all if server not in sent | doubtful]
+        code = self.code_of_rest(state)
+        if never and code == 0:
+            yield "--rest-of has nothing left, but a server was never sent"
+        if never and code == 3:
+            yield "--rest-of needs --again, though nothing is alive"
+        if code == 0 and doubtful & self.in_chain(state, run):
+            yield "--rest-of ends with 0, though a server is in doubt"
+        owner = state.processes[state.runs[run].owner]
+        for server in owner.servers:
+            is_left = owner.code is not None and owner.known[server] in "N." and owner.noted
+            if is_left and server not in sent and state.runs[run].states[server] in "NI":
+                yield "A says 'not sent', but --rest-of doesn't send it"
+
+    def in_chain(self, state: State, run: int) -> set[int]:
+        """Return the servers of a run whose standing row is in doubt."""
+        return {
+            server
+            for server, holder in self.standing(state, run).items()
+            if state.runs[holder].states[server] in {INTENDED, UNKNOWN}
+        }
+
+
+def _exit_code(known: list[str]) -> int:
+    if UNKNOWN in known:
+        return 6
+    if not set(known) & {QUEUED, OVER}:
+        return 5
+    return 1 if set(known) & {NOT_SENT, UNTOUCHED} else 7 if QUEUED in known else 0
+
+
+def explore(config: Config, rules: Rules) -> tuple[int, dict[str, list[str]]]:
+    """Return the number of states, and the shortest way to each broken promise."""
+    model = Model(config, rules)
+    first = model.first()
+    before: dict[State, tuple[State, str] | None] = {first: None}
+    broken: dict[str, State] = {}
+    todo = deque([first])
+    while todo:
+        state = todo.popleft()
+        for label, after in model.steps(state):
+            if after in before:
+                continue
+            before[after] = (state, label)
+            todo.append(after)
+            for promise in model.broken(after):
+                broken.setdefault(promise, after)
+    return len(before), {promise: _way(before, state) for promise, state in broken.items()}
+
+
+def _way(before: dict[State, tuple[State, str] | None], state: State) -> list[str]:
+    labels = []
+    while (step := before[state]) is not None:
+        state, label = step
+        labels.append(label)
+    return labels[::-1]
+
+
+SMALL = (
+    Config(2, "AB", Budget(1, 2, 0, 1, 1)),
+    Config(2, "AB", Budget(1, 1, 1, 1, 1), b_again=True),
+    Config(2, "ABC", Budget(1, 1, 0, 1, 1), b_again=True),
+    Config(2, "AD", Budget(1, 1, 0, 1, 1, 1)),
+    Config(2, "AD", Budget(1, 1, 1, 1, 1), d_again=True),
+    Config(2, "ABD", Budget(0, 0, 0, 1, 1), d_again=True),
+    Config(2, "ABD", Budget(1, 0, 0, 0, 1), b_again=True),
+)
+LARGE = (
+    Config(2, "ABD", Budget(1, 1, 1, 1, 1), b_again=True),
+    Config(2, "ABD", Budget(1, 1, 0, 0, 0, 1), b_again=True),
+    Config(2, "ABCD", Budget(1, 0, 0, 1, 0), b_again=True),
+    Config(3, "ABC", Budget(1, 1, 0, 1, 1), b_again=True),
+    Config(3, "ABD", Budget(1, 1, 0, 1, 0), b_again=True, d_server=2),
+    Config(3, "ABD", Budget(1, 0, 0, 1, 1), d_again=True, d_server=1),
+)
+
+
+def check(configs: tuple[Config, ...], rules: Rules) -> dict[str, list[str]]:
+    """Explore configurations, and print and return the promises that break."""
+    found: dict[str, list[str]] = {}
+    for config in configs:
+        began = time.monotonic()
+        states, broken = explore(config, rules)
+        for promise, way in broken.items():
+            if promise not in found or len(way) < len(found[promise]):
+                found[promise] = way
+        again = " ".join(n for n, on in (("B", config.b_again), ("D", config.d_again)) if on)
+        print(
+            f"  {config.servers} servers, {config.commands}{again and f' ({again} --again)'}: "
+            f"{states:,} states in {time.monotonic() - began:.1f} s, {len(broken)} broken"
+        )
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Run the model; return 1 if a promise breaks, or with `each` if a rule isn't needed."""
+    if arguments == ["each"]:
+        needless = []
+        for rule in Rules._fields:
+            print(f"without {rule}")
+            found = check(SMALL, Rules(**{rule: False}))
+            for promise, way in sorted(found.items()):
+                print(f"    {promise}: {'; '.join(way)}")
+            needless += [] if found else [rule]
+        print(f"Not needed in the small configurations: {', '.join(needless) or 'none'}")
+        return 1 if needless else 0
+    found = check(SMALL + LARGE if arguments == ["all"] else SMALL, Rules())
+    for promise, way in sorted(found.items()):
+        print(f"\n{promise}:")
+        for number, label in enumerate(way, 1):
+            print(f"  {number}. {label}")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

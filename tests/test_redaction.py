@@ -1,0 +1,198 @@
+import base64
+import html
+import json
+import time
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clc_reset.redaction import Redactor
+from tests.fakes import jwt
+
+TOKEN = jwt()
+SECRETS = [
+    "s3cret/+&<\"'>ü",
+    "p@ss word",
+    "Größe",
+    "a\\b/c",
+    "\udc80oddly",
+    TOKEN,
+    "correct horse battery staple",
+    'a "quoted" one & <another>',
+    "Größenwahn, 16 Zeichen",
+]
+
+
+def forms(secret: str) -> list[str]:
+    data = secret.encode(errors="surrogatepass")
+    return [
+        secret,
+        secret.upper(),
+        secret.lower(),
+        json.dumps(secret),
+        json.dumps({"password": secret}, ensure_ascii=False),
+        html.escape(secret),
+        html.escape(secret).replace("&#x27;", "&#39;"),
+        quote(data, safe=""),
+        quote(data).lower(),
+        quote_plus(data),
+        base64.urlsafe_b64encode(data).decode(),
+        *(base64.b64encode(b"user:x"[:n] + data + b"end").decode() for n in range(6)),
+        *(base64.urlsafe_b64encode(b"user:x"[:n] + data + b"end").decode() for n in range(6)),
+    ]
+
+
+def wrapped(text: str, width: int, gap: str = "\r\n") -> str:
+    return gap.join(text[at : at + width] for at in range(0, len(text), width))
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_is_redacted_in_each_form(secret: str) -> None:
+    redact = Redactor(["another one", secret]).redact
+    for form in forms(secret):
+        redacted = redact(f"<{form}>")
+        assert "[secret]" in redacted
+        assert form not in redacted
+        assert secret not in redacted
+
+
+@pytest.mark.parametrize("gap", ["\n", "\r\n ", "\t", "\x00", "\u200b", "\u202e", "\xa0"])
+@pytest.mark.parametrize("width", [1, 15, 76])
+def test_a_long_secret_is_redacted_whatever_space_is_in_it(gap: str, width: int) -> None:
+    redact = Redactor([TOKEN]).redact
+    assert redact(f"at {wrapped(TOKEN, width, gap)}.") == "at [secret]."
+    encoded = base64.b64encode(b"x" + TOKEN.encode() + b"yz").decode()
+    shown = redact(wrapped(encoded, width, gap))
+    assert len("".join(filter(str.isalnum, shown))) < 16
+
+
+def test_a_part_of_16_characters_is_redacted_and_one_of_15_is_not() -> None:
+    redact = Redactor([TOKEN]).redact
+    assert redact(f"…{TOKEN[40:56]}…") == "…[secret]…"
+    assert redact(f"…{TOKEN[40:55]}…") == f"…{TOKEN[40:55]}…"
+    assert redact(f"{TOKEN[:60]}, {TOKEN[60:90]}") == "[secret], [secret]"
+
+
+@given(st.integers(0, len(TOKEN) - 16), st.integers(16, 60), st.text(), st.text())
+def test_no_run_of_16_is_left(start: int, length: int, before: str, after: str) -> None:
+    redacted = Redactor([TOKEN]).redact(before + TOKEN[start : start + length] + after)
+    squeezed = "".join(redacted.split()).lower()
+    runs = (TOKEN[at : at + 16].lower() for at in range(len(TOKEN) - 15))
+    assert not any(run in squeezed for run in runs)
+
+
+VISIBLE = st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"])
+
+
+@given(st.text(VISIBLE, min_size=4, max_size=15), st.text(), st.text())
+def test_no_short_secret_is_left(secret: str, before: str, after: str) -> None:
+    if len(secret.strip()) < 4 or secret.strip().lower() in "[secret]":
+        return
+    assert secret not in Redactor([secret]).redact(f"{before}{secret}{after}")
+
+
+S3CRET = ["s3cret"]
+UNCHANGED = "Please try again: the operation can't be queued, because the server isn't there."
+
+
+@pytest.mark.parametrize(
+    ("secrets", "text", "redacted"),
+    [
+        (S3CRET, "it is s3\x1bc\u200bret!", "it is [secret]!"),
+        (["\x00s3\x00cret"], "s3cret", "[secret]"),
+        ([" s3cret\n"], "it is s3cret!", "it is [secret]!"),
+        # the longer one is redacted as a whole
+        (["abcd", "abcdefgh"], "abcdefgh abcd abcd", "[secret] [secret] [secret]"),
+        # letters that grow in lower case move nothing
+        (["s3cret", TOKEN], f"İİİ s3cret İ {TOKEN} İ", "İİİ [secret] İ [secret] İ"),
+        ([], "text", "text"),
+        (["", "abc", "\x00\x01\x02\x03"], "abc\x00", "abc\x00"),
+        (["longer than it"], "text", "text"),
+        *[(secret, UNCHANGED, UNCHANGED) for secret in (S3CRET, ['""""'], SECRETS[6:7])],
+    ],
+)
+def test_a_secret_is_redacted_and_all_else_stays(
+    secrets: list[str], text: str, redacted: str
+) -> None:
+    assert Redactor(secrets).redact(text) == redacted
+
+
+def test_a_user_name_that_is_the_password_too_is_shown_where_it_stands_alone() -> None:
+    redactor = Redactor(["demo"], ["Demo"])
+    assert redactor.redact("demo") == "demo"
+    assert redactor.redact("not demo") == "not [secret]"
+
+
+def test_a_short_secret_in_an_id_is_a_part_of_a_name() -> None:
+    redactor = Redactor(["demo", TOKEN])
+    assert redactor.redact_id("WA1ALIASDEMO01") == "WA1ALIASDEMO01"
+    assert redactor.redact_id("WA1ALIASWB01") == "WA1ALIASWB01"
+    assert redactor.redact_id("Demo") == redactor.redact_id(TOKEN) == "[secret]"
+    assert redactor.redact_id(f"wa1-{TOKEN}") == "wa1-[secret]"
+
+
+UNITS = ["eyJ", "x", " ", "\n\x00", "ü\u202e", TOKEN, TOKEN[:16], "eyeyeyJJJ", "s3cret", "s3cre"]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_redaction_takes_time_in_proportion_to_a_texts_length(unit: str) -> None:
+    redact = Redactor([TOKEN, "eyeyeyJJJ", "s3cret"]).redact
+    began = time.process_time()
+    redact(unit * (2**19 // len(unit)))
+    assert time.process_time() - began < 2.0  # half a second at the most; a square takes minutes
+
+
+# --- JSON --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "content"),
+    [
+        (
+            b'{"s3cret":["s3cret",{"a":"not s3cret","id":"xs3cret","n":3},null,true]}',
+            {"s3cret": ["[secret]", {"a": "not [secret]", "id": "xs3cret", "n": 3}, None, True]},
+        ),
+        (b'"s3cret"', "[secret]"),
+        (b'["\\u0073\\u0033cret", "\\u00fc"]', ["[secret]", "ü"]),
+        # the token of a login stays
+        (
+            b'{"bearerToken":"xs3cretx","message":"xs3cretx"}',
+            {"bearerToken": "xs3cretx", "message": "x[secret]x"},
+        ),
+        (b'["a\\ud800b", "\xed\xa0\x80"]', ["a\ufffdb", "\ufffd\ufffd\ufffd"]),
+    ],
+)
+def test_strings_are_redacted_keys_and_tokens_are_not(body: bytes, content: object) -> None:
+    assert Redactor(S3CRET).decode(body) == content
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_json_is_decoded_from_any_unicode_encoding(encoding: str) -> None:
+    assert Redactor().decode('["ü"]'.encode(encoding)) == ["ü"]
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[" * 100_000, b"\xff\xfe", b"9" * 5000])
+def test_anything_else_is_none(body: bytes) -> None:
+    assert Redactor().decode(body) is None
+
+
+@given(st.binary())
+def test_any_bytes_can_be_decoded(body: bytes) -> None:
+    Redactor(["s3cret"]).decode(body)
+
+
+def test_deep_nesting_is_no_recursion() -> None:
+    body = b"[" * 900 + b'"\\ns3cret"' + b"]" * 900
+    assert str(Redactor(["s3cret"]).decode(body)).count("[secret]") == 1
+
+
+def test_16_mib_of_entities_are_decoded_in_a_few_seconds() -> None:
+    link = {"rel": "status", "href": "/v2/operations/alias/status/wa1-1", "id": "wa1-1"}
+    entity = {"server": "wa1aliaswb01", "isQueued": True, "links": [link]}
+    for extra in ("", "\n"):
+        body = json.dumps([entity | {"errorMessage": extra}] * 90_000).encode()
+        began = time.process_time()
+        Redactor([TOKEN, "s3cret"]).decode(body)
+        assert time.process_time() - began < 6.0  # half a second, or one and a half

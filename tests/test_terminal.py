@@ -1,0 +1,192 @@
+import os
+import pty
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from clc_reset.terminal import Suspensions, hide_input, in_foreground, settings_restored
+from clc_reset.workers import Inbox
+from tests.ui.screens import IN_THE_BACKGROUND, Keyboard, keyboard, run_on_terminal
+
+
+@pytest.fixture
+def board() -> Iterator[Keyboard]:
+    with keyboard() as board:
+        yield board
+
+
+@contextmanager
+def blocked(*signums: signal.Signals) -> Iterator[None]:
+    """Let these signals stay pending, and come to nothing at the end."""
+    before = {signum: signal.getsignal(signum) for signum in signums}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+    try:
+        yield
+    finally:
+        for signum in signums:
+            signal.signal(signum, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signums)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def deliver(signum: signal.Signals) -> None:
+    """Call the handler of a signal as Python does."""
+    handler = signal.getsignal(signum)
+    assert callable(handler)
+    handler(signum, None)
+
+
+def test_a_foreground_in_another_pid_namespace_is_taken_as_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _: 0)
+    assert in_foreground(0)
+
+
+def test_in_the_background_a_terminal_is_another_jobs() -> None:
+    """A wait for the foreground goes on here: nobody could let a session's leader go on."""
+    code, shown = run_on_terminal(f"""
+from clc_reset.terminal import *
+assert in_foreground(0) and not stops_writers(0)
+wait_for_foreground(0)
+{IN_THE_BACKGROUND}
+before = termios.tcgetattr(0)
+assert not in_foreground(0) and not stops_writers(0)
+wait_for_foreground(0)
+with settings_restored(0):
+    hide_input(0)
+assert termios.tcgetattr(0) != before, "another job's settings are left alone"
+before[3] |= termios.TOSTOP
+termios.tcsetattr(0, termios.TCSANOW, before)
+assert stops_writers(0)
+print("done")
+""")
+    assert (code, shown) == (0, "done\r\n")
+
+
+def test_the_controlling_terminal_is_the_default() -> None:
+    code, shown = run_on_terminal("""
+import os, termios
+from clc_reset.terminal import *
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+with settings_restored():
+    hide_input(1)
+assert termios.tcgetattr(1)[3] & termios.ECHO
+print(sorted(map(int, os.listdir("/dev/fd")))[:4])
+""")
+    assert (code, shown) == (0, "[0, 1, 2, 3]\r\n")
+
+
+def test_without_a_controlling_terminal_it_is_standard_input() -> None:
+    code, shown = run_on_terminal("""
+import os, termios
+from clc_reset.terminal import *
+def fail(*_): raise OSError
+os.open = fail
+with settings_restored():
+    hide_input(0)
+assert termios.tcgetattr(0)[3] & termios.ECHO
+""")
+    assert (code, shown) == (0, "")
+
+
+def test_while_stopped_the_settings_are_the_shells(board: Keyboard) -> None:
+    fd = board.stdin.fileno()
+    echoes: list[object] = []
+    with blocked(signal.SIGTSTP), settings_restored(fd, lambda: echoes.append(board.echoes)):
+        hide_input(fd)
+        deliver(signal.SIGTSTP)
+        echoes.append(board.echoes)
+        deliver(signal.SIGCONT)
+    assert echoes == [True, False]
+    with settings_restored(fd):
+        hide_input(fd)
+        deliver(signal.SIGCONT)  # after SIGSTOP nothing is known
+        assert not board.echoes
+    assert board.echoes
+
+
+def test_a_signal_that_ends_the_process_restores_them_first(board: Keyboard) -> None:
+    fd = board.stdin.fileno()
+    for signum in (signal.SIGQUIT, signal.SIGTERM):
+        with blocked(signum), settings_restored(fd):
+            hide_input(fd)
+            deliver(signum)
+            assert board.echoes
+            assert signum in signal.sigpending()
+        assert signal.getsignal(signum) is signal.SIG_DFL
+
+
+def test_handlers_are_those_of_before_afterwards() -> None:
+    signums = (signal.SIGTSTP, signal.SIGCONT, signal.SIGQUIT)
+    before = [signal.getsignal(signum) for signum in signums]
+    suspensions = Suspensions(lambda: True, lambda: None)
+    suspensions.begin()
+    suspensions.begin()
+    with settings_restored(-1):
+        assert [signal.getsignal(signum) for signum in signums] != before
+    suspensions.end()
+    assert [signal.getsignal(signum) for signum in signums] == before
+
+
+def test_a_display_that_can_not_leave_at_this_moment_is_not_stopped() -> None:
+    suspensions = Suspensions(lambda: False, lambda: None)
+    with blocked(signal.SIGTSTP):
+        suspensions.begin()
+        deliver(signal.SIGTSTP)
+        assert signal.SIGTSTP not in signal.sigpending()
+        suspensions.end()
+
+
+def test_an_ignored_stop_stays_ignored(board: Keyboard) -> None:
+    before = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+    with settings_restored(board.stdin.fileno()):
+        assert signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN
+    assert signal.signal(signal.SIGTSTP, before) is signal.SIG_IGN
+
+
+def test_other_threads_handle_no_signals(board: Keyboard) -> None:
+    before = signal.getsignal(signal.SIGTSTP)
+    fd = board.stdin.fileno()
+    handlers: list[object] = []
+
+    def work() -> None:
+        with settings_restored(fd):
+            hide_input(fd)
+            handlers.append(signal.getsignal(signal.SIGTSTP))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert handlers == [before]
+    assert board.echoes
+
+
+def test_a_terminal_that_is_gone_has_no_settings() -> None:
+    master, slave = pty.openpty()
+    with settings_restored(slave):
+        hide_input(slave)
+        os.close(master)
+    os.close(slave)
+
+
+def test_a_wait_ends_in_time_although_a_stop_took_longer() -> None:
+    """A signal's handler that returns when the time is up; SimpleQueue waits for ever then."""
+    inbox = Inbox()
+    began = time.monotonic()
+
+    def be_stopped(*_: object) -> None:
+        while time.monotonic() < began + 0.1:
+            pass
+
+    before = signal.signal(signal.SIGALRM, be_stopped)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        assert inbox.next(0.05) is None
+    finally:
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,65 @@
+import io
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from clc_reset.ui import messages
+from clc_reset.ui.streams import Streams
+
+_log = logging.getLogger("clc_reset.tests")
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """Leave logging as it was."""
+    logger = logging.getLogger("clc_reset")
+    before = (logger.handlers[:], logger.propagate, logger.level, logging.raiseExceptions)
+    yield
+    logger.handlers[:], logger.propagate, level, logging.raiseExceptions = before
+    logger.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("level", "lines"),
+    [
+        (logging.WARNING, ["Warning: a journal", "Warning: an error"]),
+        (logging.INFO, ["1 duplicate", "Warning: a journal", "Warning: an error"]),
+        (logging.DEBUG, ["GET /", "1 duplicate", "Warning: a journal", "Warning: an error"]),
+    ],
+)
+def test_the_level_decides_what_is_written(level: int, lines: list[str]) -> None:
+    first, second = io.StringIO(), io.StringIO()
+    messages.install(Streams(None, None, first), logging.DEBUG)
+    messages.install(Streams(None, None, second), level)  # replaces the first
+    _log.debug("GET %s", "/")
+    _log.info("1 duplicate")
+    _log.warning("a journal")
+    _log.error("an error")
+    assert second.getvalue().splitlines() == lines
+    assert first.getvalue() == ""
+
+
+def test_nothing_reaches_the_root_logger_and_nothing_is_raised(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stderr = io.StringIO()
+    messages.install(Streams(None, None, stderr), logging.INFO)
+    _log.info("%d servers", "no number")
+    _log.info("one\x1b[2J")
+    assert stderr.getvalue() == "one[2J\n"
+    assert caplog.records == []
+
+
+def test_at_the_end_of_the_process_nothing_is_left() -> None:
+    program = """
+import logging, sys
+from clc_reset.ui import messages
+from clc_reset.ui.streams import Streams
+messages.install(Streams(None, None, sys.stderr), logging.INFO)
+logging.getLogger("clc_reset.tests").info("x" * 2_000_000)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert ended.stderr == b"x" * 2_000_000 + b"\n"

@@ -1,0 +1,231 @@
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clc_reset.ui import streams as module
+from clc_reset.ui.screen import Line
+from clc_reset.ui.streams import (
+    Delivery,
+    Streams,
+    break_line,
+    can_redraw,
+    size_of,
+    write_whole,
+)
+from tests.ui.screens import Gone, Keyboard, Terminal, keyboard
+
+# --- notes -------------------------------------------------------------------------------------
+
+
+def test_notes_go_to_standard_error_without_control_characters() -> None:
+    stderr = io.StringIO()
+    streams = Streams(None, Terminal(), stderr)
+    streams.note("one\x1b[2J\ntwo")
+    streams.note("word " * 100)
+    assert stderr.getvalue() == "one[2J\ntwo\n" + "word " * 100 + "\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("short", ["short"]),
+        ("", [""]),
+        ("one two three four five six", ["one two three four", "five six"]),
+        (
+            "a word https://api.ctl.io/v2/servers/x ends",
+            ["a word", "https://api.ctl.io/v2/servers/x", "ends"],
+        ),
+        ("it changed at 02:14:22 UTC today", ["it changed at", "02:14:22 UTC today"]),
+        ("was 2026-01-15 02:14:22 UTC, by x", ["was", "2026-01-15 02:14:22 UTC,", "by x"]),
+        ("that was about: 777 s after", ["that was about:", "777 s after"]),
+        ("ask again with `clc status -a X`.", ["ask again with", "`clc status -a X`."]),
+        ("To follow them: clc status --wait wa1-1", ["To follow them:", "clc status --wait wa1-1"]),
+        ("clc status --wait wa1-1 wa1-2", ["clc status --wait wa1-1 wa1-2"]),
+        ("Run: A=1 clc status --wait wa1-1", ["Run:", "A=1 clc status --wait wa1-1"]),
+        ("  indented as an example is: left", ["  indented as an example is: left"]),
+        (" " * 30, [" " * 30]),
+    ],
+)
+def test_a_line_is_broken_between_words(line: str, parts: list[str]) -> None:
+    assert break_line(line, 20) == parts
+
+
+@given(st.text(st.characters(exclude_characters="\x00")), st.integers(1, 30))
+def test_a_broken_line_loses_nothing_but_blanks(line: str, width: int) -> None:
+    parts = break_line(line, width)
+    assert "".join("".join(parts).split()) == "".join(line.split())
+
+
+# --- results -----------------------------------------------------------------------------------
+
+
+def test_a_result_goes_to_standard_output_and_notes_stand_above_it() -> None:
+    terminal = Terminal()
+    streams = Streams(None, terminal, terminal)
+    streams.screen.show([Line("a display", 9)])
+    streams.note("a note")
+    assert not streams.has_result
+    assert streams.print_result("a result\n") is Delivery.PRINTED
+    assert streams.has_result
+    assert terminal.screen(80) == ["a note", "a result"]
+
+
+def test_a_result_that_is_not_taken_goes_to_standard_error() -> None:
+    stderr = io.StringIO()
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        streams = Streams(None, full, stderr)
+        for _ in range(2):
+            assert streams.print_result("x", lambda: "a result\n") is Delivery.ELSEWHERE
+        assert streams.print_result("{}") is Delivery.ELSEWHERE
+    assert stderr.getvalue() == "a result\na result\n"
+
+
+def test_a_stream_that_was_closed_takes_nothing() -> None:
+    stdout = io.StringIO()
+    stdout.close()
+    assert Streams(None, stdout, None).print_result("x") is Delivery.ELSEWHERE
+    assert Streams(None, None, None).print_result("x", lambda: "x") is Delivery.ELSEWHERE
+
+
+def test_a_pipe_that_nobody_reads_is_reported_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    stderr = io.StringIO()
+    with os.fdopen(writer, "w") as pipe:
+        assert Streams(None, pipe, stderr).print_result("x", lambda: "x") is Delivery.CLOSED_PIPE
+    assert stderr.getvalue() == ""
+
+
+def test_a_stopped_terminal_is_waited_for(board: Keyboard) -> None:
+    streams = Streams(None, board.stderr, board.stderr)
+    streams.screen.show([Line("a display", 9)])
+    board.stop()
+    go_on = threading.Timer(0.05, board.go_on)
+    go_on.start()
+    assert streams.print_result("a result\n") is Delivery.PRINTED
+    go_on.join()
+    board.read_until(b"a result\r\n")
+    assert board.shown == b"a display\r\n\x1b[1A\r\x1b[Ja result\r\n"
+
+
+@pytest.mark.parametrize("has_stderr", [True, False])
+def test_after_a_signal_a_stopped_terminal_is_waited_for_no_longer(
+    monkeypatch: pytest.MonkeyPatch, board: Keyboard, *, has_stderr: bool
+) -> None:
+    monkeypatch.setattr(module, "STOPPED_SECONDS", 0.02)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    signalled = iter([False])
+    stderr = board.stderr if has_stderr else None
+    streams = Streams(None, board.stderr, stderr, lambda: next(signalled, True))
+    streams.note("a note")
+    board.stop()
+    streams.note("a note")
+    assert streams.print_result("a result\n") is Delivery.ELSEWHERE
+
+
+def test_a_full_pipe_that_does_not_block_is_written_whole() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with os.fdopen(reader, "rb") as file, ThreadPoolExecutor() as pool:
+        with os.fdopen(writer, "w") as pipe:
+            printing = pool.submit(Streams(None, pipe, None).print_result, "a result\n" * 20_000)
+            time.sleep(0.05)  # the pipe has long been full
+            printing.add_done_callback(lambda _: pipe.close())
+            assert file.read() == b"a result\n" * 20_000
+        assert printing.result() is Delivery.PRINTED
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("null", ["os.devnull", "'/nowhere'"])
+def test_a_result_leaves_nothing_to_pythons_end(
+    monkeypatch: pytest.MonkeyPatch, unbuffered: str, null: str
+) -> None:
+    """Neither a full disk nor a missing /dev/null changes the exit code."""
+    program = f"""
+import contextlib, os, sys
+os.devnull = {null}
+from clc_reset.ui.streams import Streams
+with contextlib.suppress(OSError):  # where nothing is buffered
+    sys.stdout.write("left over")
+streams = Streams(sys.stdin, sys.stdout, sys.stderr)
+streams.note("lost")
+streams.print_result("lost", lambda: "lost")
+sys.stderr.write("lost")
+sys.exit(7)
+"""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=full, check=False
+        )
+    assert ended.returncode == 7
+
+
+def test_what_the_locale_can_not_write_is_escaped(tmp_path: Path) -> None:
+    raw = io.BytesIO()
+    stdout = io.TextIOWrapper(raw, "ascii")
+    Streams(None, stdout, None).print_result("Größe \udc80\n")
+    assert raw.getvalue() == b"Gr\\xf6\\xdfe \\udc80\n"
+    with (tmp_path / "out").open("w", encoding="ascii") as file:
+        write_whole(file, "Größe")
+    assert (tmp_path / "out").read_text("ascii") == "Gr\\xf6\\xdfe"
+
+
+# --- terminals ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "can", "can_not"),
+    [
+        ("TERM", ["xterm"], ["dumb", "unknown", ""]),
+        ("ACCESSIBLE", ["0", ""], ["1"]),
+        ("TTY_INTERACTIVE", ["1", ""], ["0"]),
+        ("CI", ["False", ""], ["true", "1"]),
+    ],
+)
+def test_a_display_is_live_on_a_terminal_where_nothing_speaks_against_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, can: list[str], can_not: list[str]
+) -> None:
+    for value in (*can, *can_not):
+        monkeypatch.setenv(name, value)
+        assert can_redraw(Terminal()) is (value in can), value
+    monkeypatch.delenv(name)
+    assert can_redraw(Terminal()) is (name != "TERM")
+
+
+def test_a_display_needs_a_terminal_that_is_open() -> None:
+    closed = io.StringIO()
+    closed.close()
+    assert not any(map(can_redraw, (None, io.StringIO(), closed)))
+
+
+def test_columns_may_narrow_a_window_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tuple(size_of(None)) == (80, 24)
+    assert tuple(size_of(Gone(), (7, 8))) == (7, 8)
+    with keyboard(57, 13) as board:
+        assert tuple(size_of(board.stderr)) == (57, 13)
+        for odd in ("0", "-3", "x", "²", "1" * 99, "99"):
+            monkeypatch.setenv("COLUMNS", odd)
+            assert size_of(board.stderr).columns == 57
+        monkeypatch.setenv("COLUMNS", "40")
+        monkeypatch.setenv("LINES", "5")
+        assert tuple(size_of(board.stderr)) == (40, 5)
+    assert tuple(size_of(None)) == (40, 5)
+
+
+def test_rich_is_not_loaded_where_it_is_not_needed() -> None:
+    program = (
+        "import sys, clc_reset.ui.messages, clc_reset.ui.render, clc_reset.ui.progress, "
+        "clc_reset.ui.prompts; sys.exit('rich' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], check=False)
+    assert ended.returncode == 0
