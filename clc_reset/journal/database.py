@@ -179,7 +179,8 @@ class Database:
     ) -> _T:
         if not self._exists():
             self._make()
-        with closing(self._open("rw")) as db:
+        db, _ = self._open("rw")
+        with closing(db):
             # the default unlinks a file, which may be back after a power cut and undo the commit
             db.execute("PRAGMA journal_mode = TRUNCATE")
             db.execute("PRAGMA synchronous = FULL")
@@ -231,33 +232,33 @@ class Database:
 
     def _to_read(self) -> sqlite3.Connection:
         if self._exists():
-            db = self._open("ro" if self._inbox is None else "rw", "BEGIN")
-            try:
-                if _version(db):
-                    return db
-            except BaseException:  # its lock would keep all others from writing
-                db.close()
-                raise
+            db, version = self._open("ro" if self._inbox is None else "rw", "BEGIN")
+            if version:
+                return db
             db.close()
         db = sqlite3.connect(":memory:", isolation_level=None)
         _create_tables(db)
         return db
 
-    def _open(self, mode: str, *statements: str) -> sqlite3.Connection:
-        """Open the database, unless another version of clc wrote it, after these statements."""
+    def _open(self, mode: str, *statements: str) -> tuple[sqlite3.Connection, int]:
+        """Open the database and return it with its version, after these statements.
+
+        Raises UnusableError if another version of clc wrote it.
+        """
         path = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         db = self._connect(f"file://{path}?mode={mode}", timeout=0, isolation_level=None, uri=True)
         try:
             for statement in statements:
                 db.execute(statement)
-            if _version(db) not in {0, VERSION}:
+            version = _version(db)
+            if version not in {0, VERSION}:
                 raise UnusableError(
                     "it was written by another version of clc", f"Rename {self.path}."
                 )
-        except BaseException:
+        except BaseException:  # its lock would keep all others from writing
             db.close()
             raise
-        return db
+        return db, version
 
     # --- the files -----------------------------------------------------------------------------
 

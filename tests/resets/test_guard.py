@@ -437,6 +437,22 @@ def test_a_claim_that_finds_more_than_was_read_reports_all_that_it_sends(world: 
     assert states(outcome) == {C: "succeeded" if outcome.waited else "queued", B: "queued"}
 
 
+@pytest.mark.parametrize("number", [2, 11])
+def test_again_does_not_switch_the_guard_of_a_rest_off(world: World, number: int) -> None:
+    servers = [f"WA1ALIASN{place:02d}" for place in range(number)]
+    usual, world.answer = world.answer, lost
+    world.reset(*servers)
+    world.answer = usual
+    world.inbox.signal(world.seconds + 5)
+    run = world.reset(A, *servers, at_a_time=1, pause=10.0, again=True).run or ""
+    world.inbox.signum = None
+    outcome = world.rest_of(run, again=True)
+    assert (outcome.exit_code, len(world.posts)) == (ExitCode.UNSETTLED, 2)
+    advice = f"To reset it anyway: clc reset {' '.join(servers)} --again"
+    assert outcome.error is not None
+    assert (advice in outcome.error.hint) is (number == 2)  # no command names more than ten
+
+
 def test_the_rest_of_a_run_that_goes_on_is_refused(world: World) -> None:
     """Point 2: during the pause of a live run, its rest belongs to it."""
     seen: list[Outcome] = []
