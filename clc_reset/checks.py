@@ -54,7 +54,7 @@ _log = getLogger(__name__)
 
 
 class CheckResult(NamedTuple):
-    """Whether a server's check passed.
+    """The result of a server's check.
 
     If not, `problem` is the reason, a clause without a full stop: `exit code 7: no route to host`.
     """

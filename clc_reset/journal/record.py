@@ -168,7 +168,7 @@ class Record:
 
     @property
     def has_lock(self) -> bool:
-        """Whether others can tell by a lock that this run is alive."""
+        """True where others can tell by a lock that this run is alive."""
         return self._lock is not None
 
     def plan_servers(self, servers: Sequence[str]) -> None:

@@ -1,1 +1,1 @@
-"""What a reset is, from the intent to the verdict: no click, no rich, no httpx, no SQL."""
+"""The domain: a reset from the intent to the exit code. No click, rich, httpx or SQL."""

@@ -224,7 +224,7 @@ def _outcome(selection: Selection, results: tuple[ServerResult, ...]) -> Outcome
 
 
 class Question(NamedTuple):
-    """How to ask: once, or until all is over, within `limit` seconds (None: the usual limit).
+    """A question about earlier resets: asked once, or until all is over, within `limit` seconds (None: the usual limit).
 
     `operations` are those that the journal doesn't know, and `account` the one that they are in.
     """

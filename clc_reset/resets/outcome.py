@@ -30,7 +30,7 @@ _NOTHING_SENT = {ServerState.NOT_SENT, ServerState.PLANNED}
 
 
 class Ending(Enum):
-    """How it ended."""
+    """The way a command ended."""
 
     COMPLETE = "complete"
     """All that was to be done was done, or there was nothing to do."""
@@ -86,12 +86,12 @@ class Outcome(NamedTuple):
 
     @property
     def was_sent(self) -> bool:
-        """Whether a request for any of the servers has, or may have, left."""
+        """True if a request for any of the servers has, or may have, left."""
         return any(result.state not in _NOTHING_SENT for result in self.results)
 
     @property
     def has_result(self) -> bool:
-        """Whether there is something to print of each server, and not just an error."""
+        """True if there is something to print of each server, and not just an error."""
         return not self.resets or self.was_sent or self.ending in {Ending.COMPLETE, Ending.STOPPED}
 
     @property

@@ -60,7 +60,7 @@ FAILURES_TO_REPORT = 3
 
 
 class Wait(NamedTuple):
-    """What to wait for, and how.
+    """The operations to wait for, and the limits of the wait.
 
     `limit` is in seconds. `watch` chooses servers to look at meanwhile. With `once` each operation
     is asked one time only. `has_changed` is called each second, and ends the wait when it returns
@@ -77,7 +77,7 @@ class Wait(NamedTuple):
 
 @dataclass(slots=True)
 class Waited:
-    """What a wait learned, at any moment.
+    """The knowledge that a wait has gained so far.
 
     `statuses` are the latest ones, `failures` the operations whose last poll failed, `given_up`
     those that the API doesn't know. All operations are over unless the limit passed (`timed_out`),

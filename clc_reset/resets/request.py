@@ -90,7 +90,7 @@ class Question(NamedTuple):
 
 
 class Dependencies(NamedTuple):
-    """What a reset needs and doesn't make itself.
+    """The things that a reset needs and doesn't make itself.
 
     `confirm` asks a question; None where nobody can be asked. `jitter` gives numbers from 0 to 1.
     """

@@ -153,7 +153,7 @@ def _stopped(outcome: Outcome) -> Outcome:
 
 
 class Following(NamedTuple):
-    """How to follow the operations of an outcome.
+    """Options for following the operations of an outcome.
 
     `sent` returns the request that a result comes from. `turns` are servers in the order in which
     the API works on them. With `once` each operation is asked one time only; `looks` lets servers
