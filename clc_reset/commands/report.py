@@ -344,15 +344,16 @@ def how_to_follow(known: Outcome, usual_account: str | None) -> str:
         if is_operation_id(operation.id):
             ids.setdefault(operation.account, []).append(operation.id)
     lines = []
-    named = 0
-    for account, some in ids.items():
-        some = some[: NAMED_IN_COMMANDS - named]  # noqa: PLW2901 - ten in all
-        named += len(some)
-        if some:
+    left = NAMED_IN_COMMANDS
+    for account, operations in ids.items():
+        named = operations[:left]
+        left -= len(named)
+        if named:
             elsewhere = ["-a", account] if account and account != usual_account else []
-            lines.append(" ".join([begins, *elsewhere, *some]))
-    if len(pending) > named:
-        lines.append(f"{count(len(pending) - named, 'more operation')} can't be named here.")
+            lines.append(" ".join([begins, *elsewhere, *named]))
+    more = len(pending) - (NAMED_IN_COMMANDS - left)
+    if more:
+        lines.append(f"{count(more, 'more operation')} can't be named here.")
     return "\n".join(lines)
 
 

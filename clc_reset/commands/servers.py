@@ -11,7 +11,7 @@ from clc_reset.models import Observation
 from clc_reset.resets import evidence
 from clc_reset.resets.groups import Groups, Member
 from clc_reset.text import count
-from clc_reset.workers import Failure, Inbox
+from clc_reset.workers import Inbox
 
 LOOK_SECONDS = 30.0
 """The limit for all looks at servers that are named."""
@@ -70,9 +70,8 @@ def _with_group_names(
     named = []
     for observation in seen:
         name = names.get(observation.group or "")
-        if name is not None and not isinstance(name, Failure):
-            observation = observation._replace(group=name)  # noqa: PLW2901 - with its name
-        named.append(observation)
+        group = name if isinstance(name, str) else observation.group
+        named.append(observation._replace(group=group))
     return named
 
 

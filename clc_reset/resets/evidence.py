@@ -48,12 +48,12 @@ def judge(observation: Observation, sent: Sent) -> Evidence:
     distance = observation.changed_at - sent.at
     after = distance.total_seconds()
     if distance < -TOO_CLOSE:
-        return Evidence(False, observation, sent.at, after)  # noqa: FBT003 - reads as the field
+        return Evidence(changed=False, observation=observation, sent_at=sent.at, after=after)
     if distance <= TOO_CLOSE:
         return Evidence(None, observation, sent.at, after)
     user = observation.changed_by
     if sent.user is None or (user is not None and user.lower() == sent.user.lower()):
-        return Evidence(True, observation, sent.at, after)  # noqa: FBT003 - reads as the field
+        return Evidence(changed=True, observation=observation, sent_at=sent.at, after=after)
     return Evidence(None, observation, sent.at, after, user or "nobody named")
 
 

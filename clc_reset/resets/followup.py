@@ -224,7 +224,9 @@ def _outcome(selection: Selection, results: tuple[ServerResult, ...]) -> Outcome
 
 
 class Question(NamedTuple):
-    """A question about earlier resets: asked once, or until all is over, within `limit` seconds (None: the usual limit).
+    """A question about earlier resets: asked once, or until all is over.
+
+    `limit` is in seconds, None for the usual limit.
 
     `operations` are those that the journal doesn't know, and `account` the one that they are in.
     """

@@ -322,6 +322,17 @@ def _planned_elsewhere(
             yield f"though {other.name} plans it"
 
 
+def planned_elsewhere(folder: str, command: Command) -> set[str]:
+    """Return the servers that other runs without an end have planned."""
+    return {
+        server
+        for name, run in recorded_runs(folder).items()
+        if name != command.run and not run.has_ended
+        for server, state in run.states.items()
+        if state == "planned"
+    }
+
+
 def recorded_runs(folder: str) -> dict[str, Run]:
     """Return the runs that the journal has."""
     path = Path(folder, "journal.sqlite3")
