@@ -1,7 +1,6 @@
 """Find the servers that the names of groups stand for."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from itertools import chain
 from typing import NamedTuple
 
@@ -91,6 +90,8 @@ class Groups:
         return self._within(places[0])
 
     def _nearest(self, wanted: str) -> str:
+        from difflib import get_close_matches  # for a name that fits no group
+
         names = {_comparable(group.name): group.name for group in self._groups}
         near = get_close_matches(wanted, names, n=1, cutoff=LEAST_LIKENESS)
         return f" Did you mean {quote(names[near[0]])}?" if near else ""

@@ -2,9 +2,8 @@
 
 import random
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from clc_reset.checks import CheckResult
 from clc_reset.clocks import ApiTime, Clocks, Moment
 from clc_reset.journal.rows import Where
 from clc_reset.journal.runs import Journal, NewRun, Rest
@@ -17,6 +16,9 @@ from clc_reset.models import (
     RollingOptions,
 )
 from clc_reset.workers import Inbox
+
+if TYPE_CHECKING:
+    from clc_reset.checks import CheckResult  # most resets start no process
 
 
 class ResetRequest(NamedTuple):
@@ -77,7 +79,7 @@ class Checks(Protocol):
 
     def run(
         self, servers: Sequence[str], seconds: float, attempt: Callable[[str, int], None]
-    ) -> dict[str, CheckResult]:
+    ) -> dict[str, "CheckResult"]:
         """Run it for each server until it succeeds, for so many seconds; never raises."""
 
 
