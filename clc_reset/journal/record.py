@@ -198,7 +198,7 @@ class Record:
             if check and (found := unsettled(*args, this_run=self.run, but=self.confirmed)):
                 return found
             if admitted:
-                self.intend(db, admitted, now)
+                self._intend(db, admitted, now)
             return Admitted(admitted, left_out)
 
         result = database.write(work, INTENT_SECONDS, self._has_wave)
@@ -206,10 +206,14 @@ class Record:
         self.recorded = now
         return result
 
-    def intend(self, db: sqlite3.Connection, servers: Sequence[str], now: Moment) -> None:
-        """Record the intent to reset servers in a new wave, in a transaction."""
+    def begin_wave(self, db: sqlite3.Connection, servers: Sequence[str], now: Moment) -> None:
+        """Insert a wave of these servers, in a transaction."""
         values = {"run": self.number, **now._asdict(), "usual": usual_limit(servers)}
         self.wave_number = insert(db, "wave", values)
+
+    def _intend(self, db: sqlite3.Connection, servers: Sequence[str], now: Moment) -> None:
+        """Record the intent to reset servers in a new wave, in a transaction."""
+        self.begin_wave(db, servers, now)
         db.executemany(
             "UPDATE server SET state = 'intended', wave = ?, message = NULL "
             "WHERE run = ? AND place = ?",

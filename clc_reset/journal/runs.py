@@ -175,9 +175,6 @@ class Journal:
             if check and (found := rows.unsettled(*args, but=confirmed)):
                 return found
             self._insert_run(db, record, new, dict.fromkeys(new.servers, 0), wave, now)
-            db.execute(
-                "UPDATE server SET plan = ? WHERE run = ?", (record.wave_number, record.number)
-            )
             self._drop_old_runs(db, record.number, now)
             return ()
 
@@ -255,7 +252,7 @@ class Journal:
         wave: Sequence[str],
         now: Moment,
     ) -> None:
-        """Insert a run, its servers with the waves of their plans, and its first wave."""
+        """Insert a run, its first wave, and its servers with the waves of their plans (0: this)."""
         record.plan_servers(tuple(plans))
         values = {
             "id": record.run,
@@ -266,14 +263,16 @@ class Journal:
             "options": json.dumps(new.options._asdict()),
         }
         record.number = rows.insert(db, "run", values)
+        record.begin_wave(db, wave, now)
+        number = record.wave_number
+        states = dict.fromkeys(plans, ("planned", None)) | dict.fromkeys(wave, ("intended", number))
         db.executemany(
-            "INSERT INTO server (run, place, name, state, plan) VALUES (?, ?, ?, 'planned', ?)",
+            "INSERT INTO server (run, place, name, plan, state, wave) VALUES (?, ?, ?, ?, ?, ?)",
             [
-                (record.number, place, server, plan)
+                (record.number, place, server, plan or number, *states[server])
                 for place, (server, plan) in enumerate(plans.items())
             ],
         )
-        record.intend(db, wave, now)
 
     def _rest(self, db: sqlite3.Connection, run: Run) -> Rest:
         where = Where(run.base_url, run.account)
