@@ -262,8 +262,9 @@ class Night:
     def _take_up(self, command: Command, servers: set[str]) -> None:
         """Type what sends the rest of a run, and find it sent."""
         again = not self.trouble.has_locks
-        if again:  # then a killed run that plans a server, too, may be going on
-            servers = servers - invariants.planned_elsewhere(self.folder, command)
+        own = invariants.recorded_runs(self.folder)[command.run or ""].states
+        if again and not invariants.planned_elsewhere(self.folder, command).isdisjoint(own):
+            return  # without locks, a run that was killed may be going on: it refuses all of them
         given = Given(rest_of=command.run, again=again)
         last = self._type(given, command.process.host)
         sent = {server for post in invariants.posts_of(self, last) for server in post.servers}
