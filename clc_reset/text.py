@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 LONGEST_ENUMERATION = 50
 """Names in a message; the others are counted, and the result lists them all."""
+NAMED_IN_COMMANDS = 10
+"""Servers or operations that a command to paste names; more of them are only counted."""
 LONGEST_QUOTE = 40
 """Characters of the user's input that a message repeats."""
 LONGEST_MESSAGE = 500

@@ -25,6 +25,7 @@ from clc_reset.identifiers import is_operation_id
 from clc_reset.models import ServerState
 from clc_reset.resets.outcome import Ending, Outcome
 from clc_reset.text import (
+    NAMED_IN_COMMANDS,
     continued,
     count,
     describe,
@@ -36,8 +37,6 @@ from clc_reset.text import (
 from clc_reset.ui.render import Renderer, problem
 from clc_reset.ui.streams import Delivery, is_terminal
 
-NAMED_IN_COMMANDS = 10
-"""Servers or operations that a command to paste names; more of them are only counted."""
 NOTHING = "No server was reset."
 
 _T = TypeVar("_T")

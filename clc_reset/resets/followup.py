@@ -24,12 +24,10 @@ from clc_reset.resets import events, evidence, guard
 from clc_reset.resets.outcome import NOT_REACHED, Ending, Outcome, with_status
 from clc_reset.resets.request import Dependencies
 from clc_reset.resets.run import Following, cautious, follow
-from clc_reset.text import continued, quote, sentence, show_time
+from clc_reset.text import continued, count, quote, sentence, show_time
 
 ONE_ROUND_SECONDS = 90.0
 """The limit where each operation is asked once: an answer may take a minute (reported)."""
-LOOK_EVERY = 5.0
-LOOKS = 16
 
 _LIST = "To list runs: clc history"
 
@@ -408,8 +406,9 @@ def _watch_lost(
             remaining = deadline - deps.clocks.monotonic()
             if not left or remaining <= 0:
                 return outcome
-            deps.inbox.sleep(min(LOOK_EVERY, remaining))
-            upcoming = [left.popleft() for _ in range(min(LOOKS, len(left)))]
+            deps.inbox.sleep(min(evidence.LOOK_EVERY, remaining))
+            looks = min(evidence.LOOKS_IN_ALL, len(left))
+            upcoming = [left.popleft() for _ in range(looks)]
             places = [(shown.run.account, shown.row.server) for shown in upcoming]
             seen = evidence.look(places, deps.api, deps.inbox)
             for place, shown in zip(places, upcoming, strict=True):
@@ -435,9 +434,6 @@ def _may_change(shown: Shown, deps: Dependencies) -> bool:
 
 def requested(run: Run) -> str:
     """Return what a run asked for, where and when."""
-    servers = len(run.rows)
-    noun = "server" if servers == 1 else "servers"
-    return (
-        f"Reset of {servers:,} {noun} in account {run.account}, requested at "
-        f"{show_time(run.at.utc)} (run {run.id})."
-    )
+    servers = count(len(run.rows), "server")
+    when = show_time(run.at.utc)
+    return f"Reset of {servers} in account {run.account}, requested at {when} (run {run.id})."

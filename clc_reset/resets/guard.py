@@ -22,7 +22,13 @@ from clc_reset.models import (
 )
 from clc_reset.resets import evidence
 from clc_reset.resets.request import Dependencies, Question, ResetRequest
-from clc_reset.text import count, describe, enumerate_names, show_age
+from clc_reset.text import (
+    NAMED_IN_COMMANDS,
+    count,
+    describe,
+    enumerate_names,
+    show_age,
+)
 from clc_reset.workers import Failure
 
 SECONDS_FOR_POLLS = 30.0
@@ -31,7 +37,6 @@ MOST_TRIES = 4
 NAMED = 20
 """Servers that are described one by one; the others are counted."""
 RUNS_NAMED = 3
-NAMED_IN_COMMANDS = 10
 
 _log = logging.getLogger(__name__)
 
