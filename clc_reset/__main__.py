@@ -1,7 +1,11 @@
 """The console script `clc`, and `python -m clc_reset`."""
 
+import gc
 import signal
 import sys
+
+GARBAGE = 50_000
+"""Objects before Python looks for cycles: it would do so dozens of times while a command loads."""
 
 
 def main() -> None:
@@ -14,6 +18,7 @@ def main() -> None:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    gc.set_threshold(GARBAGE)
     from clc_reset.cli.main import run
 
     run()

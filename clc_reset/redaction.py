@@ -21,8 +21,8 @@ RUN = 16
 """Characters that a text may not share, in a row, with a secret of that length or more."""
 
 _SAMPLE = RUN // 2
-# every run of RUN characters contains a sample that begins at a multiple of this
-_STEP = RUN - _SAMPLE + 1
+# every run of RUN characters contains one of these
+_SAMPLES = rf"(.{{{_SAMPLE}}}).{{,{RUN - 2 * _SAMPLE + 1}}}"
 # not printed, or of no width: they would hide a secret here and not on a screen
 _INVISIBLE = rf"[{UNPRINTABLE}\u00ad\u200b-\u200d\u2060\ufeff]+"
 _INVISIBLE_OR_SPACE = rf"[\s{_INVISIBLE[1:]}"
@@ -100,8 +100,7 @@ class Redactor:
             if any(word in visible for word in self._words):
                 return True
         squeezed = _fold(_without_space(text)) if self._samples else ""
-        starts = range(0, len(squeezed), _STEP)
-        return not self._samples.isdisjoint(squeezed[at : at + _SAMPLE] for at in starts)
+        return not self._samples.isdisjoint(re.findall(_SAMPLES, squeezed, re.DOTALL))
 
     def _places_of_words(self, text: str) -> Iterator[_Span]:
         visible, places = _squeezed(text, _INVISIBLE)

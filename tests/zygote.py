@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import keyring
 
@@ -70,6 +70,15 @@ def _run(
     writer: int, argv: list[str], env: dict[str, str], folder: str, at: int, signum: int, stdin: str
 ) -> None:
     counter = Counter(at, signum)
+    leave = os._exit
+
+    def report_and_leave(code: int) -> NoReturn:
+        sys.settrace(None)
+        os.write(writer, f"{counter.lines}".encode())
+        os.close(writer)
+        leave(code)
+
+    os._exit = report_and_leave  # type: ignore[assignment] # `run` ends with it
     try:
         os.environ.clear()
         os.environ.update(env)
@@ -86,19 +95,15 @@ def _run(
         threading.current_thread().name = "MainThread"
         sys.settrace(counter.trace)
         run()
-    except SystemExit as ended:
-        sys.settrace(None)
-        code = ended.code if isinstance(ended.code, int) else 1
+    except SystemExit as ended:  # before the command line was loaded
+        os._exit(int(ended.code or 0))
     except BaseException:  # noqa: BLE001 - what the interpreter would print
         sys.settrace(None)
         import traceback
 
         traceback.print_exc()
         sys.stderr.flush()
-        code = 99
-    os.write(writer, f"{counter.lines}".encode())
-    os.close(writer)
-    os._exit(code)
+        os._exit(99)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from clc_reset.models import (
 )
 from clc_reset.text import REDACTED, quote, shorten
 
-_STATUS_PATH = r"/v2/operations/([A-Za-z0-9]+)/status/[^/?]+"
+_STATUS_PATH = re.compile(r"/v2/operations/([A-Za-z0-9]+)/status/[^/?]+")
 _LONGEST_STATUS = 40  # characters; a longer text is no status
 
 
@@ -71,12 +71,14 @@ def reconcile(
     unasked: dict[str, None] = {}
     asked = set(servers)
     for entity in entities:
-        name = text(entity.get("server")) if isinstance(entity, dict) else ""
+        if not isinstance(entity, dict):
+            continue
+        name = text(entity.get("server"))
         server = name.upper()
-        if server in asked and isinstance(entity, dict):
+        if server in asked:
             operation = _operation(entity.get("links"), resolve, operations)
             result = _server_result(server, entity, operation)
-            found[server] = _merged(found.get(server, result), result)
+            found[server] = _merged(found[server], result) if server in found else result
         elif name:
             unasked[name if REDACTED in name else server] = None
     missing = "The API's answer leaves this server out: it may have been reset."
@@ -94,6 +96,7 @@ def reconcile(
 def _server_result(
     server: str, entity: Mapping[str, object], operation: Operation | None
 ) -> ServerResult:
+    state, message = ServerState.UNKNOWN, "The API doesn't say whether this was queued."
     match entity.get("isQueued"):
         case True:
             state, message = ServerState.QUEUED, ""
@@ -104,8 +107,6 @@ def _server_result(
         case False:
             state, message = ServerState.FAILED, "Refused; the API gave no reason."
             operation = None
-        case _:
-            state, message = ServerState.UNKNOWN, "The API doesn't say whether this was queued."
     message = shorten(text(entity.get("errorMessage"))) or message
     return ServerResult(server, state, operation, message or None)
 
@@ -141,7 +142,7 @@ def _operation(
             status_id = text(link.get("id")) or href.rstrip("/").rpartition("/")[2]
             if href and status_id:
                 path = resolve(href)
-                documented = re.fullmatch(_STATUS_PATH, path or "")
+                documented = _STATUS_PATH.fullmatch(path or "")
                 account = documented[1].upper() if documented else None
                 operation = Operation(status_id, path, account)
                 return known.setdefault((status_id, account or path), operation)

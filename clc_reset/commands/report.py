@@ -130,8 +130,9 @@ def _describe(error: BaseException) -> str:
 
 
 def _result(session: Session, known: Outcome, extra: Mapping[str, object]) -> Delivery:
-    results = [r if r.run else r._replace(run=known.run) for r in known.results]
-    delivery = session.renderer.results(known.account, results, extra, verbose=session.verbose)
+    delivery = session.renderer.results(
+        known.account, known.results, extra, run=known.run, verbose=session.verbose
+    )
     if delivery is Delivery.ELSEWHERE and sys.stdout is not None:
         session.streams.note("Standard output can't be written; the result is above.")
     return delivery

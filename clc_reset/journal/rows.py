@@ -30,20 +30,22 @@ _JOINED = """
 """
 ROWS_OF_RUN = f"SELECT {_COLUMNS} FROM server {_JOINED} WHERE owner.id = ? ORDER BY server.place"
 _LATEST_POSSIBLE = f"""
-SELECT asked.place, owner.user, {_COLUMNS}
-FROM asked CROSS JOIN server ON server.name = asked.name AND server.wave = (
+SELECT asked.key, owner.user, {_COLUMNS}
+FROM json_each(:servers) AS asked CROSS JOIN server ON server.name = asked.value AND server.wave = (
     SELECT other.wave FROM possible_reset AS other
-    WHERE other.name = asked.name AND other.base_url = :base_url AND other.account = :account
+    WHERE other.name = asked.value AND other.base_url = :base_url AND other.account = :account
         AND other.run_id IS NOT :this_run
     ORDER BY other.wave DESC LIMIT 1)
 {_JOINED}
 WHERE NOT server.over
 """
+# `+` keeps SQLite from an index by which it would have to read all runs
 _PLANNED_ELSEWHERE = f"""
-SELECT asked.place, owner.user, {_COLUMNS}, owner.locked, owner.wall, owner.boot, owner.boot_id
-FROM asked CROSS JOIN server ON server.name = asked.name AND server.wave IS NULL
+SELECT asked.key, owner.user, {_COLUMNS}, owner.locked, owner.wall, owner.boot, owner.boot_id
+FROM json_each(:servers) AS asked
+CROSS JOIN server ON server.name = asked.value AND server.wave IS NULL
 {_JOINED}
-WHERE server.state = 'planned' AND NOT owner.ended AND owner.base_url = :base_url
+WHERE server.state = 'planned' AND NOT owner.ended AND +owner.base_url = :base_url
     AND owner.account = :account AND owner.id IS NOT :this_run
 """
 _RESET_SINCE = """
@@ -52,7 +54,9 @@ SELECT asked.name, (
     WHERE other.name = asked.name AND other.base_url = :base_url AND other.account = :account
         AND other.wave > asked.plan AND other.run_id IS NOT asked.run
     ORDER BY other.wave DESC LIMIT 1) AS taker
-FROM asked WHERE taker IS NOT NULL
+FROM (SELECT json_extract(value, '$[0]') AS name, json_extract(value, '$[1]') AS plan,
+    json_extract(value, '$[2]') AS run FROM json_each(:planned)) AS asked
+WHERE taker IS NOT NULL
 """
 
 
@@ -175,9 +179,8 @@ def unsettled(
     A server that a live run has planned counts as unsettled. `may_go_on` tells of a run, by its id
     and whether it was locked, whether its process may be alive. Those in `but` are left out.
     """
-    values = {**where._asdict(), "this_run": this_run}
+    values = {**where._asdict(), "servers": json.dumps(list(servers)), "this_run": this_run}
     found: list[tuple[int, EarlierReset]] = []
-    _ask_about(db, ((name, None, None) for name in servers))
     for place, user, *columns in db.execute(_LATEST_POSSIBLE, values):
         row = read_row(columns)
         if row.wave is not None and is_recent(row.wave.at, row.wave.usual, now):
@@ -199,20 +202,8 @@ def reset_since(
 
     `planned` are servers, each with the wave in whose transaction it was planned, and its run.
     """
-    _ask_about(db, planned)
-    return dict(db.execute(_RESET_SINCE, where._asdict()))
-
-
-def _ask_about(
-    db: sqlite3.Connection, servers: Iterable[tuple[str, int | None, str | None]]
-) -> None:
-    """Fill the temporary table `asked` with servers, the wave of their plan, and their run."""
-    db.execute(
-        "CREATE TEMP TABLE IF NOT EXISTS asked "
-        "(place INTEGER PRIMARY KEY, name TEXT, plan INTEGER, run TEXT)"
-    )
-    db.execute("DELETE FROM asked")
-    db.executemany("INSERT INTO asked (name, plan, run) VALUES (?, ?, ?)", servers)
+    values = {**where._asdict(), "planned": json.dumps(list(planned))}
+    return dict(db.execute(_RESET_SINCE, values))
 
 
 def read_row(columns: Sequence[Any]) -> ServerRow:

@@ -38,6 +38,14 @@ LISTINGS_KEPT = 50
 
 _DAY = 86400.0
 
+# the first `size` are those of the first wave
+_INSERT_SERVERS = """
+INSERT INTO server (run, place, name, plan, state, wave)
+SELECT :run, key, json_extract(value, '$[0]'),
+    coalesce(nullif(json_extract(value, '$[1]'), 0), :wave),
+    iif(key < :size, 'intended', 'planned'), iif(key < :size, :wave, NULL)
+FROM json_each(:servers)
+"""
 _OLD_RUNS = """
 SELECT number, id FROM (SELECT number, id, wall FROM run ORDER BY number LIMIT 100)
 WHERE number <= ? AND wall NOT BETWEEN ? AND ?
@@ -264,14 +272,14 @@ class Journal:
         }
         record.number = rows.insert(db, "run", values)
         record.begin_wave(db, wave, now)
-        number = record.wave_number
-        states = dict.fromkeys(plans, ("planned", None)) | dict.fromkeys(wave, ("intended", number))
-        db.executemany(
-            "INSERT INTO server (run, place, name, plan, state, wave) VALUES (?, ?, ?, ?, ?, ?)",
-            [
-                (record.number, place, server, plan or number, *states[server])
-                for place, (server, plan) in enumerate(plans.items())
-            ],
+        db.execute(
+            _INSERT_SERVERS,
+            {
+                "run": record.number,
+                "wave": record.wave_number,
+                "size": len(wave),
+                "servers": json.dumps(list(plans.items())),
+            },
         )
 
     def _rest(self, db: sqlite3.Connection, run: Run) -> Rest:

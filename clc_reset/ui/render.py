@@ -95,23 +95,31 @@ class Renderer:
         results: Sequence[ServerResult],
         extra: Mapping[str, object] | None = None,
         *,
+        run: str | None = None,
         verbose: bool = False,
     ) -> Delivery:
         """Print the result of each server; in JSON what is `extra`, too.
 
-        A status is in plain words, in JSON and with `verbose` in the API's.
+        `run` is that of a result which names none. A status is in plain words, in JSON and with
+        `verbose` in the API's.
         """
 
         def cells(result: ServerResult) -> Row:
-            values = _result_object(result, verbose=verbose)
-            if self.form == "table":
-                values["changed"] = _change_text(result.evidence)
-            return _cells(RESULTS, values)
+            evidence = result.evidence
+            changed = _YES_OR_NO[evidence.changed if evidence else None]
+            return (
+                result.server or "",
+                result.state,
+                result.operation.id if result.operation else "",
+                _message(result, verbose=verbose) or "",
+                _change_text(evidence) if self.form == "table" else changed,
+                result.run or run or "",
+            )
 
         return self.table(
             RESULTS_WITH_EVIDENCE if any(result.evidence for result in results) else RESULTS,
             map(cells, results),
-            lambda: _document(account, [_result_object(r, verbose=True) for r in results], extra),
+            lambda: _document(account, [_result_object(r, run) for r in results], extra),
         )
 
     def servers(
@@ -125,7 +133,7 @@ class Renderer:
         to_values = _server_in_table if self.form == "table" else _server_object
         return self.table(
             SERVERS_WITH_MESSAGES if has_messages else SERVERS,
-            [_cells(SERVERS, to_values(observation)) for observation in observations],
+            [_cells(to_values(observation)) for observation in observations],
             lambda: _document(account, [*map(_server_object, observations)], extra),
         )
 
@@ -198,9 +206,9 @@ def _document(
     return {"account": account, "servers": servers, **(extra or {})}
 
 
-def _cells(columns: Columns, values: Mapping[str, object]) -> Row:
-    """Return the cells of TSV, each from the field of JSON that has the column's name."""
-    cells = (values[name] for name in columns.names)
+def _cells(values: Mapping[str, object]) -> Row:
+    """Return a server's cells of TSV, each from the field of JSON that has the column's name."""
+    cells = (values[name] for name in SERVERS.names)
     return tuple(_YES_OR_NO.get(cell, str(cell)) for cell in cells)
 
 
@@ -226,18 +234,18 @@ def _change_text(evidence: Evidence | None) -> str:
     return ", ".join(filter(None, (when, by))) or _YES_OR_NO[evidence.changed]
 
 
-def _result_object(result: ServerResult, *, verbose: bool) -> dict[str, object]:
+def _result_object(result: ServerResult, run: str | None) -> dict[str, object]:
     evidence = result.evidence
     observation = evidence.observation if evidence else None
     return {
         "server": result.server,
         "state": result.state.value,
         "operation": result.operation.id if result.operation else None,
-        "message": _message(result, verbose=verbose),
+        "message": _message(result, verbose=True),
         "changed": evidence.changed if evidence else None,
         **_change_object(observation),
         "sent_at": _iso(evidence.sent_at) if evidence else None,
-        "run": result.run,
+        "run": result.run or run,
     }
 
 

@@ -205,10 +205,13 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 # `clc`, which says in the end how large it was; as a child of a large process it seems as large
 MEASURED = """
-import atexit, sys
+import os, sys
 from clc_reset.__main__ import main
-status = open("/proc/self/status")
-atexit.register(lambda: print(*(x for x in status if "VmHWM" in x), file=sys.stderr, end=""))
+status, leave = open("/proc/self/status"), os._exit
+def report_and_leave(code):
+    print(*(x for x in status if "VmHWM" in x), file=sys.stderr, end="", flush=True)
+    leave(code)
+os._exit = report_and_leave
 main()
 """
 

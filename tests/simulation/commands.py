@@ -80,10 +80,12 @@ class Renderer:
         results: Sequence[ServerResult],
         extra: Mapping[str, object] | None = None,
         *,
+        run: str | None = None,
         verbose: bool = False,
     ) -> Delivery:
         command = self._command
-        command.results = tuple(results)
+        results = tuple(result._replace(run=result.run or run) for result in results)
+        command.results = results
         for result in results:
             operation = result.operation.id if result.operation else "-"
             state = f"{result.server} {result.state} {operation} {result.message} {result.run}"

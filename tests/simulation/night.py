@@ -102,8 +102,8 @@ class Night:
                 trouble.episodes.append(Episode(begins, begins + lasts, kind))
         if random.random() < 0.2:
             trouble.commit_fails = random.choice((0.05, 0.3))
-        if random.random() < 0.03:
-            trouble.corrupt_at = random.randint(20, 400)
+        if random.random() < 0.06:
+            trouble.corrupt_at = random.randint(5, random.choice((50, 400)))
         trouble.has_locks = random.random() < 0.93
         for host in self.hosts:
             if random.random() < 0.2:
@@ -118,9 +118,16 @@ class Night:
     def _evening(self) -> None:
         """Plan the commands of the night."""
         random = self.random
-        if Random(f"{self.seed} again").random() < 0.03:
-            self._rests_again()
-            return
+        themes = (
+            self._rests_again,
+            self._replaced_journal,
+            self._unwritten_end,
+            self._late_operation,
+        )
+        for number, theme in enumerate(themes):  # what chance hardly brings
+            if Random(f"{self.seed} {number}").random() < 0.03:
+                theme()
+                return
         when = 0.0
         for _ in range(random.choice((1, 2, 2, 3, 3, 4, 5))):
             command = self._command(random)
@@ -133,16 +140,45 @@ class Night:
             self.world.after(random.expovariate(1 / 30), self._somebody_else)
 
     def _rests_again(self) -> None:
-        """Plan what chance hardly brings: --again on the rest of a run that began with --again."""
+        """Plan --again on the rest of a run that began with --again."""
         self.sky.trouble = self.random.choice((0.2, 0.5))
         servers = tuple(self.random.sample(SERVERS, 2))
         rolling = Given(servers, wait=True, at_a_time=1, timeout=20.0, again=True)
-        for when, given in ((0.0, Given(servers[::-1])), (5.0, rolling), (90.0, None)):
-            command = self._new_command(self.hosts[0])
-            command.given = given or rolling
-            if given is None:
-                command.process.before = partial(self._take_rest, command)
-            command.start(when)
+        self._plan(0.0, Given(servers[::-1]))
+        self._plan(5.0, rolling)
+        last = self._plan(90.0, rolling)
+        last.process.before = partial(self._take_rest, last)
+
+    def _replaced_journal(self) -> None:
+        """Plan that a run's answer comes when a new journal has another run."""
+        self.sky.trouble = self.random.choice((0.2, 0.5))
+        self.trouble.corrupt_at = self.random.randint(10, 60)
+        servers = tuple(self.random.sample(SERVERS, 4))
+        for when, pair in ((0.0, servers[:2]), (self.random.uniform(0, 3), servers[2:])):
+            command = self._plan(when, Given(pair, wait=True, at_a_time=1, timeout=20.0))
+            self._disturb(command.process, command)
+
+    def _unwritten_end(self) -> None:
+        """Plan a run without a lock whose end can't be written."""
+        self.trouble.has_locks = False
+        begins = self.random.uniform(0.3, 3)
+        self.trouble.episodes = [Episode(begins, begins + 60.0, "full")]
+        servers = tuple(self.random.sample(SERVERS, 4))
+        self._plan(0.0, Given(servers, wait=True, at_a_time=1, pause=3.0))
+
+    def _late_operation(self) -> None:
+        """Plan that a server has changed, but its operation, which can't be asked, goes on."""
+        self.sky.trouble, self.sky.durations = 0.5, (20.0,)
+        servers = tuple(self.random.sample(SERVERS, 4))
+        self._plan(0.0, Given(servers))
+        for server in servers:
+            self._plan(self.random.uniform(10, 20), Given((server,)))
+
+    def _plan(self, when: float, given: Given) -> Command:
+        command = self._new_command(self.hosts[0])
+        command.given = given
+        command.start(when)
+        return command
 
     def _take_rest(self, command: Command) -> None:
         rolling = self.commands[1]
