@@ -12,15 +12,8 @@ from clc_reset.journal.database import Database, Location
 from clc_reset.journal.record import Record
 from clc_reset.journal.rows import Where
 from clc_reset.journal.runs import Journal, NewRun
-from clc_reset.models import (
-    Operation,
-    OperationStatus,
-    ResetAnswer,
-    RollingOptions,
-    Sending,
-    ServerResult,
-    ServerState,
-)
+from clc_reset.models import RollingOptions
+from tests import builders
 from tests.bench import surroundings
 from tests.bench.measuring import Command
 from tests.bench.peers import peers
@@ -190,13 +183,13 @@ def _journal(folder: Path, url: str, servers: int) -> str:
 
 
 def _record(journal: Journal, url: str, servers: tuple[str, ...]) -> None:
-    operation = Operation("wa1-1", "/v2/operations/abcd/status/wa1-1", "ABCD")
-    results = tuple(ServerResult(server, ServerState.QUEUED, operation) for server in servers)
+    operation = builders.operation(account="ABCD")
+    results = [builders.queued(server, operation) for server in servers]
     new = NewRun(Where(url, "ABCD"), "demo", servers, RollingOptions())
     record = journal.begin(new, servers, check=False)
     assert isinstance(record, Record)
-    record.answered(ResetAnswer(Sending.SENT, results, servers))
-    record.statuses.add(operation, OperationStatus("succeeded"))
+    record.answered(builders.sent(*results))
+    record.statuses.add(operation, builders.SUCCEEDED)
     record.end(results)
 
 

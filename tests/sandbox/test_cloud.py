@@ -2,6 +2,7 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -10,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest, HTTPResponse
+from tests.builders import A, B
+from tests.virtual import VirtualClocks
 
-A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
+C = "VA1ALIASWB01"
 STOPPED, ARCHIVED, UNKNOWN = "VA1ALIASJOB03", "WA1ALIASOLD01", "WA1ALIASXX99"
-NOON = 1_767_268_800.0  # 2026-01-01T12:00:00Z
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LONG_AGO = "2015-03-26T23:59:28Z"
 CANNOT_BE_QUEUED = (
     "The operation cannot be queued because the server cannot be found "
@@ -26,8 +29,8 @@ class Visitor:
     """A client that is logged in, and a clock to turn."""
 
     def __init__(self, **behaviour: Any) -> None:
-        self.now = NOON
-        self.cloud = Cloud(Behaviour(**behaviour), lambda: self.now, Random(1))
+        self.clocks = VirtualClocks(NOON)
+        self.cloud = Cloud(Behaviour(**behaviour), lambda: self.clocks.now().wall, Random(1))
         self.token = self.cloud.token()
 
     def send(self, method: str, target: str, content: object = None) -> HTTPResponse | None:
@@ -55,7 +58,7 @@ class Visitor:
         return self.operate("reset", *servers)
 
     def status_after(self, seconds: float, href: str) -> str:
-        self.now += seconds
+        self.clocks.go_on(seconds)
         status: str = self.get(href)["status"]
         return status
 
@@ -68,7 +71,7 @@ class Visitor:
 
     def change_after(self, seconds: float, server: str) -> str:
         """When a server was changed, seen so many seconds after noon."""
-        self.now = NOON + seconds
+        self.clocks.seconds = seconds
         return self.change(server)[0]
 
     def state(self, server: str) -> tuple[str, bool]:
@@ -163,9 +166,9 @@ def test_a_request_without_a_valid_token_is_a_401(authorization: str) -> None:
 def test_a_token_expires_after_14_days() -> None:
     assert Visitor(expired_token=True).ask("GET", "/v2/datacenters/ALIAS").status == 401
     visitor = Visitor()
-    visitor.now += 14 * 24 * 3600 - 1
+    visitor.clocks.go_on(14 * 24 * 3600 - 1)
     assert visitor.get("/v2/datacenters/ALIAS")
-    visitor.now += 1
+    visitor.clocks.go_on(1)
     answer = visitor.ask("GET", "/v2/datacenters/ALIAS")
     assert answer.status == 401
 
@@ -534,7 +537,7 @@ def test_no_operation_is_queued_for_what_is_not_active(operation: str, server: s
 def test_operations_that_overlap_have_their_turns_in_time() -> None:
     visitor = Visitor(duration=10)
     visitor.operate("powerOff", A)
-    visitor.now += 5
+    visitor.clocks.go_on(5)
     visitor.operate("pause", A)
     assert visitor.change_after(10, A) == "2026-01-01T12:00:09Z"
     assert visitor.state(A) == ("stopped", False)
@@ -559,7 +562,7 @@ def test_all_that_tells_a_time_tells_the_clouds_own(skew: float, date: str, modi
     assert visitor.status_after(0.1, href) == "succeeded"
     assert visitor.change(A)[0] == modified
     claims = json.loads(base64.urlsafe_b64decode(visitor.token.split(".")[1] + "=="))
-    assert claims["nbf"] == NOON + skew
+    assert claims["nbf"] == NOON.timestamp() + skew
 
 
 @pytest.mark.parametrize(
