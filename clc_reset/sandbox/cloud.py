@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
+from hashlib import sha256
 from math import inf
 from random import Random
 from typing import NamedTuple
@@ -133,6 +134,7 @@ class Cloud:
         self.servers = {machine.id: machine for machine in inventory.machines(behaviour.servers)}
         self._clock = clock
         self._random = random
+        self._key = random.randbytes(32)
         self._issued: dict[str, int] = {}  # tokens, and their times
         self._operation_numbers = itertools.count(FIRST_OPERATION)
         self._operations: dict[str, _Operation] = {}
@@ -202,10 +204,7 @@ class Cloud:
         return _error(404, _WRONG_PATH) if request.method == "POST" else _empty(404)
 
     def token(self) -> str:
-        """Return a bearer token as the Login API issues it: a JWT, HS256, valid for 14 days.
-
-        Its signature is random: the cloud knows its tokens.
-        """
+        """Return a bearer token as the Login API issues it: a JWT, valid for 14 days."""
         issued = int(self.now)
         if self.behaviour.expired_token:
             issued -= TOKEN_SECONDS + 24 * 3600
@@ -219,9 +218,9 @@ class Cloud:
             "urn:tier3:account-alias": ALIAS,
             "urn:tier3:location-alias": "WA1",
         }
-        texts = [json.dumps(part).encode() for part in ({"typ": "JWT", "alg": "HS256"}, payload)]
-        parts = map(base64.urlsafe_b64encode, (*texts, self._random.randbytes(32)))
-        token = b".".join(part.rstrip(b"=") for part in parts).decode()
+        parts = [json.dumps(part).encode() for part in ({"typ": "JWT", "alg": "HS256"}, payload)]
+        parts.append(sha256(self._key + parts[1]).digest())  # its signature; the cloud knows it
+        token = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts).decode()
         self._issued[token] = issued
         return token
 
