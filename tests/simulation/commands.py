@@ -52,27 +52,19 @@ class Error(NamedTuple):
     code: int
 
 
-class Streams:
-    """The standard streams of a command, all of which are one terminal or none is."""
-
-    def __init__(self, command: "Command") -> None:
-        self.stdin = self.stdout = self.stderr = self
-        self._command = command
-
-    def isatty(self) -> bool:
-        return self._command.is_on_terminal
-
-    def note(self, text: str) -> None:
-        self._command.say(text)
-
-
-class Renderer:
-    """Keeps what would be printed."""
+class Screen:
+    """The streams, the renderer and the prompts of a command, and somebody who answers these."""
 
     form = "tsv"
 
     def __init__(self, command: "Command") -> None:
+        self.stdin = self.stdout = self.stderr = self
+        self.can_ask = command.is_on_terminal
+        self.note = command.say
         self._command = command
+
+    def isatty(self) -> bool:
+        return self.can_ask
 
     def results(
         self,
@@ -84,9 +76,8 @@ class Renderer:
         verbose: bool = False,
     ) -> Delivery:
         command = self._command
-        results = tuple(result._replace(run=result.run or run) for result in results)
-        command.results = results
-        for result in results:
+        command.results = tuple(result._replace(run=result.run or run) for result in results)
+        for result in command.results:
             operation = result.operation.id if result.operation else "-"
             state = f"{result.server} {result.state} {operation} {result.message} {result.run}"
             command.say(f"| {state}")
@@ -96,17 +87,6 @@ class Renderer:
     def error(self, kind: str, message: str, hint: str, exit_code: int) -> None:
         self._command.errors.append(Error(kind, message, hint, exit_code))
         self._command.say(f"{kind}: {message} / {hint}")
-
-
-class Prompts:
-    """Somebody who answers after a while."""
-
-    def __init__(self, command: "Command") -> None:
-        self._command = command
-
-    @property
-    def can_ask(self) -> bool:
-        return self._command.is_on_terminal
 
     def require_terminal(self, what: str, otherwise: str) -> None:
         assert self.can_ask
@@ -132,14 +112,8 @@ class VirtualChecks:
     ) -> dict[str, CheckResult]:
         random, inbox = self._command.world.random, self._command.inbox
         results = {}
-        problems: tuple[str | None, ...] = (
-            None,
-            None,
-            None,
-            "exit code 7",
-            HANGS,
-            "not tried: no fork",
-        )
+        bad = ("exit code 7", HANGS, "not tried: no fork")
+        problems: tuple[str | None, ...] = (None, None, None, *bad)
         if self._command.is_fine:
             problems = (None,)
         try:
@@ -164,9 +138,7 @@ class Surroundings(Session):
         self.form = None
         self.quiet = command.is_quiet
         self.verbose = False
-        self.streams = Streams(command)  # type: ignore[assignment]
-        self.renderer = Renderer(command)  # type: ignore[assignment]
-        self.prompts = Prompts(command)  # type: ignore[assignment]
+        self.streams = self.renderer = self.prompts = Screen(command)  # type: ignore[assignment]
         self.__dict__ |= {"origin": ORIGIN, "client": client, "journal": journal}
         self._command = command
 
@@ -272,12 +244,7 @@ class Command:
         try:
             if isinstance(self.given, Given):
                 return int(reset.reset(session, self.given))
-            asked = self.given
-            return int(
-                status.show(
-                    session, asked.names, account=None, wait=asked.wait, timeout=asked.timeout
-                )
-            )
+            return int(status.show(session, account=None, **self.given._asdict()))
         except (ClcError, Interrupted) as error:  # as cli.main does
             return int(report.error(session.renderer, error))
 
@@ -288,20 +255,15 @@ def parsed(words: Sequence[str]) -> Given | Asked:
     names = []
     rest = iter(words[1:])
     for word in rest:
-        match word:
-            case "--wait" | "--again":
-                values[word[2:]] = True
-            case "--run":
-                names.append(next(rest))
-            case "--rest-of":
-                values["rest_of"] = next(rest)
-            case "-a":
-                next(rest)
-            case _:
-                names.append(word)
-    if words[0] == "reset":
-        return Given(servers=tuple(names), **values)
-    return Asked(tuple(names), **values)
+        if word in {"--wait", "--again"}:
+            values[word[2:]] = True
+        elif word == "--rest-of":
+            values["rest_of"] = next(rest)
+        elif word == "-a":
+            next(rest)
+        else:
+            names.append(next(rest) if word == "--run" else word)
+    return Given(tuple(names), **values) if words[0] == "reset" else Asked(tuple(names), **values)
 
 
 def show(given: Given | Asked) -> str:

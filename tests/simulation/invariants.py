@@ -52,17 +52,18 @@ def judge_results(night: "Night", command: Command) -> None:
 def _untrue(night: "Night", result: ServerResult) -> str:
     """Return why a result isn't true; empty if it is, or says that it doesn't know."""
     operation = result.operation
+    if operation is None:
+        return "its operation is None" if result.state is ServerState.SUCCEEDED else ""
     queued = [post.operations.get(result.server or "") for post in night.sky.posts]
-    if operation is not None and result.server and operation.id not in queued:
+    if result.server and operation.id not in queued:
         return "another server's operation"
-    status = None if operation is None else night.sky.status(operation.id)
-    is_check = "check failed" in (result.message or "") or "passed" in (result.message or "")
-    match result.state:
-        case ServerState.SUCCEEDED if status != "succeeded":
-            return f"its operation is {status}"
-        case ServerState.FAILED if status is not None and status != "failed" and not is_check:
-            return f"its operation is {status}"
-    return ""
+    status = night.sky.status(operation.id)
+    text = result.message or ""
+    is_check = "check failed" in text or "passed" in text
+    wrong = (result.state is ServerState.SUCCEEDED and status != "succeeded") or (
+        result.state is ServerState.FAILED and status != "failed" and not is_check
+    )
+    return f"its operation is {status}" if wrong else ""
 
 
 # --- in the morning ---
@@ -70,11 +71,11 @@ def _untrue(night: "Night", result: ServerResult) -> str:
 
 def judge_night(night: "Night") -> None:
     """Hold everything that was said and done against everything that happened."""
-    for problem in [*_each_command(night), *_said(night), *_secrets(night)]:
-        night.world.violate(problem)
+    problems = [*_each_command(night), *_said(night), *_secrets(night)]
     if not night.trouble.is_forgetful:
-        for problem in [*_twice(night), *_doubts_hidden(night)]:
-            night.world.violate(problem)
+        problems += [*_twice(night), *_doubts_hidden(night)]
+    for problem in problems:
+        night.world.violate(problem)
 
 
 def _each_command(night: "Night") -> Iterator[str]:
@@ -86,7 +87,9 @@ def _each_command(night: "Night") -> Iterator[str]:
         elif command.ended_at is None:
             yield f"{command.name} never ends"
         else:
-            yield from _crashes(command)
+            for error in command.errors:
+                if error.kind == INTERNAL:
+                    yield f"{command.name} has a bug: {error.message}"
             yield from _limits(command)
             yield from _exit_code(command)
             yield from _missing(night, command)
@@ -107,12 +110,6 @@ def _missing(night: "Night", command: Command) -> Iterator[str]:
             yield f"{command.name} leaves out {sorted(set(run.states) - shown)}"
 
 
-def _crashes(command: Command) -> Iterator[str]:
-    for error in command.errors:
-        if error.kind == INTERNAL:
-            yield f"{command.name} has a bug: {error.message}"
-
-
 def _limits(command: Command) -> Iterator[str]:
     inbox, suspended = command.inbox, command.process.suspended
     assert command.ended_at is not None
@@ -127,17 +124,14 @@ def _limits(command: Command) -> Iterator[str]:
 
 def _exit_code(command: Command) -> Iterator[str]:
     states = {result.state for result in command.results or ()}
-    good = {ServerState.SUCCEEDED}
-    if isinstance(command.given, Given) and not command.given.wait:
+    good, given = {ServerState.SUCCEEDED}, command.given
+    if isinstance(given, Given) and not given.wait:
         good.add(ServerState.QUEUED)
-    if command.code == 0 and states - good and not _is_rest_of(command):
+    is_rest = isinstance(given, Given) and given.rest_of is not None
+    if command.code == 0 and states - good and not is_rest:
         yield f"{command.name} ends with 0: {', '.join(sorted(states))}"
     if ServerState.UNKNOWN in states and command.code not in {6, 129, 130, 143}:
         yield f"{command.name} ends with {command.code}, though an outcome is unknown"
-
-
-def _is_rest_of(command: Command) -> bool:
-    return isinstance(command.given, Given) and command.given.rest_of is not None
 
 
 def _said(night: "Night") -> Iterator[str]:
@@ -203,39 +197,33 @@ def _twice(night: "Night") -> Iterator[str]:
             yield f"{command.name} sends a request {age:.0f} s after its record"
         for server in post.operations:
             before = [other for other in posts[:number] if server in other.operations]
-            for problem in _wrong(night, command, post, server, before, runs):
+            for problem in _wrong(night, post, server, before, runs):
                 yield f"{command.name} resets {server} {problem}"
 
 
 def _wrong(
-    night: "Night",
-    command: Command,
-    post: Post,
-    server: str,
-    before: list[Post],
-    runs: dict[str, Run],
+    night: "Night", post: Post, server: str, before: list[Post], runs: dict[str, Run]
 ) -> Iterator[str]:
+    command = post.process.command
+    family = root(night, command)
+    strangers = []
     for other in before:
         first = other.process.command
         if first is command:
             yield "twice"
-        elif root(night, first) is root(night, command):
+        elif root(night, first) is family:
             yield f"again after {first.name} of the same family"
-    strangers = [
-        other
-        for other in before
-        if root(night, other.process.command) is not root(night, command)
-        and other.process.command.run in runs
-    ]
+        elif first.run in runs:
+            strangers.append(other)
     if command.run not in runs:
         return
-    plan = _plan(night, root(night, command))
+    plan = _plan(night, family)
     for other in strangers:
         if plan is not None and plan < other.commit < post.commit:
             yield f"though {other.process.name} reset it since it was planned"
     if strangers and not _may_follow(post, strangers[-1], server, night, runs):
         yield f"after {strangers[-1].process.name}, which isn't settled"
-    yield from _planned_elsewhere(night, command, post, server, before, runs)
+    yield from _planned_elsewhere(night, post, server, before, runs)
 
 
 def _doubts_hidden(night: "Night") -> Iterator[str]:
@@ -297,14 +285,10 @@ def _is_unguarded(command: Command) -> bool:
 
 
 def _planned_elsewhere(
-    night: "Night",
-    command: Command,
-    post: Post,
-    server: str,
-    before: list[Post],
-    runs: dict[str, Run],
+    night: "Night", post: Post, server: str, before: list[Post], runs: dict[str, Run]
 ) -> Iterator[str]:
     """Yield other runs that had planned the server and were going on."""
+    command = post.process.command
     if _is_unguarded(command):
         return
     for other in night.commands:

@@ -18,17 +18,8 @@ from tests.simulation.world import BEGIN, Process, World
 
 ORIGIN = "https://api.ctl.io"
 SERVERS = ("WA1ALIASWB01", "WA1ALIASWB02", "WA1ALIASWB03", "WA1ALIASDB01", "VA1ALIASWB01")
-FAILURES: tuple[str, ...] = (
-    "refused",
-    "lost before",
-    "lost after",
-    "hangs",
-    "4xx",
-    "429",
-    "5xx",
-    "5xx after",
-)
-FAILURES += ("garbage", "left out", "no date", "late")
+FAILURES: tuple[str, ...] = ("refused", "lost before", "lost after", "hangs", "4xx", "429", "5xx")
+FAILURES += ("5xx after", "garbage", "left out", "no date", "late")
 
 _NO_REDACTION = Redactor([], [])
 _READS = SimpleNamespace(method=b"GET")

@@ -118,12 +118,8 @@ class Night:
     def _evening(self) -> None:
         """Plan the commands of the night."""
         random = self.random
-        themes = (
-            self._rests_again,
-            self._replaced_journal,
-            self._unwritten_end,
-            self._late_operation,
-        )
+        themes = [self._rests_again, self._replaced_journal, self._unwritten_end]
+        themes.append(self._late_operation)
         for number, theme in enumerate(themes):  # what chance hardly brings
             if Random(f"{self.seed} {number}").random() < 0.03:
                 theme()

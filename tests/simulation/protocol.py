@@ -122,7 +122,6 @@ class Model:
         self.all = range(config.servers)
 
     def first(self) -> State:
-        """Return the state before anything was typed."""
         untouched = UNTOUCHED * self.config.servers
         servers = {"A": tuple(self.all), "D": (self.config.d_server,)}
         processes = tuple(
@@ -147,7 +146,6 @@ class Model:
     # --- small changes ---
 
     def put(self, state: State, number: int, **values: Any) -> State:
-        """Change a process."""
         process = state.processes[number]._replace(**values)
         processes = state.processes
         return state._replace(processes=(*processes[:number], process, *processes[number + 1 :]))
@@ -159,12 +157,10 @@ class Model:
         return self.put(state, number, known=known, step=step)
 
     def spend(self, state: State, fault: str) -> State:
-        """Take a fault off the budget."""
         left = getattr(state.budget, fault) - 1
         return state._replace(budget=state.budget._replace(**{fault: left}))
 
     def change(self, state: State, number: int, **values: Any) -> State:
-        """Change a run."""
         run = state.runs[number]._replace(**values)
         return state._replace(runs=(*state.runs[:number], run, *state.runs[number + 1 :]))
 
@@ -180,7 +176,6 @@ class Model:
         return self.change(state, number, **values)
 
     def finish(self, state: State, number: int, code: int) -> State:
-        """End a process."""
         return self.put(state, number, step="end of it", code=code)
 
     def new_run(self, state: State, number: int, servers: tuple[int, ...], plan: int) -> State:
@@ -217,35 +212,35 @@ class Model:
         return not run.ended and (is_alive or not self.rules.lock_tells_life)
 
     def guard(
-        self, state: State, server: int, but: int | None, *, planned: bool = True
-    ) -> list[tuple[bool, State]]:
-        """Return whether an earlier reset is in the way; an operation may be over or not."""
-        if planned and self.rules.planned_is_unsettled:
-            for number, run in enumerate(state.runs):
-                is_planned = number != but and run.states[server] == PLANNED
-                if is_planned and self.may_go_on(state, number):
-                    return [(True, state)]
-        latest = self.latest(state, server, but)
-        if latest is None or latest[0] <= state.aged or latest[2] == OVER:
-            return [(False, state)]
-        if latest[2] in {INTENDED, UNKNOWN}:
-            return [(True, state)]
-        return [(True, state), (False, self.mark(state, latest[1], server, OVER))]
-
-    def guard_all(
         self, state: State, servers: Sequence[tuple[int | None, int]], *, planned: bool = True
     ) -> list[tuple[bool, State]]:
-        """Return the same for several servers, each with the run that asks."""
-        branches = [(False, state)]
-        for but, server in servers:
-            branches = [
-                found
-                for is_bad, before in branches
-                for found in (
-                    [(True, before)] if is_bad else self.guard(before, server, but, planned=planned)
-                )
-            ]
+        """Return whether earlier resets are in the way; their operations may be over or not.
+
+        Each server comes with the run that asks. With `planned` another run that has planned the
+        server, and may go on, is in the way, too.
+        """
+        if not servers:
+            return [(False, state)]
+        *others, (but, server) = servers
+        branches = []
+        for is_bad, before in self.guard(state, others, planned=planned):
+            latest = self.latest(before, server, but)
+            if is_bad or (planned and self.is_planned(before, server, but)):
+                branches.append((True, before))
+            elif latest is None or latest[0] <= before.aged or latest[2] == OVER:
+                branches.append((False, before))
+            else:
+                branches.append((True, before))
+                if latest[2] == QUEUED:
+                    branches.append((False, self.mark(before, latest[1], server, OVER)))
         return branches
+
+    def is_planned(self, state: State, server: int, but: int | None) -> bool:
+        """Return whether a run that may go on has still to send a server."""
+        return self.rules.planned_is_unsettled and any(
+            number != but and run.states[server] == PLANNED and self.may_go_on(state, number)
+            for number, run in enumerate(state.runs)
+        )
 
     def is_reset_since(self, state: State, server: int, run: int) -> bool:
         """Return whether another run may have reset a server since this one planned it."""
@@ -253,7 +248,6 @@ class Model:
         return latest is not None and latest[0] > state.runs[run].plan
 
     def target(self, state: State) -> int | None:
-        """Return the run of A."""
         owners = [self.config.commands[run.owner] for run in state.runs]
         return owners.index("A") if "A" in owners else None
 
@@ -306,7 +300,7 @@ class Model:
             unrecorded = self.put(state, number, step="post")
             yield "can't record, warns", self.spend(unrecorded, "failures")
         servers = [] if name == "D" and self.config.d_again else process.servers
-        for is_bad, after in self.guard_all(state, [(None, server) for server in servers]):
+        for is_bad, after in self.guard(state, [(None, server) for server in servers]):
             if is_bad:
                 yield "finds something unsettled, exit 3", self.finish(after, number, 3)
                 continue
@@ -337,7 +331,7 @@ class Model:
                 after = self.put(state, number, step="post", servers=servers)
             yield "can't record its claim", self.spend(after, "failures")
         asked = [*left] if not is_again or self.rules.again_keeps_guard else []
-        for is_bad, after in self.guard_all(state, asked, planned=False):
+        for is_bad, after in self.guard(state, asked, planned=False):
             if is_bad:
                 yield "finds something unsettled, exit 3", self.finish(after, number, 3)
                 continue
@@ -395,7 +389,6 @@ class Model:
         yield "sees its operation over", self.next_wave(known, number)
 
     def next_wave(self, state: State, number: int) -> State:
-        """Go on to the next wave, or to the end."""
         process = state.processes[number]
         if process.wave + 1 == len(process.servers):
             return self.put(state, number, step="end")
@@ -420,7 +413,7 @@ class Model:
             return
         is_again = self.config.commands[number] == "B" and self.config.b_again
         skip = is_again and not self.rules.again_keeps_guard
-        for is_bad, after in self.guard_all(state, [] if skip else [(run, server)]):
+        for is_bad, after in self.guard(state, [] if skip else [(run, server)]):
             if is_bad:
                 yield "finds something unsettled, stops", self.put(after, number, step="end")
                 continue
@@ -454,7 +447,6 @@ class Model:
     # --- the promises ---
 
     def broken(self, state: State) -> Iterator[str]:
-        """Yield the promises that don't hold in a state."""
         yield from self.sent_twice(state)
         yield from self.said_not_sent(state)
         if all(process.step == "end of it" for process in state.processes):
@@ -526,21 +518,17 @@ class Model:
             yield "--rest-of has nothing left, but a server was never sent"
         if never and code == 3:
             yield "--rest-of needs --again, though nothing is alive"
-        if code == 0 and doubtful & self.in_chain(state, run):
+        holders = self.standing(state, run).items()
+        if code == 0 and any(
+            server in doubtful and state.runs[holder].states[server] in {INTENDED, UNKNOWN}
+            for server, holder in holders
+        ):
             yield "--rest-of ends with 0, though a server is in doubt"
         owner = state.processes[state.runs[run].owner]
         for server in owner.servers:
             is_left = owner.code is not None and owner.known[server] in "N." and owner.noted
             if is_left and server not in sent and state.runs[run].states[server] in "NI":
                 yield "A says 'not sent', but --rest-of doesn't send it"
-
-    def in_chain(self, state: State, run: int) -> set[int]:
-        """Return the servers of a run whose standing row is in doubt."""
-        return {
-            server
-            for server, holder in self.standing(state, run).items()
-            if state.runs[holder].states[server] in {INTENDED, UNKNOWN}
-        }
 
 
 def _exit_code(known: list[str]) -> int:
