@@ -144,17 +144,11 @@ def test_an_answer_has_one_date_and_that_is_the_clouds() -> None:
             assert 86400 <= behind < 86460
 
 
-LOGIN = '{"username": "demo", "password": "wrong"}'
+LOGIN, USER = "/v2/authentication/login", '{"username": "demo", "password": "demo"}'
+WRONG = '{"username": "demo", "password": "wrong"}'
 OWN = ["127.0.0.1:{port}", "localhost:{port}", "LOCALHOST:{port}"]
-FOREIGN = [
-    "",
-    "evil.example",
-    "evil.example:{port}",
-    "127.0.0.1",
-    "127.0.0.1:1{port}",
-    "localhost.evil.example:{port}",
-    "127.0.0.1:{port}.evil.example",
-]
+FOREIGN = ["", "evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1{port}"]
+FOREIGN += ["localhost.evil.example:{port}", "127.0.0.1:{port}.evil.example"]
 
 
 PATH = "/v2/datacenters/ALIAS"
@@ -183,34 +177,32 @@ def test_it_answers_to_its_own_names_and_to_no_others(
 
 def test_another_host_has_no_effect_and_is_told_why(sandbox: Sandbox) -> None:
     answer = sandbox.ask("POST", RESET, A, Host="evil.example")
-    assert answer.status == 421
-    assert sandbox.server.url in json.loads(answer.body)["message"]
+    message = f"This sandbox is {sandbox.server.url}, and no other host."
+    assert (answer.status, json.loads(answer.body)) == (421, {"message": message})
     assert sandbox.cloud.servers["WA1ALIASWB01"].resets == 0
 
 
 @pytest.mark.parametrize(
-    "headers",
+    ("name", "value"),
     [
-        {"Origin": "https://evil.example"},
-        {"Origin": "null"},
-        {"Origin": ""},
-        {"Origin": "http://localhost:1"},
-        {"Sec-Fetch-Site": "cross-site"},
-        {"Sec-Fetch-Site": "same-site"},
+        *(
+            ("Origin", value)
+            for value in ("https://evil.example", "null", "", "http://localhost:1")
+        ),
+        *(("Sec-Fetch-Site", value) for value in ("cross-site", "same-site")),
     ],
 )
-def test_another_site_can_not_lock_the_user(sandbox: Sandbox, headers: dict[str, str]) -> None:
+def test_another_site_can_not_lock_the_user(sandbox: Sandbox, name: str, value: str) -> None:
     for _ in range(3):
-        assert sandbox.ask("POST", "/v2/authentication/login", LOGIN, **headers).status == 403
-    right = LOGIN.replace("wrong", "demo")
-    assert sandbox.ask("POST", "/v2/authentication/login", right).status == 200
+        assert sandbox.ask("POST", LOGIN, WRONG, **{name: value}).status == 403
+    assert sandbox.ask("POST", LOGIN, USER).status == 200
 
 
 @pytest.mark.parametrize("site", ["none", "same-origin"])
 def test_a_page_of_its_own_would_be_answered(sandbox: Sandbox, site: str) -> None:
     for host in ("127.0.0.1", "localhost"):
         headers = {"Origin": f"http://{host}:{sandbox.port}", "Sec-Fetch-Site": site}
-        assert sandbox.ask("GET", "/v2/datacenters/ALIAS", **headers).status == 200
+        assert sandbox.ask("GET", PATH, **headers).status == 200
 
 
 def test_on_the_port_of_http_its_name_is_enough() -> None:
@@ -284,13 +276,12 @@ def test_a_command_is_served_until_it_ends_and_then_all_is_cleaned_up(
     wait_until((tmp_path / "mark").exists)
 
 
-def test_a_script_without_a_first_line_is_run_by_the_shell(tmp_path: Path) -> None:
+def test_a_script_without_a_first_line_is_run_by_the_shell_and_a_folder_can_not_be_run(
+    tmp_path: Path,
+) -> None:
     script = tmp_path / "script"
     script.write_text('echo "$1"; exit 3')
     script.chmod(0o755)
     result = beside("quiet", str(script), "script", "word")
     assert (result.returncode, result.stdout) == (3, "word\n")
-
-
-def test_what_can_not_be_run_is_an_error(tmp_path: Path) -> None:
     assert beside("quiet", str(tmp_path), "x").stderr == "Permission denied\n"
