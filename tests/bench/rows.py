@@ -69,8 +69,7 @@ def groups(stack: ExitStack, work: Path) -> Iterator[Group]:
     yield _starting(env)
     yield _resetting(stack, work, env)
     yield _remembering(stack, work, env)
-    yield _waiting_for_two(stack, env)
-    yield _waiting_for_many(stack, work, env)
+    yield from _waiting(stack, work, env)
 
 
 @contextmanager
@@ -183,30 +182,28 @@ def _journal(folder: Path, url: str, number: int) -> str:
     return str(folder)
 
 
-def _waiting_for_two(stack: ExitStack, env: Env) -> Group:
-    url = stack.enter_context(_api("--latency", f"{LATENCY}", "--duration", f"{DURATION}"))
-    command = Command(
-        f"clc reset A B --wait, operations of {DURATION:g} s at {LATENCY * 1000:g} ms",
-        (CLC, "reset", *PAIR, "--wait", "--again"),
-        {**env, "CLC_BASE_URL": url, "CLC_TOKEN": jwt()},
+def _waiting(stack: ExitStack, work: Path, env: Env) -> Iterator[Group]:
+    """Two whose operations take a while; many that have succeeded when they are first asked for."""
+    at_once = stack.enter_context(_api("--latency", f"{LATENCY}"))
+    slow = stack.enter_context(_api("--latency", f"{LATENCY}", "--duration", f"{DURATION}"))
+    options, token, milliseconds = ("--wait", "--again"), jwt(), f"{LATENCY * 1000:g} ms"
+    two = Command(
+        f"clc reset A B --wait, operations of {DURATION:g} s at {milliseconds}",
+        (CLC, "reset", *PAIR, *options),
+        {**env, "CLC_BASE_URL": slow, "CLC_TOKEN": token},
         lines=2,
     )
-    ideal = Ideal("the operations and one request", DURATION + LATENCY)
-    return Group("wait for two", 9, [Row(command, ideal, 1.25)])
-
-
-def _waiting_for_many(stack: ExitStack, work: Path, env: Env) -> Group:
-    """All have succeeded when they are asked for the first time, so there is one poll of each."""
-    url = stack.enter_context(_api("--latency", f"{LATENCY}"))
-    command = Command(
-        f"clc reset - --wait, {OPERATIONS:,} operations, a poll of each, at {LATENCY * 1000:g} ms",
-        (CLC, "reset", "-", "--wait", "--again"),
-        {**env, "CLC_BASE_URL": url, "CLC_TOKEN": jwt()},
+    many = Command(
+        f"clc reset - --wait, {OPERATIONS:,} operations, a poll of each, at {milliseconds}",
+        (CLC, "reset", "-", *options),
+        {**env, "CLC_BASE_URL": at_once, "CLC_TOKEN": token},
         stdin=_list(work, OPERATIONS),
         lines=OPERATIONS,
     )
+    ideal = Ideal("the operations and one request", DURATION + LATENCY)
+    yield Group("wait for two", 9, [Row(two, ideal, 1.25)])
     ideal = Ideal(f"operations x latency / {AT_A_TIME}", OPERATIONS * LATENCY / AT_A_TIME)
-    return Group("wait for many", 7, [Row(command, ideal, 1.3, 40 * MIB)])
+    yield Group("wait for many", 7, [Row(many, ideal, 1.3, 40 * MIB)])
 
 
 def _list(work: Path, number: int) -> str:
