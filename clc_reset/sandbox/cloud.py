@@ -6,7 +6,6 @@ and `server` serves it on loopback. Each answer is documented or recorded unless
 """
 
 import base64
-import itertools
 import json
 import re
 from bisect import bisect, insort
@@ -136,7 +135,6 @@ class Cloud:
         self._random = random
         self._key = random.randbytes(32)
         self._issued: dict[str, int] = {}  # tokens, and their times
-        self._operation_numbers = itertools.count(FIRST_OPERATION)
         self._operations: dict[str, _Operation] = {}
         self._changes: list[_Change] = []  # in order
         self._wrong_passwords = 0
@@ -311,7 +309,7 @@ class Cloud:
             insort(self._changes, _Change(at, machine, operation), key=lambda change: change.at)
         for machine in batch:
             machine.resets += operation == "reset"
-        operation_id = f"{datacenter}-{next(self._operation_numbers)}"
+        operation_id = f"{datacenter}-{FIRST_OPERATION + len(self._operations)}"
         self._operations[operation_id] = _Operation(began, ends, final)
         return operation_id
 
