@@ -110,7 +110,8 @@ class State(NamedTuple):
     budget: Budget
 
 
-Steps = Iterator[tuple[str, State]]
+Steps = Iterator[tuple[str, State, *tuple[str, ...]]]
+"""What may happen, the state after it, and the fault of the budget that it is, if it is one."""
 
 
 class Model:
@@ -129,17 +130,16 @@ class Model:
         )
         return State((), 1, 0, (), processes, self.config.budget)
 
-    def steps(self, state: State) -> Steps:
+    def steps(self, state: State) -> Iterator[tuple[str, State]]:
         """Yield each thing that may happen next, and the state after it."""
         for number, name in enumerate(self.config.commands):
-            process = state.processes[number]
-            if process.step == "end of it":
+            step = state.processes[number].step
+            if step == "end of it":
                 continue
-            if state.budget.kills:
-                dead = self.put(state, number, step="end of it")
-                yield f"{name} is killed", self.spend(dead, "kills")
-            for label, after in getattr(self, f"step_{process.step}")(state, number):
-                yield f"{name} {label}", after
+            dead = ("is killed", self.put(state, number, step="end of it"), "kills")
+            for label, after, *faults in (dead, *getattr(self, f"step_{step}")(state, number)):
+                if all(getattr(state.budget, fault) for fault in faults):
+                    yield f"{name} {label}", self.spend(after, *faults)
         if state.budget.hours and state.runs:
             yield "an hour passes", self.spend(state._replace(aged=state.next_number - 1), "hours")
 
@@ -156,9 +156,9 @@ class Model:
         known = before[:server] + known + before[server + 1 :]
         return self.put(state, number, known=known, step=step)
 
-    def spend(self, state: State, fault: str) -> State:
-        left = getattr(state.budget, fault) - 1
-        return state._replace(budget=state.budget._replace(**{fault: left}))
+    def spend(self, state: State, *faults: str) -> State:
+        left = {fault: getattr(state.budget, fault) - 1 for fault in faults}
+        return state._replace(budget=state.budget._replace(**left))
 
     def change(self, state: State, number: int, **values: Any) -> State:
         run = state.runs[number]._replace(**values)
@@ -187,12 +187,11 @@ class Model:
         state = self.mark(state._replace(runs=(*state.runs, run)), place, servers[0], INTENDED)
         return self.put(state, number, step="post", run=place, servers=servers)
 
-    def doubts(self, state: State, lost: State) -> Steps:
-        """Yield what follows where a transaction was applied, though it seems to have failed."""
-        if state.budget.doubts and self.rules.commit_is_read_back:
-            yield "finds its commit by reading back", self.spend(state, "doubts")
-        elif state.budget.doubts:
-            yield "takes its commit for failed", self.spend(lost, "doubts")
+    def doubt(self, state: State, lost: State) -> tuple[str, State, str]:
+        """Return what follows where a transaction was applied, though it seems to have failed."""
+        if self.rules.commit_is_read_back:
+            return "finds its commit by reading back", state, "doubts"
+        return "takes its commit for failed", lost, "doubts"
 
     # --- what the journal tells ---
 
@@ -296,9 +295,7 @@ class Model:
         if name in "BC":
             yield from self.step_claim(state, number)
             return
-        if state.budget.failures:
-            unrecorded = self.put(state, number, step="post")
-            yield "can't record, warns", self.spend(unrecorded, "failures")
+        yield "can't record, warns", self.put(state, number, step="post"), "failures"
         servers = [] if name == "D" and self.config.d_again else process.servers
         for is_bad, after in self.guard(state, [(None, server) for server in servers]):
             if is_bad:
@@ -306,7 +303,7 @@ class Model:
                 continue
             begun = self.new_run(after, number, process.servers, after.next_number)
             yield "records its plan and the first intent", begun
-            yield from self.doubts(begun, self.put(begun, number, run=-1))
+            yield self.doubt(begun, self.put(begun, number, run=-1))
 
     def step_claim(self, state: State, number: int) -> Steps:
         run = self.target(state)
@@ -325,11 +322,10 @@ class Model:
         if is_running:
             yield "finds operations running, exit 3", self.finish(state, number, 3)
         servers = tuple(sorted(server for _, server in left))
-        if state.budget.failures:
-            after = self.finish(state, number, 3)
-            if not self.rules.claim_needs_record:
-                after = self.put(state, number, step="post", servers=servers)
-            yield "can't record its claim", self.spend(after, "failures")
+        after = self.finish(state, number, 3)
+        if not self.rules.claim_needs_record:
+            after = self.put(state, number, step="post", servers=servers)
+        yield "can't record its claim", after, "failures"
         asked = [*left] if not is_again or self.rules.again_keeps_guard else []
         for is_bad, after in self.guard(state, asked, planned=False):
             if is_bad:
@@ -341,7 +337,7 @@ class Model:
             for holder, server in left:
                 claimed = self.mark(claimed, holder, server, TAKEN, by=len(after.runs))
             yield "claims the rest, with its first intent", claimed
-            yield from self.doubts(claimed, self.finish(claimed, number, 3))
+            yield self.doubt(claimed, self.finish(claimed, number, 3))
 
     def step_post(self, state: State, number: int) -> Steps:
         process = state.processes[number]
@@ -353,15 +349,14 @@ class Model:
             yield f"gives S{server + 1} up: its intent is too old", given_up
             return
         arrived = state._replace(posts=(*state.posts, Post(number, server, is_late)))
-        for label, known, after, fault in (
-            ("is queued", QUEUED, arrived, ""),
+        for label, known, after, *fault in (
+            ("is queued", QUEUED, arrived),
             ("arrives, answer lost", UNKNOWN, arrived, "lost"),
             ("is lost on the way", UNKNOWN, state, "lost"),
             ("is certainly not sent", NOT_SENT, state, "not_sent"),
         ):
-            if not fault or getattr(state.budget, fault):
-                done = self.know(after, number, server, known, "record")
-                yield f"POST of S{server + 1} {label}", self.spend(done, fault) if fault else done
+            done = self.know(after, number, server, known, "record")
+            yield f"POST of S{server + 1} {label}", done, *fault
 
     def step_record(self, state: State, number: int) -> Steps:
         process = state.processes[number]
@@ -371,11 +366,10 @@ class Model:
         if process.run < 0:
             yield "has no record", after
             return
-        if state.budget.failures:
-            failed = after
-            if not self.rules.answer_is_kept_first:
-                failed = self.know(state, number, server, UNTOUCHED, "end")
-            yield "can't record the answer", self.spend(failed, "failures")
+        failed = after
+        if not self.rules.answer_is_kept_first:
+            failed = self.know(state, number, server, UNTOUCHED, "end")
+        yield "can't record the answer", failed, "failures"
         mark = PLANNED if known == NOT_SENT and self.rules.not_sent_goes_back else known
         yield "records the answer", self.mark(after, process.run, server, mark)
 
@@ -400,9 +394,7 @@ class Model:
         if run < 0:
             yield "goes on without a record", self.put(state, number, step="post")
             return
-        if state.budget.failures:
-            stopped = self.put(state, number, step="end")
-            yield "can't record the wave, stops", self.spend(stopped, "failures")
+        yield "can't record the wave, stops", self.put(state, number, step="end"), "failures"
         if state.runs[run].states[server] != PLANNED:
             yield f"leaves S{server + 1} out: taken", self.next_wave(state, number)
             return
@@ -419,9 +411,8 @@ class Model:
                 continue
             intended = self.put(self.mark(after, run, server, INTENDED), number, step="post")
             yield f"records the intent for S{server + 1}", intended
-            if state.budget.doubts:  # it can't be read back either
-                stopped = self.put(intended, number, step="end")
-                yield "can't tell whether it is recorded, stops", self.spend(stopped, "doubts")
+            stopped = self.put(intended, number, step="end")  # it can't be read back either
+            yield "can't tell whether it is recorded, stops", stopped, "doubts"
 
     def step_end(self, state: State, number: int) -> Steps:
         process = state.processes[number]
@@ -429,9 +420,8 @@ class Model:
         if process.run < 0:
             yield f"ends with {code}", self.finish(state, number, code)
             return
-        if state.budget.failures:
-            unwritten = self.put(self.finish(state, number, code), number, noted=False)
-            yield f"can't record its end, ends with {code}", self.spend(unwritten, "failures")
+        unwritten = self.put(self.finish(state, number, code), number, noted=False)
+        yield f"can't record its end, ends with {code}", unwritten, "failures"
         after = state
         for server in process.servers:
             if after.runs[process.run].states[server] != INTENDED:
