@@ -16,14 +16,14 @@ from clc_reset.models import Credential, ServerResult
 from clc_reset.resets import events
 from clc_reset.ui.streams import Delivery
 from tests.simulation.journal import Trouble, VirtualDatabase
-from tests.simulation.network import ORIGIN, Sky, VirtualClient
+from tests.simulation.network import ORIGIN, Post, Sky, VirtualClient
 from tests.simulation.world import Host, Killed, Process, VirtualClocks, VirtualInbox, World
 
 HANGS = "no success within the time"
-SERVER = r"[A-Z]{2}1ALIAS[A-Z]+\d\d"
+SERVER = re.compile(r"[A-Z]{2}1ALIAS[A-Z]+\d\d")
 _COMMAND = re.compile(r"clc ((?:reset|status)(?: [\w.-]+)+)")
 UNSETTLED = re.compile(
-    rf"^({SERVER}): (?:reset .*? ago \(run|planned by run) ([\w-]+)", re.MULTILINE
+    rf"^({SERVER.pattern}): (?:reset .*? ago \(run|planned by run) ([\w-]+)", re.MULTILINE
 )
 
 
@@ -193,29 +193,52 @@ class Command:
         return self.database.runs[-1] if self.database.runs else None
 
     @property
+    def is_reset(self) -> bool:
+        return isinstance(self.given, Given)
+
+    @property
+    def rest_of(self) -> str | None:
+        """The run whose rest it sends."""
+        return self.given.rest_of if isinstance(self.given, Given) else None
+
+    @property
+    def is_unguarded(self) -> bool:
+        """Whether it asks nobody; the rest of a run is guarded even so."""
+        return isinstance(self.given, Given) and self.given.again and self.rest_of is None
+
+    @property
+    def posts(self) -> list[Post]:
+        """Its requests that left."""
+        return [post for post in self.sky.posts if post.process is self.process]
+
+    @property
+    def sent(self) -> set[str]:
+        """The servers that the cloud reset for it."""
+        return {server for post in self.posts for server in post.operations}
+
+    @property
+    def plan(self) -> int | None:
+        """The transaction with which it planned its servers, if it sent any."""
+        return min((post.commit for post in self.posts), default=None)
+
+    @property
     def printed_advice(self) -> list[Advice]:
         """The commands that it printed, each with the servers named beside it."""
-        found = []
-        for error in self.errors:
-            servers = frozenset(re.findall(SERVER, error.message))
-            found += [
-                Advice(tuple(words.rstrip(".").split()), servers, self)
-                for words in _COMMAND.findall(error.hint)
-            ]
-        return found
+        return [
+            Advice(tuple(words.rstrip(".").split()), frozenset(SERVER.findall(error.message)), self)
+            for error in self.errors
+            for words in _COMMAND.findall(error.hint)
+        ]
 
     def say(self, text: str) -> None:
-        """Print a line."""
         self.lines.append(text)
         self.world.note(self.name, text)
 
     def take(self, event: events.Event) -> None:
-        """Show the progress."""
         if isinstance(event, events.Tick):
             self.longest_tick = max(self.longest_tick, event.seconds)
 
     def start(self, when: float) -> None:
-        """Begin then."""
         self.process.name = self.name
         self.process.command = self
         self.world.push(when, lambda: self.process.start(self._work))

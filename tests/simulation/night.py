@@ -288,7 +288,7 @@ class Night:
             return  # without locks, a run that was killed may be going on: it refuses all of them
         given = Given(rest_of=command.run, again=again)
         last = self._type(given, command.process.host)
-        sent = {server for post in invariants.posts_of(self, last) for server in post.servers}
+        sent = {server for post in last.posts for server in post.servers}
         if not servers <= sent:
             self.world.violate(
                 f"--rest-of {command.run} sends {sorted(sent)} and ends with {last.code}, but "
