@@ -36,7 +36,6 @@ class Post:
     left_at: float
     commit: int  # the latest transaction of its process, which holds its intent
     committed_at: float
-    arrived_at: float | None = None
     operations: dict[str, str] = field(default_factory=dict)
     over: frozenset[str] = frozenset()  # operations that were over when it left
 
@@ -177,7 +176,6 @@ class Network(Transport):
             return HTTPResponse(status[fault], {}, b'{"message":"no"}')
         if post is not None:
             response, post.operations = sky.reset(post.servers)
-            post.arrived_at = world.time
             world.note("cloud", f"queues {post.operations} of {self._process.name}")
             if fault == "5xx after":
                 return HTTPResponse(500, {}, b"")
