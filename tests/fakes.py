@@ -211,12 +211,10 @@ def rows(stdout: str) -> list[list[str]]:
 
 
 def run_clc(
-    *arguments: str,
-    env: Mapping[str, str] | None = None,
-    stdin: str | bytes = b"",
+    *arguments: str, env: Mapping[str, str] | None = None, stdin: str | bytes = b""
 ) -> subprocess.CompletedProcess[str]:
     """Run the installed command in a pipe."""
-    result = subprocess.run(
+    ended = subprocess.run(
         [CLC, *arguments],
         env={**os.environ, **(env or {})},
         input=stdin.encode() if isinstance(stdin, str) else stdin,
@@ -225,7 +223,7 @@ def run_clc(
         timeout=60,
     )
     return subprocess.CompletedProcess(
-        result.args, result.returncode, result.stdout.decode(), result.stderr.decode()
+        ended.args, ended.returncode, ended.stdout.decode(), ended.stderr.decode()
     )
 
 

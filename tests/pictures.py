@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from rich.color import parse_rgb_hex
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
@@ -32,40 +33,17 @@ class Look(NamedTuple):
     muted: str
 
 
+def look_of(muted: str, colours: str) -> Look:
+    background, foreground, *others = map(parse_rgb_hex, colours.split())
+    return Look(TerminalTheme(background, foreground, [*others]), muted)
+
+
 LOOKS = {
-    "light": Look(
-        TerminalTheme(
-            (255, 255, 255),
-            (31, 35, 40),
-            [
-                (36, 41, 47),
-                (207, 34, 46),
-                (17, 99, 41),
-                (125, 78, 0),
-                (9, 105, 218),
-                (130, 80, 223),
-                (27, 124, 131),
-                (87, 96, 106),
-            ],
-        ),
-        "#59636e",
+    "light": look_of(
+        "#59636e", "ffffff 1f2328 24292f cf222e 116329 7d4e00 0969da 8250df 1b7c83 57606a"
     ),
-    "dark": Look(
-        TerminalTheme(
-            (13, 17, 23),
-            (230, 237, 243),
-            [
-                (139, 148, 158),
-                (255, 123, 114),
-                (63, 185, 80),
-                (210, 153, 34),
-                (88, 166, 255),
-                (188, 140, 255),
-                (57, 197, 207),
-                (177, 186, 196),
-            ],
-        ),
-        "#8b949e",
+    "dark": look_of(
+        "#8b949e", "0d1117 e6edf3 8b949e ff7b72 3fb950 d29922 58a6ff bc8cff 39c5cf b1bac4"
     ),
 }
 """Each colour can be read on its background."""
@@ -153,7 +131,7 @@ def remains(shown: str) -> str:
 
 def words(svg: str) -> list[str]:
     """Return the text of a picture, with times, durations and ids of runs replaced."""
-    text = " ".join(html.unescape(each) for each in re.findall(r"<text[^>]*>([^<]*)<", svg))
+    text = html.unescape(" ".join(re.findall(r"<text[^>]*>([^<]*)<", svg)))
     text = " ".join(re.sub(r"[^\x20-\x7e]", " ", text).split())
     times = r"\d{8}-\d{6}-[0-9a-f]{8}|\d{4}-\d\d-\d\d|\d\d:\d\d(:\d\d)?|\b\d+ s\b"
     return re.sub(times, "TIME", text).split()

@@ -1,5 +1,4 @@
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,7 +8,6 @@ import pytest
 from clc_reset.cli.main import command
 from tests import manuals
 
-SOURCES = Path(__file__).parents[1] / "clc_reset"
 PAGES = {file.name: file.read_text() for file in sorted(manuals.FOLDER.iterdir())}
 
 
@@ -32,12 +30,6 @@ def test_only_a_page_whose_text_has_changed_is_written(tmp_path: Path) -> None:
     assert '"CLC-LOGOUT" "1" "2026-01-16"' in file.read_text()
 
 
-def test_every_environment_variable_is_in_the_manual() -> None:
-    read = "".join(file.read_text() for file in SOURCES.rglob("*.py"))
-    used = set(re.findall(r"\"(CLC_[A-Z_]+|SSL_CERT_FILE)\"", read))
-    assert {name for name in used if name not in PAGES["clc.1"]} == set()
-
-
 @pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc isn't installed")
 def test_mandoc_reports_nothing() -> None:
     assert printed("mandoc", "-Tlint", *map(str, manuals.FOLDER.iterdir())) == ""
@@ -46,18 +38,12 @@ def test_mandoc_reports_nothing() -> None:
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff isn't installed")
 @pytest.mark.parametrize("name", PAGES)
 def test_groff_reports_nothing(name: str) -> None:
-    assert (
-        printed("groff", "-Kutf8", "-man", "-ww", "-Tutf8", "-z", str(manuals.FOLDER / name)) == ""
-    )
+    page = str(manuals.FOLDER / name)
+    assert printed("groff", "-Kutf8", "-man", "-ww", "-Tutf8", "-z", page) == ""
 
 
 def printed(*words: str) -> str:
     result = subprocess.run(
-        words,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-        timeout=60,
-        env={"PATH": os.environ["PATH"]},
+        words, capture_output=True, check=False, timeout=60, env={"PATH": os.environ["PATH"]}
     )
-    return result.stdout.decode()
+    return (result.stdout + result.stderr).decode()

@@ -6,17 +6,15 @@ and `server` serves it on loopback. Each answer is documented or recorded unless
 """
 
 import base64
-import hmac
-import itertools
 import json
 import re
+from bisect import bisect, insort
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
 from hashlib import sha256
-from heapq import heappop, heappush
 from math import inf
 from random import Random
 from typing import NamedTuple
@@ -35,11 +33,8 @@ _CANNOT_BE_QUEUED = (
     "or it is not in a valid state."
 )
 _IN_DESIRED_STATE = "The server already in desired state."  # reported
-_INVALID_REQUEST = "The request is invalid."
 _WRONG_PATH = "The requested resource does not exist."
-_ANONYMOUS = "anonymous"
 _ROLES = ["AccountAdmin"]
-_HREF_ALIAS = ALIAS.lower()  # recorded: hrefs are in lower case
 
 # Recorded of a power on, polled ten times at even intervals: notStarted four times, executing
 # three, resumed twice, executing once more, then succeeded.
@@ -53,15 +48,15 @@ _CHANGES_END = 0.98
 # The documented operations: the power states for which each is queued, and the resulting one. A
 # stopped server is refused a reset (reported); a paused one is started by a reboot (recorded). The
 # names are in lower case: the platform's routes accept any.
-_POWER: Mapping[str, tuple[frozenset[str], str]] = {
-    "reset": (frozenset({"started", "paused"}), "started"),
-    "reboot": (frozenset({"started", "paused"}), "started"),
-    "poweron": (frozenset({"stopped", "paused"}), "started"),
-    "poweroff": (frozenset({"started", "paused"}), "stopped"),
-    "shutdown": (frozenset({"started", "paused"}), "stopped"),
-    "pause": (frozenset({"started"}), "paused"),
+_POWER = {
+    "reset": ({"started", "paused"}, "started"),
+    "reboot": ({"started", "paused"}, "started"),
+    "poweron": ({"stopped", "paused"}, "started"),
+    "poweroff": ({"started", "paused"}, "stopped"),
+    "shutdown": ({"started", "paused"}, "stopped"),
+    "pause": ({"started"}, "paused"),
 }
-_MAINTENANCE: Mapping[str, bool] = {"startmaintenance": True, "stopmaintenance": False}
+_MAINTENANCE = {"startmaintenance": True, "stopmaintenance": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,31 +100,12 @@ class HTTPResponse:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """The parts of a request that a route needs.
-
-    `part` is the named part of the path. The names in `query` are in lower case.
-    """
-
-    body: bytes
-    part: str
-    query: Mapping[str, list[str]]
-    user: str
-
-    def has_option(self, name: str, value: str) -> bool:
-        """Return True if the query has this value, in any case."""
-        return self.query.get(name, [""])[0].lower() == value
-
-
 class _Change(NamedTuple):
-    """A scheduled change of a server. `number` orders changes of the same instant."""
+    """A scheduled change of a server."""
 
     at: float
-    number: int
     machine: Machine
     operation: str
-    user: str
 
 
 class _Operation(NamedTuple):
@@ -140,7 +116,8 @@ class _Operation(NamedTuple):
     final: str
 
 
-_Route = Callable[[_Call], HTTPResponse | None]
+_Route = Callable[[HTTPRequest, str], HTTPResponse | None]
+"""Takes the last named part of the path, too."""
 _Entity = dict[str, object]
 
 
@@ -157,27 +134,20 @@ class Cloud:
         self._clock = clock
         self._random = random
         self._key = random.randbytes(32)
-        self._operation_numbers = itertools.count(FIRST_OPERATION)
+        self._issued: dict[str, int] = {}  # tokens, and their times
         self._operations: dict[str, _Operation] = {}
-        self._changes: list[_Change] = []  # a heap
-        self._change_numbers = itertools.count()
+        self._changes: list[_Change] = []  # in order
         self._wrong_passwords = 0
-        self._children: dict[str | None, list[MachineGroup]] = defaultdict(list)
-        for group in self.groups.values():
-            self._children[group.parent].append(group)
         self._members: dict[str, list[Machine]] = defaultdict(list)
         for machine in self.servers.values():
             self._members[machine.group].append(machine)
-        self._routes = self._make_routes()
-
-    def _make_routes(self) -> Mapping[re.Pattern[str], tuple[str, _Route]]:
-        # a slash at the end of a collection is accepted (recorded: 72 requests)
         routes: dict[str, tuple[str, _Route]] = {
             "/v2/authentication/login": ("POST", self._log_in),
-            "/v2/accounts/{alias}": ("GET", self._account),
+            "/v2/accounts/{alias}": ("GET", lambda *_: _response(inventory.ACCOUNT)),
             "/v2/operations/{alias}/servers/{part}": ("POST", self._operate),
             "/v2/operations/{alias}/status/{part}": ("GET", self._status),
-            "/v2/datacenters/{alias}/?": ("GET", self._datacenters),
+            # a slash at the end of a collection is accepted (recorded: 72 requests)
+            "/v2/datacenters/{alias}/?": ("GET", self._all_datacenters),
             "/v2/datacenters/{alias}/{part}": ("GET", self._one_datacenter),
             "/v2/datacenters/{alias}/{part}/deploymentCapabilities": ("GET", self._deployment),
             "/v2/groups/{alias}/{part}": ("GET", self._one_group),
@@ -185,7 +155,7 @@ class Cloud:
             "/v2/servers/{alias}/{part}/credentials": ("GET", self._credentials),
         }
         names = {name: f"(?P<{name}>[^/]+)" for name in ("alias", "part")}
-        return {re.compile(path.format(**names)): route for path, route in routes.items()}
+        self._routes = [(re.compile(path.format(**names)), *to) for path, to in routes.items()]
 
     @property
     def now(self) -> float:
@@ -211,39 +181,31 @@ class Cloud:
         return replace(response, headers={"Date": self.date, **response.headers})
 
     def _respond(self, request: HTTPRequest) -> HTTPResponse | None:
-        path, _, query = request.target.partition("?")
-        for pattern, (method, route) in self._routes.items():
+        path = request.target.partition("?")[0]
+        for pattern, method, route in self._routes:
             match = pattern.fullmatch(path)
             if match is None:
                 continue
             if request.method != method:
                 given = request.method[:20]
-                return _error(
-                    405, f"The requested resource does not support http method '{given}'."
-                )
+                message = f"The requested resource does not support http method '{given}'."
+                return _error(405, message)
             parts = match.groupdict()
-            user = _ANONYMOUS
             if "alias" in parts:
-                token_user = self._user(request.headers.get("authorization", ""))
-                if token_user is None:
+                if not self._is_logged_in(request.headers.get("authorization", "")):
                     return _empty(401, "no valid token")  # its body was never recorded
                 if parts["alias"].upper() != ALIAS:
                     # reported: a status by another alias gets 404; never recorded: the rest
                     return _empty(404 if "/status/" in path else 403, "another account")
-                user = token_user
-            # documented as GroupLinks and as groupLinks, and clients send both
-            options = {name.lower(): values for name, values in parse_qs(query).items()}
-            return route(_Call(request.body, parts.get("part", ""), options, user))
-        if request.method == "POST":
-            return _error(404, _WRONG_PATH)  # recorded; other methods never were
-        return _empty(404)
+            return route(request, parts.get("part", ""))
+        # recorded; other methods never were
+        return _error(404, _WRONG_PATH) if request.method == "POST" else _empty(404)
 
     def token(self) -> str:
-        """Return a bearer token as the Login API issues it: a JWT, HS256, valid for 14 days."""
+        """Return a bearer token as the Login API issues it: a JWT, valid for 14 days."""
         issued = int(self.now)
         if self.behaviour.expired_token:
             issued -= TOKEN_SECONDS + 24 * 3600
-        header = {"typ": "JWT", "alg": "HS256"}
         payload = {
             "iss": "urn:api-tier3",
             "aud": "urn:tier3-users",
@@ -254,83 +216,70 @@ class Cloud:
             "urn:tier3:account-alias": ALIAS,
             "urn:tier3:location-alias": "WA1",
         }
-        signed = ".".join(_base64(json.dumps(part).encode()) for part in (header, payload))
-        return f"{signed}.{self._signature(signed)}"
+        parts = [json.dumps(part).encode() for part in ({"typ": "JWT", "alg": "HS256"}, payload)]
+        parts.append(sha256(self._key + parts[1]).digest())  # its signature; the cloud knows it
+        token = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts).decode()
+        self._issued[token] = issued
+        return token
 
-    def _signature(self, signed: str) -> str:
-        return _base64(hmac.digest(self._key, signed.encode(), sha256))
-
-    def _user(self, authorization: str) -> str | None:
-        """Return the user of a valid token, or None if the header has none."""
+    def _is_logged_in(self, authorization: str) -> bool:
         scheme, _, token = authorization.strip().partition(" ")
-        signed, _, signature = token.strip().rpartition(".")
-        if scheme.lower() != "bearer" or not token.isascii():
-            return None
-        if not hmac.compare_digest(signature, self._signature(signed)):
-            return None
-        part = signed.partition(".")[2]
-        payload = json.loads(base64.urlsafe_b64decode(part + "=="))
-        return str(payload["unique_name"]) if payload["nbf"] <= self.now < payload["exp"] else None
+        issued = self._issued.get(token.strip(), -inf)
+        return scheme.lower() == "bearer" and issued <= self.now < issued + TOKEN_SECONDS
 
-    def _log_in(self, call: _Call) -> HTTPResponse:
+    def _log_in(self, request: HTTPRequest, _part: str) -> HTTPResponse:
         # documented: a form, which the official Python client sends; the official Go client sends
         # `Username` and `Password`
-        body = _parse(call.body) or dict(parse_qsl(call.body.decode(errors="replace")))
+        body = _parse(request.body) or dict(parse_qsl(request.body.decode(errors="replace")))
         if not isinstance(body, dict) or not body:
-            return _error(400, _INVALID_REQUEST, {"": ["A login object is required."]})
-        login = {name.lower(): value for name, value in body.items()}
+            return _invalid("", "A login object is required.")
+        given = {name.lower(): value for name, value in body.items()}
         # reported: clcv2 compares user names ignoring case
-        is_user = f"{login.get('username')}".lower() == USERNAME
+        is_user = f"{given.get('username')}".lower() == USERNAME
         is_locked = self._wrong_passwords >= WRONG_PASSWORDS_THAT_LOCK
-        if is_locked or not is_user or login.get("password") != inventory.PASSWORD:
+        if is_locked or not is_user or given.get("password") != inventory.PASSWORD:
             self._wrong_passwords += is_user
             # never recorded: the answer to a locked user
             note = f"{USERNAME} is locked" if is_locked else "wrong user name or password"
             return _error(400, _NOT_RECOGNIZED, note=note)
         self._wrong_passwords = 0
-        fields = [
-            ("userName", USERNAME),
-            ("accountAlias", ALIAS),
-            ("locationAlias", "WA1"),
-            ("roles", _ROLES),
-            ("bearerToken", self.token()),
-        ]
-        self._random.shuffle(fields)  # recorded: the order of the keys varies
-        return _response(dict(fields), f"{USERNAME} logged in")
+        login = {
+            "userName": USERNAME,
+            "accountAlias": ALIAS,
+            "locationAlias": "WA1",
+            "roles": _ROLES,
+            "bearerToken": self.token(),
+        }
+        fields = self._random.sample([*login.items()], len(login))
+        return _response(dict(fields), f"{USERNAME} logged in")  # recorded: in a varying order
 
-    def _account(self, _call: _Call) -> HTTPResponse:
-        return _response(inventory.ACCOUNT)
-
-    def _operate(self, call: _Call) -> HTTPResponse | None:
-        operation = call.part.lower()
+    def _operate(self, request: HTTPRequest, part: str) -> HTTPResponse | None:
+        operation = part.lower()
         if operation not in _POWER and operation not in _MAINTENANCE:
             return _error(404, _WRONG_PATH)
-        body = _parse(call.body)
+        body = _parse(request.body)
         if not isinstance(body, list) or not all(isinstance(server, str) for server in body):
-            return _error(400, _INVALID_REQUEST, {"serverIds": ["An array is required."]})
+            return _invalid("serverIds", "An array is required.")
         if not body:  # never recorded
-            return _error(400, _INVALID_REQUEST, {"serverIds": ["It is empty."]})
+            return _invalid("serverIds", "It is empty.")
         ids = list(dict.fromkeys(server.upper() for server in body))  # recorded: no duplicates
-        refusals = {server: self._refusal(operation, server) for server in ids}
-        accepted = [server for server in ids if refusals[server] is None]
-        order = self._another_order(ids)
-        machines = [self.servers[server] for server in order if refusals[server] is None]
-        operation_ids = {}
+        refusals = {server: self._refusal(operation, server) for server in self._another_order(ids)}
+        accepted = [self.servers[server] for server in refusals if refusals[server] is None]
+        links: dict[str, _Entity] = {}
         # recorded: one operation for each data centre
-        for datacenter in dict.fromkeys(self.servers[server].datacenter for server in accepted):
-            batch = [machine for machine in machines if machine.datacenter == datacenter]
-            operation_ids[datacenter] = self._queue(operation, datacenter, batch, call.user)
+        for datacenter in dict.fromkeys(s[:3].lower() for s in ids if refusals[s] is None):
+            batch = [machine for machine in accepted if machine.datacenter == datacenter]
+            operation_id = self._queue(operation, datacenter, batch)
+            href = f"{_href('operations')}/status/{operation_id}"
+            links[datacenter] = {"rel": "status", "href": href, "id": operation_id}
         if self.behaviour.lose_answer:
             return None
-        entities: list[_Entity] = []
-        for server in order:
-            message = refusals[server]
-            if message is None:
-                entities.append(_queued(server, operation_ids[server[:3].lower()]))
-            else:
-                entities.append(
-                    {"server": server.lower(), "isQueued": False, "errorMessage": message}
-                )
+        entities: list[_Entity] = [
+            {"server": server.lower(), "isQueued": False, "errorMessage": message}
+            if message
+            else {"server": server.lower(), "isQueued": True, "links": [links[server[:3].lower()]]}
+            for server, message in refusals.items()
+        ]
         return _response(entities, f"{len(accepted)} of {len(ids)} queued")
 
     def _refusal(self, operation: str, server: str) -> str | None:
@@ -346,7 +295,7 @@ class Cloud:
             return None
         return _IN_DESIRED_STATE if machine.power == after else _CANNOT_BE_QUEUED
 
-    def _queue(self, operation: str, datacenter: str, batch: list[Machine], user: str) -> str:
+    def _queue(self, operation: str, datacenter: str, batch: list[Machine]) -> str:
         """Start an operation that changes the servers in this order, and return its id."""
         began, duration = self.now, self.behaviour.duration
         ends, final = began + duration, "succeeded"
@@ -357,34 +306,32 @@ class Cloud:
                 # never recorded: when an operation fails, and the fate of the other servers
                 ends, final = at, "failed"
                 break
-            change = _Change(at, next(self._change_numbers), machine, operation, user)
-            heappush(self._changes, change)
+            insort(self._changes, _Change(at, machine, operation), key=lambda change: change.at)
         for machine in batch:
             machine.resets += operation == "reset"
-        operation_id = f"{datacenter}-{next(self._operation_numbers)}"
+        operation_id = f"{datacenter}-{FIRST_OPERATION + len(self._operations)}"
         self._operations[operation_id] = _Operation(began, ends, final)
         return operation_id
 
     def _apply_changes(self) -> None:
         """Change the servers whose time has come."""
-        now = self.now
-        while self._changes and self._changes[0].at <= now:
-            change = heappop(self._changes)
+        due = bisect(self._changes, self.now, key=lambda change: change.at)
+        for change in self._changes[:due]:
             machine = change.machine
             if change.operation in _MAINTENANCE:
                 machine.in_maintenance = _MAINTENANCE[change.operation]
             else:
                 machine.power = _POWER[change.operation][1]
             machine.modified = f"{datetime.fromtimestamp(change.at, UTC):%Y-%m-%dT%H:%M:%SZ}"
-            machine.modified_by = change.user
+        del self._changes[:due]
 
     def _another_order(self, ids: list[str]) -> list[str]:
         """Return the ids shuffled, never in the order given (recorded: 20 of 20 batches)."""
         shuffled = self._random.sample(ids, len(ids))
         return [*shuffled[1:], shuffled[0]] if shuffled == ids else shuffled
 
-    def _status(self, call: _Call) -> HTTPResponse:
-        operation = self._operations.get(call.part.lower())
+    def _status(self, _request: HTTPRequest, part: str) -> HTTPResponse:
+        operation = self._operations.get(part.lower())
         if operation is None:
             return _empty(404)
         if self._random.random() < self.behaviour.flaky:
@@ -396,90 +343,86 @@ class Cloud:
             status = next(name for share, name in _SEQUENCE if passed < share)
         return _response({"status": status}, status)
 
-    def _datacenters(self, call: _Call) -> HTTPResponse:
-        return _response(
-            [self._datacenter(datacenter, call) for datacenter in inventory.DATACENTERS]
-        )
+    def _all_datacenters(self, request: HTTPRequest, _part: str) -> HTTPResponse:
+        return _response([self._datacenter(name, request) for name in inventory.DATACENTERS])
 
-    def _one_datacenter(self, call: _Call) -> HTTPResponse:
-        datacenter = call.part.lower()
-        if datacenter not in inventory.DATACENTERS:
-            return _empty(404)
-        return _response(self._datacenter(datacenter, call))
+    def _one_datacenter(self, request: HTTPRequest, part: str) -> HTTPResponse:
+        is_there = part.lower() in inventory.DATACENTERS
+        return _response(self._datacenter(part.lower(), request)) if is_there else _empty(404)
 
-    def _deployment(self, call: _Call) -> HTTPResponse:
-        if call.part.lower() not in inventory.DATACENTERS:
-            return _empty(404)
-        return _response(inventory.DEPLOYMENT_CAPABILITIES)
+    def _deployment(self, _request: HTTPRequest, part: str) -> HTTPResponse:
+        is_there = part.lower() in inventory.DATACENTERS
+        return _response(inventory.DEPLOYMENT_CAPABILITIES) if is_there else _empty(404)
 
-    def _datacenter(self, datacenter: str, call: _Call) -> _Entity:
-        href = f"/v2/datacenters/{_HREF_ALIAS}/{datacenter}"
+    def _datacenter(self, datacenter: str, request: HTTPRequest) -> _Entity:
+        href = _href("datacenters", datacenter)
         links: list[_Entity] = [
             {"rel": "self", "href": href},
             {"rel": "deploymentCapabilities", "href": f"{href}/deploymentCapabilities"},
         ]
-        if call.has_option("grouplinks", "true"):
+        if _has_option(request, "grouplinks", "true"):
             links += [
                 {**_link("group", "groups", root.id), "name": root.name}
-                for root in self._children[None]
-                if root.datacenter == datacenter
+                for root in self.groups.values()
+                if root.datacenter == datacenter and root.parent is None
             ]
         return {"id": datacenter, "name": inventory.DATACENTERS[datacenter], "links": links}
 
-    def _one_group(self, call: _Call) -> HTTPResponse:
-        group = self.groups.get(call.part.lower())
-        if group is None:
-            return _empty(404)
-        entity, _count = self._group(group, is_detailed=call.has_option("serverdetail", "detailed"))
-        return _response(entity)
+    def _one_group(self, request: HTTPRequest, part: str) -> HTTPResponse:
+        group = self.groups.get(part.lower())
+        is_detailed = _has_option(request, "serverdetail", "detailed")
+        return _response(self._group(group, is_detailed=is_detailed)) if group else _empty(404)
 
-    def _group(self, group: MachineGroup, *, is_detailed: bool) -> tuple[_Entity, int]:
-        """Return the entity of a group and its `serversCount`."""
+    def _group(self, group: MachineGroup, *, is_detailed: bool) -> _Entity:
         members = self._members[group.id]
-        href = f"/v2/groups/{_HREF_ALIAS}/{group.id}"
-        links: list[_Entity] = [{"rel": "self", "href": href, "verbs": ["GET", "PATCH", "DELETE"]}]
+        links: list[_Entity] = [
+            {"rel": "self", "href": _href("groups", group.id), "verbs": ["GET", "PATCH", "DELETE"]}
+        ]
         if group.parent:
             links.append(_link("parentGroup", "groups", group.parent))
         if not is_detailed:  # recorded: the id in upper case, the href in lower case
             links += [_link("server", "servers", machine.id) for machine in members]
-        children = [
-            self._group(child, is_detailed=is_detailed) for child in self._children[group.id]
-        ]
-        # recorded: archived servers don't count
-        count = sum(machine.status != "archived" for machine in members)
-        count += sum(child_count for _child, child_count in children)
-        entity: _Entity = {
+        return {
             "id": group.id,
             "name": group.name,
             "description": group.name,
             "locationId": group.datacenter.upper(),
             "type": group.type,
             "status": "active",
-            "serversCount": count,
+            "serversCount": self._count(group),
             # undocumented, recorded: either the servers, or links to them
             **({"servers": [_server(machine) for machine in members]} if is_detailed else {}),
-            "groups": [child for child, _child_count in children],
+            "groups": [self._group(g, is_detailed=is_detailed) for g in self._children(group)],
             "links": links,
-            "changeInfo": _change_info(inventory.CREATED, USERNAME),
+            "changeInfo": _change_info(inventory.CREATED),
             "customFields": [],
         }
-        return entity, count
 
-    def _one_server(self, call: _Call) -> HTTPResponse:
-        machine = self.servers.get(call.part.upper())
-        return _empty(404) if machine is None else _response(_server(machine))
+    def _children(self, group: MachineGroup) -> list[MachineGroup]:
+        return [child for child in self.groups.values() if child.parent == group.id]
 
-    def _credentials(self, call: _Call) -> HTTPResponse:
-        machine = self.servers.get(call.part.upper())
-        if machine is None or machine.status != "active":
-            return _empty(404)  # never recorded; only active servers have the link
-        return _response(inventory.CREDENTIALS)
+    def _count(self, group: MachineGroup) -> int:
+        own = sum(machine.status != "archived" for machine in self._members[group.id])  # recorded
+        return own + sum(map(self._count, self._children(group)))
+
+    def _one_server(self, _request: HTTPRequest, part: str) -> HTTPResponse:
+        machine = self.servers.get(part.upper())
+        return _response(_server(machine)) if machine else _empty(404)
+
+    def _credentials(self, _request: HTTPRequest, part: str) -> HTTPResponse:
+        machine = self.servers.get(part.upper())
+        # never recorded; only active servers have the link
+        is_there = machine is not None and machine.status == "active"
+        return _response(inventory.CREDENTIALS) if is_there else _empty(404)
 
 
-def _queued(server_id: str, operation_id: str) -> _Entity:
-    href = f"/v2/operations/{_HREF_ALIAS}/status/{operation_id}"
-    links = [{"rel": "status", "href": href, "id": operation_id}]
-    return {"server": server_id.lower(), "isQueued": True, "links": links}
+def _has_option(request: HTTPRequest, name: str, value: str) -> bool:
+    """Return True if the query has this value; name and value in any case.
+
+    The options are documented as GroupLinks and as groupLinks, and clients send both.
+    """
+    options = parse_qs(request.target.partition("?")[2].lower())
+    return options.get(name, [""])[0] == value
 
 
 def _server(machine: Machine) -> _Entity:
@@ -495,7 +438,7 @@ def _server(machine: Machine) -> _Entity:
         "status": machine.status,
         "type": "standard",
         "storageType": "standard",
-        "changeInfo": _change_info(machine.modified, machine.modified_by),
+        "changeInfo": _change_info(machine.modified),
         "links": _server_links(machine),
     }
     details: _Entity = {**inventory.DETAILS, "powerState": machine.power}
@@ -510,36 +453,33 @@ def _server(machine: Machine) -> _Entity:
 
 def _server_links(machine: Machine) -> list[_Entity]:
     """Return the links of a server, as recorded for every one and for active ones."""
-    server_id = machine.id.lower()
-    href = f"/v2/servers/{_HREF_ALIAS}/{server_id}"
+    itself = _link("self", "servers", machine.id.lower())
     is_active = machine.status == "active"
-    verbs = ["GET", "PATCH", "DELETE"] if is_active else ["GET", "PATCH"]
     links: list[_Entity] = [
-        {"rel": "self", "href": href, "id": server_id, "verbs": verbs},
+        {**itself, "verbs": ["GET", "PATCH", "DELETE"] if is_active else ["GET", "PATCH"]},
         _link("group", "groups", machine.group),
-        {"rel": "account", "href": f"/v2/accounts/{_HREF_ALIAS}", "id": _HREF_ALIAS},
-        {"rel": "billing", "href": f"/v2/billing/{_HREF_ALIAS}/serverPricing/{server_id}"},
+        {"rel": "account", "href": _href("accounts"), "id": ALIAS.lower()},
+        {"rel": "billing", "href": f"{_href('billing')}/serverPricing/{itself['id']}"},
     ]
     if is_active:
-        links += [
-            {"rel": name, "href": f"{href}/{name}"}
-            for name in ("statistics", "capabilities", "credentials")
-        ]
+        more = ("statistics", "capabilities", "credentials")
+        links += [{"rel": name, "href": f"{itself['href']}/{name}"} for name in more]
     return links
 
 
 def _link(rel: str, collection: str, entity_id: str) -> _Entity:
-    href = f"/v2/{collection}/{_HREF_ALIAS}/{entity_id.lower()}"
-    return {"rel": rel, "href": href, "id": entity_id}
+    return {"rel": rel, "href": _href(collection, entity_id), "id": entity_id}
 
 
-def _change_info(modified: str, modified_by: str) -> dict[str, str]:
-    return {
-        "createdBy": USERNAME,
-        "createdDate": inventory.CREATED,
-        "modifiedBy": modified_by,
-        "modifiedDate": modified,
-    }
+def _href(*path: str) -> str:
+    """Return `/v2/collection/alias/id`, in lower case (recorded), or without an id."""
+    collection, *rest = path
+    return "/".join(("/v2", collection, ALIAS, *rest)).lower()
+
+
+def _change_info(modified: str) -> _Entity:
+    created = {"createdBy": USERNAME, "createdDate": inventory.CREATED}
+    return {**created, "modifiedBy": USERNAME, "modifiedDate": modified}
 
 
 def _empty(status: int, note: str | None = None) -> HTTPResponse:
@@ -549,18 +489,17 @@ def _empty(status: int, note: str | None = None) -> HTTPResponse:
 
 def _response(content: object, note: str | None = None, status: int = 200) -> HTTPResponse:
     body = json.dumps(content, separators=(",", ":")).encode()
-    headers = {
-        "Content-Type": "application/json; charset=utf-8",
-        "Content-Length": str(len(body)),
-    }
+    headers = {"Content-Type": "application/json; charset=utf-8", "Content-Length": f"{len(body)}"}
     return HTTPResponse(status, headers, body, note)
 
 
-def _error(
-    status: int, message: str, state: dict[str, list[str]] | None = None, note: str | None = None
-) -> HTTPResponse:
-    content = {"message": message, **({"modelState": state} if state else {})}
-    return _response(content, note, status)
+def _error(status: int, message: str, note: str | None = None) -> HTTPResponse:
+    return _response({"message": message}, note, status)
+
+
+def _invalid(name: str, problem: str) -> HTTPResponse:
+    content = {"message": "The request is invalid.", "modelState": {name: [problem]}}
+    return _response(content, status=400)
 
 
 def _parse(body: bytes) -> object:
@@ -569,7 +508,3 @@ def _parse(body: bytes) -> object:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
-
-
-def _base64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

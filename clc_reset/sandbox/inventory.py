@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 ALIAS = "ALIAS"
@@ -56,13 +55,8 @@ ACCOUNT = {
     "accountAlias": ALIAS,
     "parentAlias": "",
     "businessName": "Sandbox",
-    "addressLine1": "",
-    "addressLine2": "",
-    "city": "",
-    "stateProvince": "",
-    "postalCode": "",
-    "country": "",
-    "telephone": "",
+    **dict.fromkeys(("addressLine1", "addressLine2", "city", "stateProvince", "postalCode"), ""),
+    **dict.fromkeys(("country", "telephone"), ""),
     "isManaged": False,
     "primaryDataCenter": "WA1",
     "status": "Active",
@@ -105,13 +99,12 @@ class Machine:
 
     id: str
     group: str
+    description: str
     status: str = "active"
     power: str = "started"
     in_maintenance: bool = False
     modified: str = CREATED
-    modified_by: str = USERNAME
     resets: int = 0
-    description: str = ""
 
     @property
     def datacenter(self) -> str:
@@ -127,55 +120,46 @@ class MachineGroup:
     name: str
     datacenter: str
     parent: str | None
-    type: str = "default"
+    type: str
 
 
 def groups() -> list[MachineGroup]:
     """Return the groups, parents before their children."""
     return [
-        MachineGroup(
-            _group_id(datacenter, name),
-            name,
-            datacenter,
-            _group_id(datacenter, parent) if parent else None,
-            kind,
-        )
-        for datacenter, name, parent, kind, _servers in _GROUPS
+        MachineGroup(_id(place, name), name, place, _id(place, parent) if parent else None, kind)
+        for place, name, parent, kind, _servers in _GROUPS
     ]
 
 
 def machines(size: int | None) -> list[Machine]:
-    """Return `size` servers, or by default the dozen of the small inventory."""
+    """Return `size` servers, or by default the eleven of the small inventory.
+
+    Beyond these they are WA1ALIASN00001, VA1ALIASN00001, WA1ALIASN00002, …: invented, and easy to
+    count.
+    """
+    named = [
+        _machine(place, group, name, is_archived=kind == "archive")
+        for place, group, _parent, kind, names in _GROUPS
+        for name in names
+    ]
     if size is None:
-        return list(_named_machines())
-    return list(itertools.islice(itertools.chain(_named_machines(), _numbered_machines()), size))
-
-
-def _named_machines() -> Iterator[Machine]:
-    for datacenter, group, _parent, kind, names in _GROUPS:
-        for name in names:
-            machine = _machine(datacenter, group, name)
-            if kind == "archive":
-                # most recorded servers have a description (1,753 of 2,438), this one doesn't
-                machine.status, machine.description = "archived", ""
-            if kind == "archive" or machine.id == _STOPPED:
-                machine.power = "stopped"
-            yield machine
-
-
-def _numbered_machines() -> Iterator[Machine]:
-    """Return WA1ALIASN00001, VA1ALIASN00001, WA1ALIASN00002, …: invented, and easy to count."""
-    return (
-        _machine(datacenter, "Web", f"N{number:05d}")
+        return named
+    numbered = (
+        _machine(place, "Web", f"N{number:05d}")
         for number in itertools.count(1)
-        for datacenter in DATACENTERS
+        for place in DATACENTERS
     )
+    return [*itertools.islice(itertools.chain(named, numbered), size)]
 
 
-def _machine(datacenter: str, group: str, name: str) -> Machine:
-    server_id = f"{datacenter.upper()}{ALIAS}{name}"
-    return Machine(server_id, _group_id(datacenter, group), description=f"{group} {name}")
+def _machine(datacenter: str, group: str, name: str, *, is_archived: bool = False) -> Machine:
+    server, group_id = f"{datacenter.upper()}{ALIAS}{name}", _id(datacenter, group)
+    if is_archived:
+        # most recorded servers have a description (1,753 of 2,438), this one doesn't
+        return Machine(server, group_id, "", status="archived", power="stopped")
+    power = "stopped" if server == _STOPPED else "started"
+    return Machine(server, group_id, f"{group} {name}", power=power)
 
 
-def _group_id(datacenter: str, name: str) -> str:
-    return hashlib.md5(f"{datacenter} {name}".encode(), usedforsecurity=False).hexdigest()
+def _id(datacenter: str, group: str) -> str:
+    return hashlib.md5(f"{datacenter} {group}".encode(), usedforsecurity=False).hexdigest()

@@ -37,7 +37,7 @@ class Server(ThreadingHTTPServer):
         self, cloud: Cloud, *, port: int, latency: float, log: Callable[[str], None]
     ) -> None:
         self.cloud = cloud
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self.latency = latency
         self.log = log
         super().__init__((LOOPBACK, port), _Handler)
@@ -47,21 +47,15 @@ class Server(ThreadingHTTPServer):
         """The base URL to point a client at."""
         return f"http://{LOOPBACK}:{self.server_address[1]}"
 
-    def answer(self, request: HTTPRequest) -> HTTPResponse | None:
-        """Return the cloud's answer, or None if it is lost; one request at a time."""
-        with self._lock:
-            return self.cloud.handle(request)
-
     def handle_error(self, *_connection: object) -> None:
         """Log the error that ended a connection; a client may go away in the middle."""
         self.log(f"connection lost: {sys.exception()!r}")
 
 
-def own_hosts(port: int) -> frozenset[str]:
+def own_hosts(port: int) -> set[str]:
     """Return the values of `Host` that name a server on this port of loopback."""
     names = {LOOPBACK, "localhost"}
-    without_port = names if port == HTTP_PORT else set()
-    return frozenset(f"{name}:{port}" for name in names) | without_port
+    return {f"{name}:{port}" for name in names} | (names if port == HTTP_PORT else set())
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -78,9 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         hosts, target = self._addressed()
-        response = self._foreign(hosts) or self.server.answer(
-            HTTPRequest(self.command, target, headers, body)
-        )
+        with self.server.lock:
+            response = self._foreign(hosts) or self.server.cloud.handle(
+                HTTPRequest(self.command, target, headers, body)
+            )
         time.sleep(self.server.latency)
         milliseconds = (time.monotonic() - began) * 1000
         outcome = f"{response.status}" if response else "(taken; the answer is lost)"
@@ -88,8 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.log(f"{self.command} {self.path} {outcome} {milliseconds:.0f} ms{note}")
         if response is None:
             self.close_connection = True
-            return
-        self._send(response, compressed="gzip" in headers.get("accept-encoding", ""))
+        else:
+            self._send(response, compressed="gzip" in headers.get("accept-encoding", ""))
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
@@ -111,19 +106,14 @@ class _Handler(BaseHTTPRequestHandler):
         A page can reach loopback by rebinding a name of its own, or send a form across sites: so
         it could use the sandbox, or lock its user.
         """
-        own = own_hosts(self.server.server_address[1])
+        own, cloud = own_hosts(self.server.server_address[1]), self.server.cloud
         if not hosts or any(host.lower() not in own for host in hosts):
-            message = f"This sandbox is {self.server.url}, and no other host."
-            return self.server.cloud.refusal(421, message)
-        origin = self.headers.get("Origin")
+            return cloud.refusal(421, f"This sandbox is {self.server.url}, and no other host.")
         site = self.headers.get("Sec-Fetch-Site", "none")
-        if site not in {"none", "same-origin"} or (
-            origin is not None and origin.lower() not in {f"http://{host}" for host in own}
-        ):
-            return self.server.cloud.refusal(
-                403, "This sandbox takes no requests from other sites."
-            )
-        return None
+        origin = self.headers.get("Origin", self.server.url)
+        if site in {"none", "same-origin"} and origin.lower() in {f"http://{name}" for name in own}:
+            return None
+        return cloud.refusal(403, "This sandbox takes no requests from other sites.")
 
     def _body(self) -> bytes | None:
         """Return the request's body, or None if the request was refused."""

@@ -14,73 +14,59 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.bench import faults
-from tests.bench.measuring import interleaved, launcher
-from tests.bench.report import ALIGNMENT, HEADER, Line, floors, measured, table
+from tests.bench import faults, report
+from tests.bench.measuring import Command, interleaved, launcher
 from tests.bench.rows import groups
 
 
 def main() -> int:
     given = _arguments()
-    lines: list[Line] = []
+    with TemporaryDirectory() as folder:
+        # nothing of this machine but its path
+        first = f"{given.peers.absolute()}{os.pathsep}" if given.peers else ""
+        kept = {"PATH": first + os.environ["PATH"], "LANG": "C.UTF-8"}
+        os.environ.clear()
+        os.environ.update(kept, HOME=folder, XDG_RUNTIME_DIR=folder)
+        if not given.faults:
+            return _measure(given, Path(folder))
+        print("faults …", file=sys.stderr)
+        env = dict(os.environ)
+        lines, skipped = faults.compare(env, Path(folder), given.only)
+        print(*faults.report(lines, skipped, env, markdown=given.markdown), sep="\n")
+        return 1 if given.check and any(line.is_wrong for line in lines) else 0
+
+
+def _measure(given: argparse.Namespace, work: Path) -> int:
+    lines = [report.Line(report.HEADER)]
     skipped: list[str] = []
-    with TemporaryDirectory() as folder, ExitStack() as stack:
-        work = Path(folder)
-        _leave_nothing_of_this_machine_but_its_path(work, given.peers)
-        if given.faults:
-            return _faults(given, work)
-        runs = stack.enter_context(launcher(work))
+    with ExitStack() as stack:
+        run = stack.enter_context(launcher(work))
         for group in groups(stack, work):
             skipped += group.skipped
-            rows = [each for each in group.rows if given.only in each.command.name]
-            if rows:
-                print(f"{group.name} …", file=sys.stderr)
-                commands = [each for row in rows for each in row.commands()]
-                medians = interleaved(commands, given.rounds or group.rounds, runs)
-                lines += floors(rows, medians)
-                for row in rows:
-                    if row.command in medians:
-                        lines.append(measured(row, medians, given.check or 1.0))
-                    else:
-                        skipped.append(row.command.name)
-    cells = [HEADER, *(line.cells() for line in lines)]
-    print(*table(cells, ALIGNMENT, markdown=given.markdown), sep="\n")
+            rows = [row for row in group.rows if given.only in row.command.name]
+            if not rows:
+                continue
+            print(f"{group.name} …", file=sys.stderr)
+            commands = [c for row in rows for c in row[:2] if isinstance(c, Command)]
+            medians = interleaved(commands, given.rounds or group.rounds, run)
+            lines += report.lines(rows, medians, given.check or 1.0)
+            skipped += [row.command.name for row in rows if row.command not in medians]
+    cells = [line.cells for line in lines]
+    print(*report.table(cells, report.ALIGNMENT, markdown=given.markdown), sep="\n")
     if skipped:
         print(f"\nNot installed or not working, and skipped: {', '.join(skipped)}")
-    return 1 if given.check and any(each.is_broken for each in lines) else 0
-
-
-def _faults(given: argparse.Namespace, work: Path) -> int:
-    print("faults …", file=sys.stderr)
-    lines, skipped = faults.compare(dict(os.environ), work, given.only)
-    print(*faults.report(lines, skipped, markdown=given.markdown), sep="\n")
-    return 1 if given.check and any(each.is_wrong for each in lines) else 0
-
-
-def _leave_nothing_of_this_machine_but_its_path(home: Path, peers: Path | None) -> None:
-    first = f"{peers.absolute()}{os.pathsep}" if peers else ""
-    kept = {"PATH": first + os.environ["PATH"], "LANG": "C.UTF-8"}
-    os.environ.clear()
-    os.environ.update(kept, HOME=str(home), XDG_RUNTIME_DIR=str(home))
+    return 1 if given.check and any(line.is_broken for line in lines) else 0
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument(
-        "--faults", action="store_true", help="count the resets that one command comes to instead"
-    )
-    parser.add_argument(
-        "--peers", type=Path, metavar="FOLDER", help="look for other people's commands there first"
-    )
-    parser.add_argument("--rounds", type=int, help="how many times, instead of what is usual")
-    parser.add_argument(
-        "--only",
-        default="",
-        metavar="WORD",
-        help="commands with this in them (with --faults: as a word)",
-    )
-    parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--faults", action="store_true", help="count the resets that a command comes to instead")
+    add("--peers", type=Path, metavar="FOLDER", help="look for other people's commands there first")
+    add("--rounds", type=int, help="how many times, instead of what is usual")
+    add("--only", default="", metavar="WORD", help="commands with this (--faults: word) in them")
+    add("--markdown", action="store_true", help="print the table in Markdown")
+    add(
         "--check",
         type=float,
         nargs="?",

@@ -14,13 +14,13 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import NamedTuple
 
 from tests.bench.measuring import Command
-from tests.bench.peers import PATIENCE, Named, repeaters
+from tests.bench.peers import PATIENCE, repeaters
 from tests.bench.report import table
 from tests.fakes import CLC, HANG, NEVER, http, jwt, queued
 
@@ -63,9 +63,10 @@ _XML_ERROR = (
     b"<Message>An error has occurred.</Message></Error></Errors></Response>"
 )
 
+Env = Mapping[str, str]
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+
+class Outcome(NamedTuple):
     """How many resets the API received, and the exit code; none where the command was ended."""
 
     received: int
@@ -75,23 +76,20 @@ class Outcome:
         return f"{self.received} ({f'ended after {BOUND} s' if self.code is None else self.code})"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+RIGHT = [Outcome(1, 0), Outcome(0, 5), *[Outcome(1, 6)] * len(FAULTS)]
+
+
+class Line(NamedTuple):
     """What a command came to in each case."""
 
     name: str
-    version: str
-    shown: str
-    script: str
-    outcomes: Mapping[str, Outcome]
+    command: Command
+    outcomes: Sequence[Outcome]
 
     @property
     def is_wrong(self) -> bool:
         """Whether this is `clc`, and repeats a reset or doesn't tell."""
-        right = {FINE: Outcome(1, 0), UNREACHED: Outcome(0, 5)} | dict.fromkeys(
-            FAULTS, Outcome(1, 6)
-        )
-        return self.name == OURS and self.outcomes != right
+        return self.name == OURS and [*self.outcomes] != RIGHT
 
 
 class Api(socketserver.ThreadingTCPServer):
@@ -113,13 +111,11 @@ class Api(socketserver.ThreadingTCPServer):
         fault = FAULTS.get(self.case, 200)
         if not isinstance(fault, int):
             return fault
-        is_error = fault != 200
         if head.startswith(b"POST / "):
-            return http(fault, _XML_ERROR if is_error else _XML)
-        if is_error:
-            return http(fault, _ERROR)
+            return http(fault, _XML if fault == 200 else _XML_ERROR)
         is_ours = b"/servers/reset " in head
-        return http(fault, [queued(SERVER, "wa1-1")] if is_ours else _ANSWER)
+        fine = [queued(SERVER, "wa1-1")] if is_ours else _ANSWER
+        return http(fault, fine if fault == 200 else _ERROR)
 
     def handle_error(self, request: object, client_address: object) -> None:
         pass  # a client that is gone
@@ -142,52 +138,59 @@ class _Handler(socketserver.StreamRequestHandler):
             self.wfile.write(answer)
 
 
-def compare(
-    env: Mapping[str, str], work: Path, only: str = ""
-) -> tuple[Sequence[Line], Sequence[str]]:
+def compare(env: Env, work: Path, only: str = "") -> tuple[list[Line], list[str]]:
     """Return a line for each command that has the word in its name, and who is skipped and why."""
-    names = [name for name, _ in _commands("", env) if not only or only in name.split()]
-    there = {name for name, command in _commands("", env) if command}
-    skipped = [f"{name} (not installed)" for name in names if name not in there]
-    cases = [(name, case) for case in reversed(CASES) for name in names if name in there]
+    lines, skipped = [], []
+    shown = {
+        n: c for n, c in _commands("http://HOST", env).items() if not only or only in n.split()
+    }
+    there = {name: command for name, command in shown.items() if command}
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        results = pool.map(lambda each: _outcome(each[0], each[1], env, work), cases)
-        found = dict(zip(cases, results, strict=True))
-    lines = []
-    for name in filter(there.__contains__, names):
-        outcomes = {case: found[name, case] for case in CASES}
-        if name != OURS and outcomes[FINE] != Outcome(1, 0):
-            skipped.append(f"{name} (does not work here: {outcomes[FINE]})")
+        futures = {
+            (name, case): pool.submit(_outcome, name, case, env, work)
+            for case in reversed(CASES)
+            for name in there
+        }
+    for name, command in shown.items():
+        outcomes = [futures[name, case].result() for case in CASES if command]
+        if not command:
+            skipped.append(f"{name} (not installed)")
+        elif name != OURS and outcomes[0] != Outcome(1, 0):
+            skipped.append(f"{name} (does not work here: {outcomes[0]})")
         else:
-            lines.append(_line(name, env, outcomes))
+            lines.append(Line(name, command, outcomes))
     return lines, skipped
 
 
-def _commands(url: str, env: Mapping[str, str]) -> Iterator[Named]:
+def _commands(url: str, env: Env) -> dict[str, Command | None]:
     variables = {**env, "CLC_BASE_URL": url, "CLC_TOKEN": jwt()}
-    yield OURS, Command(OURS, (CLC, "reset", SERVER), variables)
-    yield from repeaters(url, (SERVER,), env)
+    own = Command(OURS, (CLC, "reset", SERVER), variables)
+    return {OURS: own, **dict(repeaters(url, (SERVER,), env))}
 
 
-def _outcome(name: str, case: str, env: Mapping[str, str], work: Path) -> Outcome:
+def _outcome(name: str, case: str, env: Env, work: Path) -> Outcome:
     home = mkdtemp(dir=work)  # of its own: nothing is known of an earlier reset
     with _api(case) as (url, received):
-        command = dict(_commands(url, {**env, "HOME": home}))[name]
+        command = _commands(url, {**env, "HOME": home})[name]
         assert command
         try:
-            code = subprocess.run(
-                command.argv,
-                env=command.env,
-                cwd=home,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=BOUND,
-                check=False,
-            ).returncode
+            code = _run(command.argv, command.env, home).returncode
         except subprocess.TimeoutExpired:
             code = None
         return Outcome(len(received), code)
+
+
+def _run(argv: Sequence[str], env: Env, folder: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv,
+        env=env,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        check=False,
+    )
 
 
 @contextmanager
@@ -205,41 +208,24 @@ def _api(case: str) -> Iterator[tuple[str, Sequence[bytes]]]:
         api.shutdown()
 
 
-def _line(name: str, env: Mapping[str, str], outcomes: Mapping[str, Outcome]) -> Line:
-    """Return a command's line, the command as one would type it."""
-    url = "http://HOST"
-    command = dict(_commands(url, env))[name]
-    assert command
-    program, *arguments = command.argv
-    first = name.split(maxsplit=1)[0]
-    variables = [f"{key}={value}" for key, value in command.env.items() if env.get(key) != value]
-    words = [*variables, first, *arguments]
-    script = ""
-    asked = [program, "--version"]
+def _shown(line: Line, env: Env) -> tuple[str, str, str]:
+    """Return a line's version, its command as one would type it, and the script in that."""
+    program, *arguments = line.command.argv
+    first = line.name.split(maxsplit=1)[0]
+    words, asked, script = [first, *arguments], [program, "--version"], ""
     if arguments[0] == "-c":
         script = arguments[1].strip()
-        words = [*variables, "python", "-c", "SCRIPT", *arguments[2:]]
-        of_it = f"import importlib.metadata as m; print(m.version({first!r}))"
-        asked = [program, "-c", of_it]
-    shown = _TOKEN.sub("TOKEN", shlex.join(words))
-    return Line(name, _version(asked, command.env), shown, script, outcomes)
+        words = ["python", "-c", "SCRIPT", *arguments[2:]]
+        asked = [program, "-c", f"import importlib.metadata as m; print(m.version({first!r}))"]
+    variables = [f"{k}={value}" for k, value in line.command.env.items() if env.get(k) != value]
+    version = re.search(r"\d+(\.\d+)+", _run(asked, line.command.env, "/").stdout)
+    shown = _TOKEN.sub("TOKEN", shlex.join([*variables, *words]))
+    return version[0] if version else "", shown, script
 
 
-def _version(argv: Sequence[str], env: Mapping[str, str]) -> str:
-    result = subprocess.run(
-        argv,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=BOUND,
-        check=False,
-    )
-    found = re.search(r"\d+(\.\d+)+", result.stdout)
-    return found[0] if found else ""
-
-
-def report(lines: Sequence[Line], skipped: Sequence[str], *, markdown: bool) -> Iterator[str]:
+def report(
+    lines: Sequence[Line], skipped: Sequence[str], env: Env, *, markdown: bool
+) -> Iterator[str]:
     """Yield a table, in columns or in Markdown, and under it what was run."""
     code = "`" if markdown else ""
     today = datetime.now(UTC).date().isoformat()
@@ -249,8 +235,7 @@ def report(lines: Sequence[Line], skipped: Sequence[str], *, markdown: bool) -> 
         f"the last {len(FAULTS)} columns it takes the request and then does what stands above them."
     )
     yield ""
-    cells = ((each.name, *map(str, each.outcomes.values())) for each in lines)
-    rows = [("command", *CASES), *cells]
+    rows = [("command", *CASES), *((line.name, *map(str, line.outcomes)) for line in lines)]
     yield from table(rows, ("---",) * len(rows[0]), markdown=markdown)
     yield ""
     yield (
@@ -258,12 +243,12 @@ def report(lines: Sequence[Line], skipped: Sequence[str], *, markdown: bool) -> 
         f"was given {PATIENCE} s. Retries are the defaults, but where the name has them."
     )
     yield ""
-    for each in lines:
-        name = f"{each.name}, {each.version}" if each.version else each.name
-        yield f"- {name}: {code}{each.shown}{code}"
-        if each.script:
-            fenced = ["", "```python", *each.script.splitlines(), "```", ""]
-            yield from (f"  {line}".rstrip() for line in fenced)
+    for line in lines:
+        version, shown, script = _shown(line, env)
+        yield f"- {', '.join(filter(None, (line.name, version)))}: {code}{shown}{code}"
+        if script:
+            fenced = ["", "```python", *script.splitlines(), "```", ""]
+            yield from (f"  {text}".rstrip() for text in fenced)
     if skipped:
         yield ""
         yield f"Skipped: {', '.join(skipped)}."

@@ -1,4 +1,4 @@
-"""A keyring that holds one entry, for machines without one."""
+"""A keyring that holds one entry, which keyring finds as it finds all others."""
 
 import json
 
@@ -6,7 +6,7 @@ from tests.fakes import MemoryKeyring, jwt
 
 
 class Fixed(MemoryKeyring):
-    """Named by PYTHON_KEYRING_BACKEND; keyring doesn't search for others then."""
+    priority = 9
 
     def get_password(self, service: str, username: str) -> str | None:
         return json.dumps({"token": jwt(), "user": "demo", "account": "ABCD", "roles": []})

@@ -13,6 +13,7 @@ from tests.fakes import jwt
 
 Named: TypeAlias = tuple[str, Command | None]
 """A name, and the command, if it is there."""
+Env: TypeAlias = Mapping[str, str]
 
 PATIENCE = 2
 """Seconds that a command waits for an answer, where it lets itself be told."""
@@ -43,15 +44,15 @@ client.post(url, json=servers, headers=authorization).raise_for_status()
 """
 
 
-def peers(url: str, servers: Sequence[str], env: Mapping[str, str]) -> Iterator[Named]:
+def peers(url: str, servers: Sequence[str], env: Env) -> Iterator[Named]:
     """Yield those whose time is measured."""
-    yield _sdk("clc-sdk, the official Python SDK", url, servers, env)
+    yield _script("clc-sdk, the official Python SDK", "clc.APIv2", _SDK, (url, *servers), env)
     yield _curl("curl", url, servers, env, "-sS")
     yield _aws(url, env, "--instance-ids", "i-1", "i-2")
     yield _linode(url, env)
 
 
-def repeaters(url: str, servers: Sequence[str], env: Mapping[str, str]) -> Iterator[Named]:
+def repeaters(url: str, servers: Sequence[str], env: Env) -> Iterator[Named]:
     """Yield those that may send one reset several times; with no more patience than need be.
 
     What they repeat is what they repeat by default, but for those named after their retries.
@@ -61,60 +62,44 @@ def repeaters(url: str, servers: Sequence[str], env: Mapping[str, str]) -> Itera
     yield _curl("curl --retry 5", url, servers, env, *limits, "--retry-delay", "1")
     reset = f"{url}/v2/operations/ABCD/servers/reset"
     for name, script in (("requests with Retry", _REQUESTS), ("httpx with retries=3", _HTTPX)):
-        yield _script(name, name.split()[0], script, (reset, jwt(), *servers), env)
-    yield _sdk("clc-sdk (Python)", url, servers, env)
+        yield _script(name, name.split()[0], script, (reset, *servers), env)
+    yield _script("clc-sdk (Python)", "clc.APIv2", _SDK, (url, *servers), env)
     yield _aws(url, env, "--instance-ids", "i-1", "--cli-read-timeout", str(PATIENCE))
-    yield _installed(
-        "hcloud server reset",
-        ("1",),
-        {**env, "HCLOUD_ENDPOINT": url, "HCLOUD_TOKEN": "demo"},
-    )
+    hetzner = {"HCLOUD_ENDPOINT": url, "HCLOUD_TOKEN": "demo"}
+    yield _installed("hcloud server reset", ("1",), {**env, **hetzner})
     yield _linode(url, env)
-    yield _installed(
-        "openstack server reboot --hard",
-        ("1",),
-        {**env, "OS_AUTH_TYPE": "admin_token", "OS_ENDPOINT": f"{url}/v2.1", "OS_TOKEN": "demo"},
-    )
+    stack = {"OS_AUTH_TYPE": "admin_token", "OS_ENDPOINT": f"{url}/v2.1", "OS_TOKEN": "demo"}
+    yield _installed("openstack server reboot --hard", ("1",), {**env, **stack})
 
 
-def _sdk(name: str, url: str, servers: Sequence[str], env: Mapping[str, str]) -> Named:
-    return _script(name, "clc.APIv2", _SDK, (url, jwt(), *servers), env)
-
-
-def _curl(
-    name: str, url: str, servers: Sequence[str], env: Mapping[str, str], *options: str
-) -> Named:
+def _curl(name: str, url: str, servers: Sequence[str], env: Env, *options: str) -> Named:
     headers = ("-H", f"Authorization: Bearer {jwt()}", "-H", "Content-Type: application/json")
     reset = f"{url}/v2/operations/ABCD/servers/reset"
     return _installed(name, (*options, *headers, "-d", json.dumps(servers), reset), env)
 
 
-def _aws(url: str, env: Mapping[str, str], *options: str) -> Named:
-    return _installed(
-        "aws ec2 reboot-instances",
-        ("--endpoint-url", url, "--region", "us-east-1", *options),
-        {**env, "AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo"},
-    )
+def _aws(url: str, env: Env, *options: str) -> Named:
+    arguments = ("--endpoint-url", url, "--region", "us-east-1", *options)
+    keys = {"AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo"}
+    return _installed("aws ec2 reboot-instances", arguments, {**env, **keys})
 
 
-def _linode(url: str, env: Mapping[str, str]) -> Named:
+def _linode(url: str, env: Env) -> Named:
     host = {"LINODE_CLI_API_SCHEME": "http", "LINODE_CLI_API_HOST": url.removeprefix("http://")}
-    return _installed(
-        "linode-cli linodes reboot", ("1",), {**env, **host, "LINODE_CLI_TOKEN": "demo"}
-    )
+    token = {"LINODE_CLI_TOKEN": "demo"}
+    return _installed("linode-cli linodes reboot", ("1",), {**env, **host, **token})
 
 
-def _installed(name: str, arguments: Sequence[str], env: Mapping[str, str]) -> Named:
+def _installed(name: str, arguments: Sequence[str], env: Env) -> Named:
     program, *words = name.split()
     path = shutil.which(program)
     return name, Command(name, (path, *words, *arguments), env, is_ours=False) if path else None
 
 
-def _script(
-    name: str, module: str, script: str, arguments: Sequence[str], env: Mapping[str, str]
-) -> Named:
-    python = _python_with(module)
-    argv = (python, "-c", script, *arguments)
+def _script(name: str, module: str, script: str, arguments: Sequence[str], env: Env) -> Named:
+    """A script that is given a URL, a token and servers."""
+    python, (url, *servers) = _python_with(module), arguments
+    argv = (python, "-c", script, url, jwt(), *servers)
     return name, Command(name, argv, env, is_ours=False) if python else None
 
 

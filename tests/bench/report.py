@@ -1,7 +1,7 @@
-"""What was measured, as lines of a table and as JSON."""
+"""What was measured, as lines of a table."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tests.bench.measuring import Command, Figures
 from tests.bench.rows import MIB, Ideal, Row
@@ -10,79 +10,54 @@ HEADER = ("command", "time", "CPU", "memory", "ratio", "to", "limit")
 ALIGNMENT = ("---", "---:", "---:", "---:", "---:", "---", "---")
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A figure that has a limit, and its unit."""
+class Line(NamedTuple):
+    """The cells of a line, and whether a limit is broken."""
 
-    figure: float
-    limit: float
-    unit: str
-
-    @property
-    def is_broken(self) -> bool:
-        return self.figure > self.limit
-
-    def __str__(self) -> str:
-        return ("**over** " if self.is_broken else "") + f"{self.limit:g} {self.unit}"
+    cells: tuple[str, ...]
+    is_broken: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What a row came to. Times are in seconds, memory is in bytes."""
+def lines(rows: Sequence[Row], medians: Mapping[Command, Figures], factor: float) -> Iterator[Line]:
+    """Yield lines for the floors that no row measures, and for the rows that were measured.
 
-    command: str
-    wall: float
-    cpu: float
-    peak: float
-    ratio: float
-    to: str
-    limits: Sequence[Limit]
-
-    @property
-    def is_broken(self) -> bool:
-        return any(each.is_broken for each in self.limits)
-
-    def cells(self) -> tuple[str, ...]:
-        return (
-            self.command,
-            f"{self.wall * 1000:,.0f} ms",
-            f"{self.cpu * 1000:,.0f} ms",
-            f"{self.peak / MIB:.0f} MiB",
-            f"{self.ratio:.2f}",
-            self.to,
-            ", ".join(map(str, self.limits)),
-        )
+    Limits are multiplied by the factor.
+    """
+    own = {row.command for row in rows}
+    for floor in dict.fromkeys(row.floor for row in rows):
+        if isinstance(floor, Command) and floor not in own:
+            yield Line(_cells(floor.name, medians[floor], 1.0, "", ""))
+    for row in rows:
+        if row.command not in medians:
+            continue
+        figures = medians[row.command]
+        floor = row.floor
+        ratio = figures.wall / (floor.seconds if isinstance(floor, Ideal) else medians[floor].wall)
+        limits = []
+        for figure, limit, unit in ((ratio, row.ratio, "x"), (figures.peak, row.peak, "MiB")):
+            scale = MIB if unit == "MiB" else 1
+            if limit:
+                over = "**over** " * (figure > limit * factor)
+                limits.append(f"{over}{limit / scale * factor:g} {unit}")
+        text = ", ".join(limits)
+        yield Line(_cells(row.command.name, figures, ratio, floor.name, text), "over" in text)
 
 
-def measured(row: Row, medians: Mapping[Command, Figures], factor: float) -> Line:
-    """A row's line, its limits multiplied by a factor."""
-    own = medians[row.command]
-    floor = row.floor.seconds if isinstance(row.floor, Ideal) else medians[row.floor].wall
-    ratio = own.wall / floor
-    limits = []
-    if row.ratio:
-        limits.append(Limit(ratio, row.ratio * factor, "x"))
-    if row.peak:
-        limits.append(Limit(own.peak / MIB, row.peak / MIB * factor, "MiB"))
-    return Line(row.command.name, own.wall, own.cpu, own.peak, ratio, row.floor.name, limits)
-
-
-def floors(rows: Sequence[Row], medians: Mapping[Command, Figures]) -> list[Line]:
-    """Lines for the floors that no row measures."""
-    measured = {row.command for row in rows}
-    found = dict.fromkeys(row.floor for row in rows if isinstance(row.floor, Command))
-    return [
-        Line(each.name, figures.wall, figures.cpu, figures.peak, 1.0, "", ())
-        for each in found
-        if each not in measured
-        for figures in (medians[each],)
-    ]
+def _cells(name: str, figures: Figures, ratio: float, to: str, limits: str) -> tuple[str, ...]:
+    return (
+        name,
+        f"{figures.wall * 1000:,.0f} ms",
+        f"{figures.cpu * 1000:,.0f} ms",
+        f"{figures.peak / MIB:.0f} MiB",
+        f"{ratio:.2f}",
+        to,
+        limits,
+    )
 
 
 def table(
     rows: Sequence[tuple[str, ...]], alignment: tuple[str, ...], *, markdown: bool
 ) -> Iterator[str]:
-    """The lines of a table, in columns or in Markdown. The first row is its header."""
+    """Yield the lines of a table, in columns or in Markdown. The first row is its header."""
     if markdown:
         rows = [rows[0], alignment, *rows[1:]]
         yield from (f"| {' | '.join(row)} |" for row in rows)

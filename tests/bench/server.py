@@ -18,10 +18,13 @@ from pathlib import Path
 
 import trustme
 
-from tests.fakes import http, jwt, queued, tls_with
+from tests.fakes import http, queued, tls_with
 
 _LENGTH = re.compile(rb"(?im)^content-length: *([0-9]+)")
-_REBOOTED = b"<RebootInstancesResponse><return>true</return></RebootInstancesResponse>"
+_EXECUTING, _SUCCEEDED = (http(200, {"status": word}) for word in ("executing", "succeeded"))
+# EC2 is asked at `/` and answers in XML, Linode at a path and in JSON
+_REBOOTED = http(200, b"<RebootInstancesResponse><return>true</return></RebootInstancesResponse>")
+_EMPTY = http(200, b"{}")
 
 
 class Api:
@@ -49,11 +52,11 @@ class Api:
 
     def _answer(self, path: str, body: bytes) -> bytes:
         if "/status/" in path:
-            return _status("executing" if time.monotonic() < self._ended else "succeeded")
+            return _EXECUTING if time.monotonic() < self._ended else _SUCCEEDED
         if path.endswith("/servers/reset"):
             self._ended = time.monotonic() + self._duration
             return _queued(body)
-        return _login() if path.endswith("/login") else _of_another_cloud(path)
+        return _REBOOTED if path == "/" else _EMPTY
 
 
 @functools.cache
@@ -61,23 +64,7 @@ def _queued(body: bytes) -> bytes:
     """As recorded: the names in lower case and in another order."""
     servers = json.loads(body)
     random.Random(1).shuffle(servers)
-    return http(200, [queued(each, f"wa1-{number}") for number, each in enumerate(servers)])
-
-
-@functools.cache
-def _status(word: str) -> bytes:
-    return http(200, {"status": word})
-
-
-@functools.cache
-def _login() -> bytes:
-    return http(200, {"userName": "demo", "accountAlias": "ABCD", "bearerToken": jwt()})
-
-
-@functools.cache
-def _of_another_cloud(path: str) -> bytes:
-    """EC2 is asked for at `/` and answers in XML, Linode at a path and in JSON."""
-    return http(200, _REBOOTED if path == "/" else b"{}")
+    return http(200, [queued(server, f"wa1-{number}") for number, server in enumerate(servers)])
 
 
 async def _serve(latency: float, duration: float, authority: Path | None) -> None:

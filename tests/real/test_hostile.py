@@ -72,23 +72,19 @@ class Answer(NamedTuple):
     headers: dict[str, str]
 
     def to(self, _request: httpx.Request) -> httpx.Response:
-        headers = self.headers
-        if self.status == httpx.codes.TOO_MANY_REQUESTS:
-            headers = {**headers, "Retry-After": "1000"}  # nobody waits for that
-        return httpx.Response(self.status, headers=headers, stream=httpx.ByteStream(self.body))
+        patience = {"Retry-After": "1000"} if self.status == 429 else {}  # nobody waits for that
+        stream = httpx.ByteStream(self.body)
+        return httpx.Response(self.status, headers={**self.headers, **patience}, stream=stream)
 
 
+codes = [201, 202, 204, 301, 401, 403, 404, 429, 500, 502, 503]
+names = st.sampled_from(["Retry-After", "Content-Type", "Location", "Content-Encoding"])
+values = ["1000", "x", "Wed, 21 Oct 2099 07:28:00 GMT", "gzip", "br", ORIGIN]
 answers = st.builds(
     Answer,
-    st.sampled_from([200, 400])
-    | st.sampled_from([201, 202, 204, 301, 401, 403, 404, 429, 500, 502, 503])
-    | st.integers(200, 599),
+    st.sampled_from([200, 400]) | st.sampled_from(codes) | st.integers(200, 599),
     bodies,
-    st.dictionaries(
-        st.sampled_from(["Retry-After", "Content-Type", "Location", "Content-Encoding"]),
-        st.sampled_from(["1000", "x", "Wed, 21 Oct 2099 07:28:00 GMT", "gzip", "br", ORIGIN]),
-        max_size=2,
-    ),
+    st.dictionaries(names, st.sampled_from(values), max_size=2),
 )
 
 
@@ -176,28 +172,22 @@ ANSWERS: dict[str, Callable[[], tuple[bytes, bytes]]] = {
 class Endless(StreamRequestHandler):
     """Answers with the first part once, and with the second for as long as somebody reads."""
 
-    server: "EndlessServer"
+    answer: tuple[bytes, bytes]
 
     def handle(self) -> None:
-        head, more = self.server.answer
+        head, more = self.answer
         with suppress(OSError):  # nobody reads it any more
             self.wfile.write(head)
             while more:
                 self.wfile.write(more)
 
 
-class EndlessServer(ThreadingTCPServer):
-    daemon_threads = True
-
-    def __init__(self, answer: tuple[bytes, bytes]) -> None:
-        self.answer = answer
-        super().__init__(("127.0.0.1", 0), Endless)
-
-
 @pytest.fixture(scope="module", params=ANSWERS)
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Where every request gets the same answer."""
-    with EndlessServer(ANSWERS[request.param]()) as server:
+    handler = type("", (Endless,), {"answer": ANSWERS[request.param]()})
+    with ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()

@@ -82,15 +82,12 @@ def test_the_sdist_does_its_job(dist: Path, tmp_path: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
     programs = installed(tmp_path, sys.executable, str(sdist))
     resets(programs)
-    for file in (
-        "bash-completion/completions/clc",
-        "zsh/site-functions/_clc",
-        "fish/vendor_completions.d/clc.fish",
-    ):
+    for file in ("bash-completion/completions/clc", "zsh/site-functions/_clc", "man/man1/clc.1"):
         assert (tmp_path / "share" / file).stat().st_size
+    assert (tmp_path / "share/fish/vendor_completions.d/clc.fish").stat().st_size
 
 
 def test_the_oldest_libraries_that_are_allowed_do(dist: Path, tmp_path: Path) -> None:
-    oldest = [each.replace(">=", "==") for each in PROJECT["dependencies"]]
+    oldest = [name.replace(">=", "==") for name in PROJECT["dependencies"]]
     (wheel,) = dist.glob("*.whl")
     resets(installed(tmp_path, sys.executable, str(wheel), *oldest))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clc_reset.errors import WITHOUT_A_KEYRING
-from tests.fakes import CLC, Loopback, Terminal, http, jwt, loopback, run_clc, wait_until
+from tests.fakes import CLC, Loopback, Terminal, http, jwt, loopback, queued, run_clc, wait_until
 from tests.real.desktop import MISSING, Desktop
 
 A = "WA1ALIASWB01"
@@ -18,15 +18,16 @@ PASSWORD = "correct horse battery staple"
 TOKEN = jwt()
 UNLOCKS_THE_KEYRING = b"throw-away"
 QUEUED = f"{A}\tqueued\twa1-12345\t"
-RESET = http(
+RESET = http(200, [queued(A, "wa1-12345")])
+LOGGED_IN = http(
     200,
-    [
-        {
-            "server": A.lower(),
-            "isQueued": True,
-            "links": [{"rel": "status", "href": "/v2/operations/abcd/status/wa1-12345"}],
-        }
-    ],
+    {
+        "userName": "someone",
+        "accountAlias": "ABCD",
+        "locationAlias": "WA1",
+        "roles": ["ServerAdmin"],
+        "bearerToken": TOKEN,
+    },
 )
 LIMIT = 5.0
 """The keyring's seconds off a terminal."""
@@ -63,33 +64,18 @@ def unlocked(desktop: Desktop) -> Desktop:
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
     """The API, which takes one login, and then any reset."""
-    with loopback(logged_in(), RESET) as server:
+    with loopback(LOGGED_IN, RESET) as server:
         monkeypatch.setenv("CLC_BASE_URL", server.url)
         yield server
 
 
-def logged_in(token: str = TOKEN) -> bytes:
-    """The API's answer to the right password."""
-    return http(
-        200,
-        {
-            "userName": "someone",
-            "accountAlias": "ABCD",
-            "locationAlias": "WA1",
-            "roles": ["ServerAdmin"],
-            "bearerToken": token,
-        },
-    )
+def log_in() -> subprocess.CompletedProcess[str]:
+    return run_clc("login", "-u", "someone", "--password-stdin", stdin=PASSWORD)
 
 
-def log_in(**variables: str) -> subprocess.CompletedProcess[str]:
-    return run_clc("login", "-u", "someone", "--password-stdin", env=variables, stdin=PASSWORD)
-
-
-def whose(**variables: str) -> tuple[str, str]:
-    """User and source, as `whoami` tells them."""
-    shown = json.loads(run_clc("whoami", "-o", "json", env=variables).stdout)
-    return shown["user"], shown["source"]
+def is_logged_in() -> bool:
+    shown = json.loads(run_clc("whoami", "-o", "json").stdout)
+    return (shown["user"], shown["source"]) == ("someone", "keyring")
 
 
 def assert_unusable(result: subprocess.CompletedProcess[str], reason: str) -> None:
@@ -105,13 +91,8 @@ def assert_unusable(result: subprocess.CompletedProcess[str], reason: str) -> No
 def assert_no_file_holds_a_secret(folder: Path) -> None:
     """Look into every file of the session, the keyring's own among them."""
     payload = TOKEN.split(".")[1]
-    secrets = [
-        TOKEN.encode(),
-        payload.encode(),
-        base64.urlsafe_b64decode(payload + "=="),
-        PASSWORD.encode(),
-        base64.b64encode(PASSWORD.encode()),
-    ]
+    secrets = [payload.encode(), base64.urlsafe_b64decode(payload + "==")]  # the token's part, too
+    secrets += [PASSWORD.encode(), base64.b64encode(PASSWORD.encode())]
     files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert any(path.suffix == ".keyring" for path in files)
     assert [path for path, data in files.items() if any(s in data for s in secrets)] == []
@@ -122,15 +103,14 @@ def test_a_token_is_kept_used_and_forgotten(unlocked: Desktop, api: Loopback) ->
     assert result.returncode == 0
     assert f"Logged in at {api.url} as someone, account ABCD" in result.stderr
     assert "in the keyring (keyring.backends.SecretService.Keyring)" in result.stderr
-    assert whose() == ("someone", "keyring")
+    assert is_logged_in()
     result = run_clc("reset", A)
     assert result.returncode == 0
     assert result.stdout.startswith(QUEUED)
     assert f"Authorization: Bearer {TOKEN}\r\n".encode() in api.requests[-1]
-    result = run_clc("logout")
-    assert (result.returncode, result.stderr) == (0, f"Logged out at {api.url}.\n")
-    result = run_clc("logout")
-    assert (result.returncode, result.stderr) == (0, f"Not logged in at {api.url}.\n")
+    for shown in (f"Logged out at {api.url}.\n", f"Not logged in at {api.url}.\n"):
+        result = run_clc("logout")
+        assert (result.returncode, result.stderr) == (0, shown)
     result = run_clc("reset", A)
     assert (result.returncode, result.stdout) == (4, "")
     assert result.stderr.startswith(f"Error: Not logged in at {api.url}.")
@@ -148,9 +128,9 @@ def test_neither_a_file_nor_the_screen_holds_token_or_password(
     results.append(run_clc("logout", "-v"))
     assert_no_file_holds_a_secret(tmp_path)
     assert [result.returncode for result in results] == [0, 0, 0, 0]
-    for result in results:
-        for secret in (TOKEN, TOKEN.split(".")[1], PASSWORD):
-            assert secret not in result.stdout + result.stderr
+    shown = "".join(result.stdout + result.stderr for result in results)
+    assert TOKEN.split(".")[1] not in shown
+    assert PASSWORD not in shown
 
 
 @pytest.mark.parametrize("options", [[], ["--password-stdin"]])
@@ -166,7 +146,7 @@ def test_a_password_can_be_typed_and_is_not_shown(
     assert code == 0
     assert "Logged in at" in shown
     assert PASSWORD not in shown
-    assert whose() == ("someone", "keyring")
+    assert is_logged_in()
     assert json.loads(api.requests[0].partition(b"\r\n\r\n")[2])["password"] == PASSWORD
     assert_no_file_holds_a_secret(tmp_path)
 
@@ -180,7 +160,7 @@ def test_a_locked_keyring_is_said_to_be_locked(unlocked: Desktop, api: Loopback,
     assert time.monotonic() - began < LIMIT + SLACK
     assert len(api.requests) == 1
     unlocked.restart_keyring(UNLOCKS_THE_KEYRING)
-    assert whose() == ("someone", "keyring")
+    assert is_logged_in()
 
 
 def test_a_login_keeps_nothing_in_a_locked_keyring(
@@ -259,21 +239,16 @@ def test_a_dbus_that_accepts_and_never_answers_is_given_five_seconds_at_the_most
 
 @pytest.mark.parametrize("line", ["whoami", f"reset {A}", "login -u someone --password-stdin"])
 def test_without_a_dbus_the_alternatives_are_named(line: str, api: Loopback) -> None:
-    result = as_cron_does(*line.split(), CLC_BASE_URL=api.url)
-    assert_unusable(result, NO_BACKEND)
-    for name in ("CLC_TOKEN_FILE", "CLC_TOKEN", "CLC_USERNAME", "CLC_PASSWORD_FILE"):
-        assert name in result.stderr
-    assert api.requests == []
-
-
-def as_cron_does(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with no more in its environment than `env -i` leaves."""
-    return subprocess.run(
-        [CLC, *arguments],
-        env={"PATH": os.defpath, "CLC_NO_JOURNAL": "1", **variables},
+    result = subprocess.run(
+        [CLC, *line.split()],
+        env={"PATH": os.defpath, "CLC_NO_JOURNAL": "1", "CLC_BASE_URL": api.url},  # as `env -i`
         input=PASSWORD,
         capture_output=True,
         check=False,
         text=True,
         timeout=60,
     )
+    assert_unusable(result, NO_BACKEND)
+    for name in ("CLC_TOKEN_FILE", "CLC_TOKEN", "CLC_USERNAME", "CLC_PASSWORD_FILE"):
+        assert name in result.stderr
+    assert api.requests == []

@@ -17,7 +17,6 @@ from tests.fakes import CLC, HANG, Loopback, Run, http, jwt, loopback, queued, w
 A, B, C = SERVERS = "WA1ALIASWB01", "WA1ALIASWB02", "WA1ALIASWB03"
 DONE = http(200, {"status": "succeeded"})
 EXECUTING = http(200, {"status": "executing"})
-GONE = http(404)
 ROLLING = ("--at-a-time", "1", "--check", "true")
 STRACE = shutil.which("strace")
 COMMIT = "ftruncate"
@@ -75,13 +74,6 @@ def operator(clc: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operator]:
         yield Operator(clc, server, monkeypatch)
 
 
-def test_killed_before_anything_was_recorded_there_is_nothing_to_show(operator: Operator) -> None:
-    with operator.start(A) as reset:
-        reset.kill()
-    assert operator.status(GONE) == (2, {})
-    assert operator.server.posts == 0
-
-
 @pytest.mark.parametrize(
     ("script", "states", "code"),
     [
@@ -105,27 +97,6 @@ def test_a_killed_run_knows_what_it_did_not_send_and_that_can_be_sent(
     rest = [name for name, state in zip(SERVERS, states, strict=True) if state == "not sent"]
     assert operator.send_rest(*rest) == 0
     assert posted(operator.server) == [*before, *rest] == list(SERVERS)
-
-
-def test_the_rest_waits_for_what_still_runs(operator: Operator) -> None:
-    operator.server.script[:] = [answer(A), EXECUTING, HANG]
-    with operator.start(*SERVERS, *ROLLING) as reset:
-        wait_until(lambda: len(operator.server.requests) == 3)
-        reset.kill()
-    assert operator.status(EXECUTING)[1] == {A: "running", B: "not sent", C: "not sent"}
-    assert operator.send_rest(B, C) == 3
-    assert posted(operator.server) == [A]
-
-
-def test_a_request_in_doubt_is_not_sent_again_by_mistake(operator: Operator, clc: Run) -> None:
-    with operator.start(A) as reset:
-        wait_until(lambda: operator.server.posts)
-        reset.kill()
-    operator.server.script[:] = [GONE]
-    assert clc("reset", A.lower()).exit_code == 3
-    operator.server.script[:] = [answer(A)]
-    assert clc("reset", A, "--again").exit_code == 0
-    assert posted(operator.server) == [A, A]
 
 
 @pytest.mark.skipif(STRACE is None, reason="needs strace (Debian package strace)")

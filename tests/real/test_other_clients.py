@@ -53,17 +53,82 @@ def ask(python: str, script: str, *options: str) -> Any:
     return json.loads(result.stdout)
 
 
-def test_it_logs_in_and_learns_the_account_and_its_location(python: str) -> None:
-    script = "answer = [v2.Account.GetAlias(), v2.Account.GetLocation()]"
-    assert ask(python, script) == ["ALIAS", "WA1"]
-
-
-def test_it_logs_in_with_a_form_where_it_opens_a_session(python: str) -> None:
-    script = f"""
-session = v2.get_session("demo", "demo")
-answer = [session["alias"], session["location"], str(v2.Server({A!r}, session=session))]
+READING = f"""
+account = v2.Account()
+session = v2.get_session("demo", "demo")  # logs in with a form
+server, group = v2.Server({A!r}), v2.Server({A!r}).Group()
+def below(group):
+    return {{"type": group.type, "servers": group.Servers().servers_lst,
+            "groups": {{str(child): below(child) for child in group.Subgroups().groups}}}}
+answer = dict(
+    login=[v2.Account.GetAlias(), v2.Account.GetLocation()],
+    session=[session["alias"], session["location"], str(v2.Server({A!r}, session=session))],
+    states=[v2.Server({ARCHIVED!r}).status, refusal(v2.Server, {UNKNOWN!r})],
+    group=[str(group), group.type, group.status, group.servers_count, group.created_by],
+    account=[account.business_name, account.status],
+    credentials=server.Credentials(),
+    templates=[str(template) for template in account.PrimaryDatacenter().Templates().templates],
+    groups={{str(root): below(root)
+            for root in (place.RootGroup() for place in v2.Datacenter.Datacenters())}},
+    server={{name: getattr(server, name) for name in '''
+    id description cpu power_state memory storage group_id is_template location_id name os os_type
+    status type storage_type in_maintenance_mode created_by created_date modified_by modified_date
+    custom_fields partitions alert_policies ip_addresses'''.split()}},
+)
 """
-    assert ask(python, script) == ["ALIAS", "WA1", A]
+
+
+def test_it_reads_account_groups_servers_and_each_attribute_that_it_documents(python: str) -> None:
+    answer = ask(python, READING)
+    groups, server = answer.pop("groups"), answer.pop("server")
+    assert answer == {
+        "login": ["ALIAS", "WA1"],
+        "session": ["ALIAS", "WA1", A],
+        "states": ["archived", ["CLCException", "Server does not exist"]],
+        "group": ["Web", "default", "active", 3, "demo"],
+        "account": ["Sandbox", "Active"],
+        "credentials": {"userName": "root", "password": "demo"},
+        "templates": ["DEBIAN-7-64-TEMPLATE"],
+    }
+    assert set(groups) == {"WA1 Hardware", "VA1 Hardware"}
+    below = groups["WA1 Hardware"]["groups"]
+    assert below["Default Group"]["servers"] == []
+    assert below["Web"]["servers"] == [A, B, "WA1ALIASWB03"]
+    retired = below["Database"]["groups"]["Retired"]
+    assert (retired["type"], retired["servers"]) == ("archive", [ARCHIVED])
+    assert (server["name"], server["location_id"], server["status"]) == (A, "WA1", "active")
+    assert server["description"] == "Web WB01"
+    assert (server["cpu"], server["memory"], server["power_state"]) == (2, 4, "started")
+    assert server["created_date"] <= server["modified_date"]
+
+
+RESETTING = f"""
+def end(requests):
+    operations = sorted([request.context_val, request.id] for request in requests.requests)
+    return [operations, requests.WaitUntilComplete(poll_freq=0.02), len(requests.success_requests)]
+answer = dict(
+    one=end(v2.Server({A!r}).Reset()),
+    batch=end(v2.Servers({[A, B, C]}).Reset()),
+    group=end(v2.Datacenter("WA1").Groups().Get("Web").Reset())[1:],
+    refusals=[refusal(v2.Servers([name]).Reset) for name in {[STOPPED, ARCHIVED, UNKNOWN]}],
+)
+"""
+
+
+def test_it_resets_servers_a_batch_and_a_group_waits_and_knows_a_refusal(python: str) -> None:
+    assert ask(python, RESETTING) == {
+        "one": [[["wa1aliaswb01", "wa1-12345"]], 0, 1],
+        "batch": [
+            [
+                ["va1aliaswb01", "va1-12347"],
+                ["wa1aliaswb01", "wa1-12346"],
+                ["wa1aliaswb02", "wa1-12346"],
+            ],
+            *(0, 3),
+        ],
+        "group": [0, 3],
+        "refusals": [["Exception", REFUSAL]] * 3,
+    }
 
 
 @pytest.mark.parametrize("log_in", ["v2.API._Login", 'v2.get_session, "demo", "wrong"'])
@@ -72,120 +137,15 @@ def test_it_is_told_that_the_password_is_wrong(python: str, log_in: str) -> None
     kind, message = ask(python, script)
     assert kind == "Exception"
     assert message.startswith("Invalid V2 API login. ")
-    assert message.endswith(
-        " We didn't recognize the username or password you entered. Please try again."
-    )
+    words = " We didn't recognize the username or password you entered. Please try again."
+    assert message.endswith(words)
 
 
-def test_it_is_told_that_its_token_has_expired(python: str) -> None:
+def test_it_sees_an_expired_token_a_failed_operation_and_a_lost_answer(python: str) -> None:
     script = f"answer = refusal(v2.Server, {A!r})"
     assert ask(python, script, "--expired-token") == ["CLCException", "HTTP error: 401"]
-
-
-def test_it_reads_every_attribute_of_a_server_that_it_documents(python: str) -> None:
-    script = f"""
-server = v2.Server({A!r})
-answer = {{name: getattr(server, name) for name in '''
-    id description cpu power_state memory storage group_id is_template location_id name os os_type
-    status type storage_type in_maintenance_mode created_by created_date modified_by modified_date
-    custom_fields partitions alert_policies ip_addresses
-'''.split()}}
-"""
-    server = ask(python, script)
-    assert (server["name"], server["location_id"], server["status"]) == (A, "WA1", "active")
-    assert server["description"] == "Web WB01"
-    assert (server["cpu"], server["memory"], server["power_state"]) == (2, 4, "started")
-    assert server["created_date"] <= server["modified_date"]
-
-
-def test_it_sees_that_a_server_is_archived_and_another_does_not_exist(python: str) -> None:
-    script = f"answer = [v2.Server({ARCHIVED!r}).status, refusal(v2.Server, {UNKNOWN!r})]"
-    assert ask(python, script) == ["archived", ["CLCException", "Server does not exist"]]
-
-
-def test_it_finds_the_data_centres_their_groups_and_their_servers(python: str) -> None:
-    script = """
-def below(group):
-    return {"type": group.type, "servers": group.Servers().servers_lst,
-            "groups": {str(child): below(child) for child in group.Subgroups().groups}}
-roots = [datacenter.RootGroup() for datacenter in v2.Datacenter.Datacenters()]
-answer = {str(root): below(root) for root in roots}
-"""
-    roots = ask(python, script)
-    assert set(roots) == {"WA1 Hardware", "VA1 Hardware"}
-    groups = roots["WA1 Hardware"]["groups"]
-    assert groups["Default Group"]["servers"] == []
-    assert groups["Web"]["servers"] == [A, B, "WA1ALIASWB03"]
-    retired = groups["Database"]["groups"]["Retired"]
-    assert (retired["type"], retired["servers"]) == ("archive", [ARCHIVED])
-
-
-def test_it_reads_the_group_of_a_server(python: str) -> None:
-    script = f"""
-group = v2.Server({A!r}).Group()
-answer = [str(group), group.type, group.status, group.servers_count, group.created_by]
-"""
-    assert ask(python, script) == ["Web", "default", "active", 3, "demo"]
-
-
-def test_it_follows_the_links_to_the_account_the_credentials_and_the_templates(
-    python: str,
-) -> None:
-    script = f"""
-account = v2.Account()
-templates = account.PrimaryDatacenter().Templates().templates
-answer = [account.business_name, account.status, v2.Server({A!r}).Credentials(),
-          [str(template) for template in templates]]
-"""
-    credentials = {"userName": "root", "password": "demo"}
-    assert ask(python, script) == ["Sandbox", "Active", credentials, ["DEBIAN-7-64-TEMPLATE"]]
-
-
-def test_it_resets_a_server_and_waits_for_it(python: str) -> None:
-    script = f"""
-requests = v2.Server({A!r}).Reset()
-ids = [request.id for request in requests.requests]
-failed = requests.WaitUntilComplete(poll_freq=0.02)
-answer = [ids, failed, str(requests.success_requests[0].Server())]
-"""
-    assert ask(python, script) == [["wa1-12345"], 0, A]
-
-
-def test_it_resets_a_batch_that_shares_one_operation_a_data_centre(python: str) -> None:
-    script = f"""
-requests = v2.Servers({[A, B, C]}).Reset()
-answer = [sorted([request.context_val, request.id] for request in requests.requests),
-          requests.WaitUntilComplete(poll_freq=0.02), len(requests.success_requests)]
-"""
-    operations, failed, succeeded = ask(python, script)
-    assert operations == [
-        ["va1aliaswb01", "va1-12346"],
-        ["wa1aliaswb01", "wa1-12345"],
-        ["wa1aliaswb02", "wa1-12345"],
-    ]
-    assert (failed, succeeded) == (0, 3)
-
-
-def test_it_resets_a_group(python: str) -> None:
-    script = """
-requests = v2.Datacenter("WA1").Groups().Get("Web").Reset()
-answer = [requests.WaitUntilComplete(poll_freq=0.02), len(requests.success_requests)]
-"""
-    assert ask(python, script) == [0, 3]
-
-
-def test_it_counts_an_operation_that_failed(python: str) -> None:
     script = f"answer = v2.Servers({[A, B, C]}).Reset().WaitUntilComplete(poll_freq=0.02)"
     assert ask(python, script, "--fail", B) == 2
-
-
-@pytest.mark.parametrize("server", [STOPPED, ARCHIVED, UNKNOWN])
-def test_it_knows_the_words_of_a_refusal(python: str, server: str) -> None:
-    script = f"answer = refusal(v2.Servers({[server]}).Reset)"
-    assert ask(python, script) == ["Exception", REFUSAL]
-
-
-def test_it_sees_that_an_answer_is_lost(python: str) -> None:
     script = f"answer = refusal(v2.Server({A!r}).Reset)"
     assert ask(python, script, "--lose-answer")[0] == "ConnectionError"
 

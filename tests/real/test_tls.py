@@ -77,22 +77,14 @@ def test_ipv6_loopback_may_do_without_tls() -> None:
 # --- proxies -----------------------------------------------------------------------------------
 
 
-class Proxy(ThreadingTCPServer):
-    """Opens tunnels, and remembers what it saw in clear."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.seen: list[bytes] = []
-        super().__init__(("127.0.0.1", 0), Tunnel)
-
-
 class Tunnel(StreamRequestHandler):
-    server: Proxy
+    """Opens a tunnel, and remembers what it saw in clear."""
+
+    seen: list[bytes] = []  # noqa: RUF012 - one test's
 
     def handle(self) -> None:
         head = b"".join(iter(self.rfile.readline, b"\r\n"))
-        self.server.seen.append(head)
+        self.seen.append(head)
         host, _, port = head.split()[1].decode().rpartition(":")
         with create_connection((host.strip("[]"), int(port))) as there:
             self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -113,12 +105,15 @@ def test_a_proxy_carries_the_reset_and_the_polls_and_reads_neither(
     ca: trustme.CA, trusted: dict[str, str]
 ) -> None:
     tls = tls_with(ca.issue_cert("127.0.0.1"))
-    with Proxy() as proxy, loopback(QUEUED, DONE, tls=tls) as server:
+    with (
+        ThreadingTCPServer(("127.0.0.1", 0), Tunnel) as proxy,
+        loopback(QUEUED, DONE, tls=tls) as server,
+    ):
         threading.Thread(target=proxy.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{proxy.server_address[1]}"
         code, shown, _ = reset(server, "--wait", HTTPS_PROXY=url, **trusted)
         proxy.shutdown()
     assert (code, shown) == (0, f"{A}\tsucceeded\twa1-12345")
     place = server.url.removeprefix("https://").encode()
-    assert [head.splitlines()[0] for head in proxy.seen] == [b"CONNECT %b HTTP/1.1" % place] * 2
-    assert TOKEN.encode() not in b"".join(proxy.seen)
+    assert [head.splitlines()[0] for head in Tunnel.seen] == [b"CONNECT %b HTTP/1.1" % place] * 2
+    assert TOKEN.encode() not in b"".join(Tunnel.seen)

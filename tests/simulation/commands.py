@@ -16,14 +16,14 @@ from clc_reset.models import Credential, ServerResult
 from clc_reset.resets import events
 from clc_reset.ui.streams import Delivery
 from tests.simulation.journal import Trouble, VirtualDatabase
-from tests.simulation.network import ORIGIN, Sky, VirtualClient
+from tests.simulation.network import ORIGIN, Post, Sky, VirtualClient
 from tests.simulation.world import Host, Killed, Process, VirtualClocks, VirtualInbox, World
 
 HANGS = "no success within the time"
-SERVER = r"[A-Z]{2}1ALIAS[A-Z]+\d\d"
+SERVER = re.compile(r"[A-Z]{2}1ALIAS[A-Z]+\d\d")
 _COMMAND = re.compile(r"clc ((?:reset|status)(?: [\w.-]+)+)")
 UNSETTLED = re.compile(
-    rf"^({SERVER}): (?:reset .*? ago \(run|planned by run) ([\w-]+)", re.MULTILINE
+    rf"^({SERVER.pattern}): (?:reset .*? ago \(run|planned by run) ([\w-]+)", re.MULTILINE
 )
 
 
@@ -52,27 +52,19 @@ class Error(NamedTuple):
     code: int
 
 
-class Streams:
-    """The standard streams of a command, all of which are one terminal or none is."""
-
-    def __init__(self, command: "Command") -> None:
-        self.stdin = self.stdout = self.stderr = self
-        self._command = command
-
-    def isatty(self) -> bool:
-        return self._command.is_on_terminal
-
-    def note(self, text: str) -> None:
-        self._command.say(text)
-
-
-class Renderer:
-    """Keeps what would be printed."""
+class Screen:
+    """The streams, the renderer and the prompts of a command, and somebody who answers these."""
 
     form = "tsv"
 
     def __init__(self, command: "Command") -> None:
+        self.stdin = self.stdout = self.stderr = self
+        self.can_ask = command.is_on_terminal
+        self.note = command.say
         self._command = command
+
+    def isatty(self) -> bool:
+        return self.can_ask
 
     def results(
         self,
@@ -84,9 +76,8 @@ class Renderer:
         verbose: bool = False,
     ) -> Delivery:
         command = self._command
-        results = tuple(result._replace(run=result.run or run) for result in results)
-        command.results = results
-        for result in results:
+        command.results = tuple(result._replace(run=result.run or run) for result in results)
+        for result in command.results:
             operation = result.operation.id if result.operation else "-"
             state = f"{result.server} {result.state} {operation} {result.message} {result.run}"
             command.say(f"| {state}")
@@ -96,17 +87,6 @@ class Renderer:
     def error(self, kind: str, message: str, hint: str, exit_code: int) -> None:
         self._command.errors.append(Error(kind, message, hint, exit_code))
         self._command.say(f"{kind}: {message} / {hint}")
-
-
-class Prompts:
-    """Somebody who answers after a while."""
-
-    def __init__(self, command: "Command") -> None:
-        self._command = command
-
-    @property
-    def can_ask(self) -> bool:
-        return self._command.is_on_terminal
 
     def require_terminal(self, what: str, otherwise: str) -> None:
         assert self.can_ask
@@ -132,14 +112,8 @@ class VirtualChecks:
     ) -> dict[str, CheckResult]:
         random, inbox = self._command.world.random, self._command.inbox
         results = {}
-        problems: tuple[str | None, ...] = (
-            None,
-            None,
-            None,
-            "exit code 7",
-            HANGS,
-            "not tried: no fork",
-        )
+        bad = ("exit code 7", HANGS, "not tried: no fork")
+        problems: tuple[str | None, ...] = (None, None, None, *bad)
         if self._command.is_fine:
             problems = (None,)
         try:
@@ -164,9 +138,7 @@ class Surroundings(Session):
         self.form = None
         self.quiet = command.is_quiet
         self.verbose = False
-        self.streams = Streams(command)  # type: ignore[assignment]
-        self.renderer = Renderer(command)  # type: ignore[assignment]
-        self.prompts = Prompts(command)  # type: ignore[assignment]
+        self.streams = self.renderer = self.prompts = Screen(command)  # type: ignore[assignment]
         self.__dict__ |= {"origin": ORIGIN, "client": client, "journal": journal}
         self._command = command
 
@@ -221,29 +193,52 @@ class Command:
         return self.database.runs[-1] if self.database.runs else None
 
     @property
+    def is_reset(self) -> bool:
+        return isinstance(self.given, Given)
+
+    @property
+    def rest_of(self) -> str | None:
+        """The run whose rest it sends."""
+        return self.given.rest_of if isinstance(self.given, Given) else None
+
+    @property
+    def is_unguarded(self) -> bool:
+        """Whether it asks nobody; the rest of a run is guarded even so."""
+        return isinstance(self.given, Given) and self.given.again and self.rest_of is None
+
+    @property
+    def posts(self) -> list[Post]:
+        """Its requests that left."""
+        return [post for post in self.sky.posts if post.process is self.process]
+
+    @property
+    def sent(self) -> set[str]:
+        """The servers that the cloud reset for it."""
+        return {server for post in self.posts for server in post.operations}
+
+    @property
+    def plan(self) -> int | None:
+        """The transaction with which it planned its servers, if it sent any."""
+        return min((post.commit for post in self.posts), default=None)
+
+    @property
     def printed_advice(self) -> list[Advice]:
         """The commands that it printed, each with the servers named beside it."""
-        found = []
-        for error in self.errors:
-            servers = frozenset(re.findall(SERVER, error.message))
-            found += [
-                Advice(tuple(words.rstrip(".").split()), servers, self)
-                for words in _COMMAND.findall(error.hint)
-            ]
-        return found
+        return [
+            Advice(tuple(words.rstrip(".").split()), frozenset(SERVER.findall(error.message)), self)
+            for error in self.errors
+            for words in _COMMAND.findall(error.hint)
+        ]
 
     def say(self, text: str) -> None:
-        """Print a line."""
         self.lines.append(text)
         self.world.note(self.name, text)
 
     def take(self, event: events.Event) -> None:
-        """Show the progress."""
         if isinstance(event, events.Tick):
             self.longest_tick = max(self.longest_tick, event.seconds)
 
     def start(self, when: float) -> None:
-        """Begin then."""
         self.process.name = self.name
         self.process.command = self
         self.world.push(when, lambda: self.process.start(self._work))
@@ -272,12 +267,7 @@ class Command:
         try:
             if isinstance(self.given, Given):
                 return int(reset.reset(session, self.given))
-            asked = self.given
-            return int(
-                status.show(
-                    session, asked.names, account=None, wait=asked.wait, timeout=asked.timeout
-                )
-            )
+            return int(status.show(session, account=None, **self.given._asdict()))
         except (ClcError, Interrupted) as error:  # as cli.main does
             return int(report.error(session.renderer, error))
 
@@ -288,20 +278,15 @@ def parsed(words: Sequence[str]) -> Given | Asked:
     names = []
     rest = iter(words[1:])
     for word in rest:
-        match word:
-            case "--wait" | "--again":
-                values[word[2:]] = True
-            case "--run":
-                names.append(next(rest))
-            case "--rest-of":
-                values["rest_of"] = next(rest)
-            case "-a":
-                next(rest)
-            case _:
-                names.append(word)
-    if words[0] == "reset":
-        return Given(servers=tuple(names), **values)
-    return Asked(tuple(names), **values)
+        if word in {"--wait", "--again"}:
+            values[word[2:]] = True
+        elif word == "--rest-of":
+            values["rest_of"] = next(rest)
+        elif word == "-a":
+            next(rest)
+        else:
+            names.append(next(rest) if word == "--run" else word)
+    return Given(tuple(names), **values) if words[0] == "reset" else Asked(tuple(names), **values)
 
 
 def show(given: Given | Asked) -> str:

@@ -38,31 +38,32 @@ class Run(NamedTuple):
 
 def judge_results(night: "Night", command: Command) -> None:
     """Hold the results of a command against the cloud as it is now."""
-    for result in command.results or ():
+    results = command.results or ()
+    for result in results:
         problem = _untrue(night, result)
         if problem:
             night.world.violate(f"{command.name} says {result.server} {result.state}: {problem}")
-    given = command.given
-    if isinstance(given, Given) and given.servers:
-        shown = tuple(result.server for result in command.results or ())
-        if shown != given.servers:
-            night.world.violate(f"{command.name} shows {shown}, not {given.servers}")
+    asked = command.given.servers if isinstance(command.given, Given) else ()
+    shown = tuple(result.server for result in results)
+    if asked and shown != asked:
+        night.world.violate(f"{command.name} shows {shown}, not {asked}")
 
 
 def _untrue(night: "Night", result: ServerResult) -> str:
     """Return why a result isn't true; empty if it is, or says that it doesn't know."""
     operation = result.operation
+    if operation is None:
+        return "its operation is None" if result.state is ServerState.SUCCEEDED else ""
     queued = [post.operations.get(result.server or "") for post in night.sky.posts]
-    if operation is not None and result.server and operation.id not in queued:
+    if result.server and operation.id not in queued:
         return "another server's operation"
-    status = None if operation is None else night.sky.status(operation.id)
-    is_check = "check failed" in (result.message or "") or "passed" in (result.message or "")
-    match result.state:
-        case ServerState.SUCCEEDED if status != "succeeded":
-            return f"its operation is {status}"
-        case ServerState.FAILED if status is not None and status != "failed" and not is_check:
-            return f"its operation is {status}"
-    return ""
+    status = night.sky.status(operation.id)
+    text = result.message or ""
+    is_check = "check failed" in text or "passed" in text
+    wrong = (result.state is ServerState.SUCCEEDED and status != "succeeded") or (
+        result.state is ServerState.FAILED and status != "failed" and not is_check
+    )
+    return f"its operation is {status}" if wrong else ""
 
 
 # --- in the morning ---
@@ -70,256 +71,199 @@ def _untrue(night: "Night", result: ServerResult) -> str:
 
 def judge_night(night: "Night") -> None:
     """Hold everything that was said and done against everything that happened."""
-    for problem in [*_each_command(night), *_said(night), *_secrets(night)]:
+    for problem in Morning(night).problems():
         night.world.violate(problem)
-    if not night.trouble.is_forgetful:
-        for problem in [*_twice(night), *_doubts_hidden(night)]:
-            night.world.violate(problem)
 
 
-def _each_command(night: "Night") -> Iterator[str]:
-    for command in night.commands:
-        if command.began_at is None or command.process.is_dead:
-            continue
-        if command.crash is not None:
-            yield f"{command.name} crashes: {command.crash}"
-        elif command.ended_at is None:
-            yield f"{command.name} never ends"
-        else:
-            yield from _crashes(command)
-            yield from _limits(command)
-            yield from _exit_code(command)
-            yield from _missing(night, command)
+class Morning:
+    """Everything that was said and done in a night."""
 
+    def __init__(self, night: "Night") -> None:
+        self.night = night
+        self.commands = night.commands
+        self.runs = recorded_runs(night.folder)
+        self.owners = {run: c for c in self.commands for run in c.database.runs}
+        self.posts = sorted(night.sky.posts, key=lambda post: (post.commit, post.left_at))
 
-def _missing(night: "Night", command: Command) -> Iterator[str]:
-    """Yield names that a `clc status` of the next day leaves out."""
-    if isinstance(command.given, Given) or not command.is_fine:
-        return
-    shown = {result.server for result in command.results or ()}
-    shown |= {result.operation.id for result in command.results or () if result.operation}
-    said = " ".join(error.message for error in command.errors)
-    for name in command.given.names:
-        if ("ALIAS" in name or "a1-" in name) and name not in shown and name not in said:
-            yield f"{command.name} says nothing of {name}"
-    for run in recorded_runs(night.folder).values():
-        if set(run.states) - shown:
-            yield f"{command.name} leaves out {sorted(set(run.states) - shown)}"
+    def problems(self) -> list[str]:
+        found = [f"{c.name} {problem}" for c in self.commands for problem in self.of_command(c)]
+        found += self.secrets()
+        if not self.night.trouble.is_forgetful:
+            found += [*self.posts_that_should_not_be(), *self.doubts_hidden()]
+        return found
 
-
-def _crashes(command: Command) -> Iterator[str]:
-    for error in command.errors:
-        if error.kind == INTERNAL:
-            yield f"{command.name} has a bug: {error.message}"
-
-
-def _limits(command: Command) -> Iterator[str]:
-    inbox, suspended = command.inbox, command.process.suspended
-    assert command.ended_at is not None
-    if inbox.signalled_at is not None and not suspended:
-        seconds = command.ended_at - inbox.signalled_at
-        if seconds > SIGNAL_SECONDS:
-            yield f"{command.name} ends {seconds:.0f} s after a signal"
-    limit = command.given.timeout or USUAL
-    if command.longest_tick > limit + 10 + SLACK + suspended:
-        yield f"{command.name} waits {command.longest_tick:.0f} s, with a limit of {limit:g} s"
-
-
-def _exit_code(command: Command) -> Iterator[str]:
-    states = {result.state for result in command.results or ()}
-    good = {ServerState.SUCCEEDED}
-    if isinstance(command.given, Given) and not command.given.wait:
-        good.add(ServerState.QUEUED)
-    if command.code == 0 and states - good and not _is_rest_of(command):
-        yield f"{command.name} ends with 0: {', '.join(sorted(states))}"
-    if ServerState.UNKNOWN in states and command.code not in {6, 129, 130, 143}:
-        yield f"{command.name} ends with {command.code}, though an outcome is unknown"
-
-
-def _is_rest_of(command: Command) -> bool:
-    return isinstance(command.given, Given) and command.given.rest_of is not None
-
-
-def _said(night: "Night") -> Iterator[str]:
-    """Hold what was called not sent against what the cloud received, then or later."""
-    owners = {run: command for command in night.commands for run in command.database.runs}
-    for command in night.commands:
-        is_reset = isinstance(command.given, Given)
-        own = {server for post in posts_of(night, command) for server in post.operations}
-        if is_reset and own and command.code in SAFE:
-            yield f"{command.name} ends with {command.code}, but the cloud reset {sorted(own)}"
-        if is_reset and own and any("No server was reset" in line for line in command.lines):
-            yield f"{command.name} says that no server was reset, but the cloud reset {sorted(own)}"
-        if is_reset and command.advice and not own <= command.advice.servers:
-            others = sorted(own - command.advice.servers)
-            yield f"{command.name} follows {command.advice.adviser.name} and resets {others}, too"
-        for result in command.results or ():
-            if result.state is not ServerState.NOT_SENT:
-                continue
-            by = command if is_reset else owners.get(result.run or "")
-            sent = {s for post in posts_of(night, by) for s in post.operations} if by else set()
-            if result.server in sent:
-                yield f"{command.name} calls {result.server} not sent, but {by and by.name} sent it"
+    def of_command(self, command: Command) -> Iterator[str]:
+        if command.began_at is not None and not command.process.is_dead:
+            if command.crash is not None:
+                yield f"crashes: {command.crash}"
+            elif command.ended_at is None:
+                yield "never ends"
+            else:
+                for error in command.errors:
+                    if error.kind == INTERNAL:
+                        yield f"has a bug: {error.message}"
+                yield from self.limits(command, command.ended_at)
+                yield from self.exit_code(command)
+                yield from self.left_out(command)
+        yield from self.said(command)
         if command.code == 3:
-            yield from _safe_to_run_again(command, owners)
+            yield from self.safe_to_run_again(command)
 
+    def limits(self, command: Command, ended_at: float) -> Iterator[str]:
+        signalled_at, suspended = command.inbox.signalled_at, command.process.suspended
+        if signalled_at is not None and not suspended and ended_at - signalled_at > SIGNAL_SECONDS:
+            yield f"ends {ended_at - signalled_at:.0f} s after a signal"
+        limit = command.given.timeout or USUAL
+        if command.longest_tick > limit + 10 + SLACK + suspended:
+            yield f"waits {command.longest_tick:.0f} s, with a limit of {limit:g} s"
 
-def _safe_to_run_again(command: Command, owners: dict[str, Command]) -> Iterator[str]:
-    """Yield resets after which it was safe to run again, but that are in the way now."""
-    for error in command.errors:
-        for server, run in UNSETTLED.findall(error.message):
-            owner = owners.get(run)
-            if owner is None or owner.code != 5 or owner.ended_at is None:
+    def exit_code(self, command: Command) -> Iterator[str]:
+        states = {result.state for result in command.results or ()}
+        good = {ServerState.SUCCEEDED}
+        if command.is_reset and not command.given.wait:
+            good.add(ServerState.QUEUED)
+        if command.code == 0 and states - good and command.rest_of is None:
+            yield f"ends with 0: {', '.join(sorted(states))}"
+        if ServerState.UNKNOWN in states and command.code not in {6, 129, 130, 143}:
+            yield f"ends with {command.code}, though an outcome is unknown"
+
+    def left_out(self, command: Command) -> Iterator[str]:
+        """Yield names that a `clc status` of the next day leaves out."""
+        if isinstance(command.given, Given) or not command.is_fine:
+            return
+        shown = {result.server for result in command.results or ()}
+        shown |= {result.operation.id for result in command.results or () if result.operation}
+        text = " ".join(error.message for error in command.errors)
+        for name in command.given.names:
+            if ("ALIAS" in name or "a1-" in name) and name not in shown and name not in text:
+                yield f"says nothing of {name}"
+        for run in self.runs.values():
+            if set(run.states) - shown:
+                yield f"leaves out {sorted(set(run.states) - shown)}"
+
+    def said(self, command: Command) -> Iterator[str]:
+        """Hold what was called not sent against what the cloud received, then or later."""
+        own = command.sent if command.is_reset else set()
+        if own and command.code in SAFE:
+            yield f"ends with {command.code}, but the cloud reset {sorted(own)}"
+        if own and any("No server was reset" in line for line in command.lines):
+            yield f"says that no server was reset, but the cloud reset {sorted(own)}"
+        if command.is_reset and command.advice and not own <= command.advice.servers:
+            others = sorted(own - command.advice.servers)
+            yield f"follows {command.advice.adviser.name} and resets {others}, too"
+        for result in command.results or ():
+            by = command if command.is_reset else self.owners.get(result.run or "")
+            if result.state is ServerState.NOT_SENT and by and result.server in by.sent:
+                yield f"calls {result.server} not sent, but {by.name} sent it"
+
+    def safe_to_run_again(self, command: Command) -> Iterator[str]:
+        """Yield resets after which it was safe to run again, but that are in the way now."""
+        for error in command.errors:
+            for server, run in UNSETTLED.findall(error.message):
+                owner = self.owners.get(run)
+                if owner is None or owner.code != 5 or owner.ended_at is None:
+                    continue
+                warned = any("couldn't note this" in line for line in owner.lines)
+                if owner.ended_at < (command.began_at or 0.0) and not warned:
+                    yield f"finds {owner.name}, which ended with 5, in the way of {server}"
+
+    def secrets(self) -> Iterator[str]:
+        token = self.night.sky.token
+        for command in self.commands:
+            if any(token in line for line in command.lines):
+                yield f"{command.name} prints the token"
+        for path in sorted(Path(self.night.folder).iterdir()):
+            if token.encode() in path.read_bytes():
+                yield f"{path.name} holds the token"
+
+    def doubts_hidden(self) -> Iterator[str]:
+        """Yield rests that end with 0 although nobody knows what became of a server of the run."""
+        owners = {other.run: other for other in self.commands}
+        for command in self.commands:
+            name = command.rest_of
+            has_nothing = any(line.startswith("Nothing left") for line in command.lines)
+            if name not in self.runs or name not in owners or command.code != 0 or not has_nothing:
                 continue
-            warned = any("couldn't note this" in line for line in owner.lines)
-            if owner.ended_at < (command.began_at or 0.0) and not warned:
-                yield f"{owner.name} ends with 5, but {server} can't be reset again"
+            states, over_at = self.runs[name].states, owners[name].process.over_at
+            doubtful = sorted(s for s, state in states.items() if state in {"intended", "unknown"})
+            if doubtful and over_at is not None and over_at < (command.began_at or 0.0):
+                yield f"{command.name} ends with 0, though {doubtful} are in doubt"
 
+    def posts_that_should_not_be(self) -> Iterator[str]:
+        for number, post in enumerate(self.posts):
+            command = post.process.command
+            age = post.left_at - post.committed_at
+            has_record = command.run in self.runs
+            if age > LEAVING and has_record and not self.night.trouble.commit_fails:
+                yield f"{command.name} sends a request {age:.0f} s after its record"
+            for server in post.operations:
+                before = [other for other in self.posts[:number] if server in other.operations]
+                for problem in self.wrong(post, server, before):
+                    yield f"{command.name} resets {server} {problem}"
 
-def posts_of(night: "Night", command: Command) -> list[Post]:
-    return [post for post in night.sky.posts if post.process is command.process]
-
-
-def _secrets(night: "Night") -> Iterator[str]:
-    token = night.sky.token
-    for command in night.commands:
-        if any(token in line for line in command.lines):
-            yield f"{command.name} prints the token"
-    for path in sorted(Path(night.folder).iterdir()):
-        if token.encode() in path.read_bytes():
-            yield f"{path.name} holds the token"
-
-
-# --- resets that shouldn't have been sent ---
-
-
-def _twice(night: "Night") -> Iterator[str]:
-    runs = recorded_runs(night.folder)
-    posts = sorted(night.sky.posts, key=lambda post: (post.commit, post.left_at))
-    for number, post in enumerate(posts):
+    def wrong(self, post: Post, server: str, before: list[Post]) -> Iterator[str]:
         command = post.process.command
-        age = post.left_at - post.committed_at
-        if age > LEAVING and command.run in runs and not night.trouble.commit_fails:
-            yield f"{command.name} sends a request {age:.0f} s after its record"
-        for server in post.operations:
-            before = [other for other in posts[:number] if server in other.operations]
-            for problem in _wrong(night, command, post, server, before, runs):
-                yield f"{command.name} resets {server} {problem}"
+        family = root(self.night, command)
+        strangers = []
+        for other in before:
+            first = other.process.command
+            if first is command:
+                yield "twice"
+            elif root(self.night, first) is family:
+                yield f"again after {first.name} of the same family"
+            elif first.run in self.runs:
+                strangers.append(other)
+        if command.run not in self.runs:
+            return
+        for other in strangers:
+            if family.plan is not None and family.plan < other.commit < post.commit:
+                yield f"though {other.process.name} reset it since it was planned"
+        if strangers and not self.may_follow(post, strangers[-1], server):
+            yield f"after {strangers[-1].process.name}, which isn't settled"
+        if not command.is_unguarded:
+            yield from self.planned_elsewhere(post, server, before)
 
+    def may_follow(self, post: Post, earlier: Post, server: str) -> bool:
+        """Return whether the guard may let a reset follow an earlier one."""
+        command, other = post.process.command, earlier.process.command
+        operation = earlier.operations[server]
+        gone_from = self.night.sky.vanished.get(operation, (float("inf"), 0.0))[0]
+        if command.is_unguarded or operation in post.over or gone_from <= post.left_at:
+            return True
+        # the guard asks about the latest reset, which may be one that never left
+        latest = self.runs[other.run].number
+        for name, run in command.confirmed:
+            if name == server and run in self.runs and self.runs[run].number >= latest:
+                return True
+        if post.process.host is earlier.process.host:
+            return post.left_at - earlier.left_at > HOUR - LEAVING
+        return abs(post.left.wall - earlier.left.wall) > HALF_A_DAY - LEAVING
 
-def _wrong(
-    night: "Night",
-    command: Command,
-    post: Post,
-    server: str,
-    before: list[Post],
-    runs: dict[str, Run],
-) -> Iterator[str]:
-    for other in before:
-        first = other.process.command
-        if first is command:
-            yield "twice"
-        elif root(night, first) is root(night, command):
-            yield f"again after {first.name} of the same family"
-    strangers = [
-        other
-        for other in before
-        if root(night, other.process.command) is not root(night, command)
-        and other.process.command.run in runs
-    ]
-    if command.run not in runs:
-        return
-    plan = _plan(night, root(night, command))
-    for other in strangers:
-        if plan is not None and plan < other.commit < post.commit:
-            yield f"though {other.process.name} reset it since it was planned"
-    if strangers and not _may_follow(post, strangers[-1], server, night, runs):
-        yield f"after {strangers[-1].process.name}, which isn't settled"
-    yield from _planned_elsewhere(night, command, post, server, before, runs)
-
-
-def _doubts_hidden(night: "Night") -> Iterator[str]:
-    """Yield rests that end with 0 although nobody knows what became of a server of the run."""
-    runs = recorded_runs(night.folder)
-    owners = {other.run: other for other in night.commands}
-    for command in night.commands:
-        name = command.given.rest_of if isinstance(command.given, Given) else None
-        has_nothing = any(line.startswith("Nothing left") for line in command.lines)
-        if name not in runs or name not in owners or command.code != 0 or not has_nothing:
-            continue
-        states, over_at = runs[name].states, owners[name].process.over_at
-        doubtful = sorted(s for s, state in states.items() if state in {"intended", "unknown"})
-        if doubtful and over_at is not None and over_at < (command.began_at or 0.0):
-            yield f"{command.name} ends with 0, though {doubtful} are in doubt"
+    def planned_elsewhere(self, post: Post, server: str, before: list[Post]) -> Iterator[str]:
+        """Yield other runs that had planned the server and were going on."""
+        command = post.process.command
+        for other in self.commands:
+            plan, run, over_at = other.plan, self.runs.get(other.run or ""), other.process.over_at
+            if plan is None or plan >= post.commit or run is None or server not in run.states:
+                continue
+            is_over = over_at is not None and over_at <= post.left_at
+            own = root(self.night, other) is root(self.night, command)
+            taken = any(plan < earlier.commit for earlier in before)
+            if is_over or own or taken or (server, other.run) in command.confirmed:
+                continue
+            if not any(server in earlier.servers for earlier in other.posts):
+                yield f"though {other.name} plans it"
 
 
 def root(night: "Night", command: Command) -> Command:
     """Return the command whose run this one, or those before it, took the rest of."""
-    while isinstance(command.given, Given) and command.given.rest_of is not None:
-        name = command.given.rest_of
+    while command.rest_of is not None:
+        name = command.rest_of
         owner = next((c for c in night.commands if name in c.database.runs), None)
         if owner is None or owner is command:
             break
         command = owner
     return command
-
-
-def _plan(night: "Night", command: Command) -> int | None:
-    posts = posts_of(night, command)
-    return min(post.commit for post in posts) if posts else None
-
-
-def _may_follow(
-    post: Post, earlier: Post, server: str, night: "Night", runs: dict[str, Run]
-) -> bool:
-    """Return whether the guard may let a reset follow an earlier one."""
-    command, other = post.process.command, earlier.process.command
-    if _is_unguarded(command):
-        return True
-    # the guard asks about the latest reset, which may be one that never left
-    if any(
-        name == server and run in runs and runs[run].number >= runs[other.run].number
-        for name, run in command.confirmed
-    ):
-        return True
-    operation = earlier.operations[server]
-    gone_from = night.sky.vanished.get(operation, (float("inf"), 0.0))[0]
-    if operation in post.over or gone_from <= post.left_at:
-        return True
-    if post.process.host is earlier.process.host:
-        return post.left_at - earlier.left_at > HOUR - LEAVING
-    return abs(post.left.wall - earlier.left.wall) > HALF_A_DAY - LEAVING
-
-
-def _is_unguarded(command: Command) -> bool:
-    given = command.given
-    return isinstance(given, Given) and given.again and given.rest_of is None
-
-
-def _planned_elsewhere(
-    night: "Night",
-    command: Command,
-    post: Post,
-    server: str,
-    before: list[Post],
-    runs: dict[str, Run],
-) -> Iterator[str]:
-    """Yield other runs that had planned the server and were going on."""
-    if _is_unguarded(command):
-        return
-    for other in night.commands:
-        plan = _plan(night, other)
-        run = runs.get(other.run or "")
-        if plan is None or plan >= post.commit or run is None or server not in run.states:
-            continue
-        process = other.process
-        is_over = process.over_at is not None and process.over_at <= post.left_at
-        own = root(night, other) is root(night, command)
-        taken = any(plan < earlier.commit for earlier in before)
-        if is_over or own or taken or (server, other.run) in command.confirmed:
-            continue
-        if not any(server in earlier.servers for earlier in posts_of(night, other)):
-            yield f"though {other.name} plans it"
 
 
 def planned_elsewhere(folder: str, command: Command) -> set[str]:

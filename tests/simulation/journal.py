@@ -135,12 +135,11 @@ def empty_database() -> bytes:
 
 
 class VirtualDatabase(Database):
-    """The database of one process. `run` is the latest run whose lock was taken."""
+    """The database of one process. `runs` are those whose locks it has taken."""
 
     def __init__(
         self, folder: str, process: Process, inbox: Inbox, clocks: Clocks, trouble: Trouble
     ) -> None:
-        self.run: str | None = None
         self.runs: list[str] = []
         self._process = process
         self._trouble = trouble

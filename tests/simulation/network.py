@@ -18,17 +18,8 @@ from tests.simulation.world import BEGIN, Process, World
 
 ORIGIN = "https://api.ctl.io"
 SERVERS = ("WA1ALIASWB01", "WA1ALIASWB02", "WA1ALIASWB03", "WA1ALIASDB01", "VA1ALIASWB01")
-FAILURES: tuple[str, ...] = (
-    "refused",
-    "lost before",
-    "lost after",
-    "hangs",
-    "4xx",
-    "429",
-    "5xx",
-    "5xx after",
-)
-FAILURES += ("garbage", "left out", "no date", "late")
+FAILURES: tuple[str, ...] = ("refused", "lost before", "lost after", "hangs", "4xx", "429", "5xx")
+FAILURES += ("5xx after", "garbage", "left out", "no date", "late")
 
 _NO_REDACTION = Redactor([], [])
 _READS = SimpleNamespace(method=b"GET")
@@ -45,7 +36,6 @@ class Post:
     left_at: float
     commit: int  # the latest transaction of its process, which holds its intent
     committed_at: float
-    arrived_at: float | None = None
     operations: dict[str, str] = field(default_factory=dict)
     over: frozenset[str] = frozenset()  # operations that were over when it left
 
@@ -186,7 +176,6 @@ class Network(Transport):
             return HTTPResponse(status[fault], {}, b'{"message":"no"}')
         if post is not None:
             response, post.operations = sky.reset(post.servers)
-            post.arrived_at = world.time
             world.note("cloud", f"queues {post.operations} of {self._process.name}")
             if fault == "5xx after":
                 return HTTPResponse(500, {}, b"")

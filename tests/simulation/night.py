@@ -19,7 +19,7 @@ from tests.simulation import invariants
 from tests.simulation.commands import SIGNALS, Asked, Command, parsed
 from tests.simulation.journal import Episode, Trouble, empty_database
 from tests.simulation.network import SERVERS, Sky
-from tests.simulation.world import Host, Process, World
+from tests.simulation.world import Host, World
 
 TIMEOUTS = (*(5.0, 20.0, 20.0, 30.0) * 4, 60.0, 200.0, None)
 HALF_A_DAY = 12 * 3600.0
@@ -53,7 +53,9 @@ class Night:
         self.commands: list[Command] = []
         self.folder = ""
         self.has_steps = False
-        self.hosts = self._hosts()
+        here = Host("here", "boot-1", 0.0, -self.random.uniform(0, 1e6))
+        offset = self.random.choice((0.0, 0.3, -2.0, 400.0, -400.0))
+        self.hosts = [here, Host("there", "boot-2", offset, -self.random.uniform(0, 1e6))]
         self.servers = self.random.sample(SERVERS, self.random.choice((1, 2, 3, 5)))
 
     def run(self) -> list[str]:
@@ -79,12 +81,6 @@ class Night:
             global_random.setstate(state)
         return self.world.violations
 
-    def _hosts(self) -> list[Host]:
-        random = self.random
-        first = Host("here", "boot-1", 0.0, -random.uniform(0, 1e6))
-        offset = random.choice((0.0, 0.3, -2.0, 400.0, -400.0))
-        return [first, Host("there", "boot-2", offset, -random.uniform(0, 1e6))]
-
     def _weather(self) -> None:
         """Choose how much goes wrong, and what."""
         random, sky, trouble = self.random, self.sky, self.trouble
@@ -108,30 +104,22 @@ class Night:
         for host in self.hosts:
             if random.random() < 0.2:
                 step = random.choice((4200.0, 4200.0, -4200.0, 420.0, -420.0, 90000.0, -90000.0))
-                self.world.after(random.expovariate(1 / 40), partial(self._set_clock, host, step))
+                set_clock = partial(host.set_clock, self.world, step)
+                self.world.after(random.expovariate(1 / 40), set_clock)
                 self.has_steps = True
-
-    def _set_clock(self, host: Host, step: float) -> None:
-        host.wall_offset += step
-        self.world.note(host.name, f"the clock is set by {step:g} s")
 
     def _evening(self) -> None:
         """Plan the commands of the night."""
         random = self.random
-        themes = (
-            self._rests_again,
-            self._replaced_journal,
-            self._unwritten_end,
-            self._late_operation,
-        )
+        themes = [self._rests_again, self._replaced_journal, self._unwritten_end]
+        themes.append(self._late_operation)
         for number, theme in enumerate(themes):  # what chance hardly brings
             if Random(f"{self.seed} {number}").random() < 0.03:
                 theme()
                 return
         when = 0.0
         for _ in range(random.choice((1, 2, 2, 3, 3, 4, 5))):
-            command = self._command(random)
-            command.start(when)
+            self._command().start(when)
             if random.random() < 0.5:
                 when += random.choice((0.0, 0.05, 1.0, 20.0, 200.0))
             else:
@@ -156,7 +144,7 @@ class Night:
         servers = tuple(self.random.sample(SERVERS, 4))
         for when, pair in ((0.0, servers[:2]), (self.random.uniform(0, 3), servers[2:])):
             command = self._plan(when, Given(pair, wait=True, at_a_time=1, timeout=20.0))
-            self._disturb(command.process, command)
+            self._disturb(command)
 
     def _unwritten_end(self) -> None:
         """Plan a run without a lock whose end can't be written."""
@@ -185,14 +173,15 @@ class Night:
         if rolling.run is not None:
             command.given = Given(rest_of=rolling.run, again=True)
 
-    def _command(self, random: Random) -> Command:
+    def _command(self) -> Command:
+        """Return a command that is chosen when it is typed, and may be disturbed."""
+        random = self.random
         command = self._new_command(self.hosts[random.random() < 0.3])
         command.is_on_terminal = random.random() < 0.4
         command.is_quiet = random.random() < 0.1
-        self._disturb(command.process, command)
-        first = len(self.commands) == 1
-        if first:
-            command.given = self._reset(random, is_on_terminal=command.is_on_terminal)
+        self._disturb(command)
+        if len(self.commands) == 1:
+            command.given = self._reset(is_on_terminal=command.is_on_terminal)
         else:
             command.process.before = partial(self._choose, command)
         return command
@@ -217,14 +206,14 @@ class Night:
             if isinstance(command.given, Given) and random.random() < 0.3:
                 command.given = command.given._replace(again=True)
         elif dice < 0.55:
-            command.given = self._status(random, runs)
+            command.given = self._status(runs)
         elif runs and dice < 0.75:
-            again = random.random() < 0.4
-            command.given = Given(rest_of=random.choice(runs), again=again)
+            command.given = Given(again=random.random() < 0.4, rest_of=random.choice(runs))
         else:
-            command.given = self._reset(random, is_on_terminal=command.is_on_terminal)
+            command.given = self._reset(is_on_terminal=command.is_on_terminal)
 
-    def _reset(self, random: Random, *, is_on_terminal: bool) -> Given:
+    def _reset(self, *, is_on_terminal: bool) -> Given:
+        random = self.random
         values: dict[str, object] = {"again": random.random() < 0.12}
         number = min(len(self.servers), random.choice((1, 2, 3, 5)))
         servers = tuple(random.sample(self.servers, number))
@@ -244,33 +233,29 @@ class Night:
             values["timeout"] = random.choice(TIMEOUTS)
         return Given(servers, **values)  # type: ignore[arg-type]
 
-    def _status(self, random: Random, runs: list[str]) -> Asked:
+    def _status(self, runs: list[str]) -> Asked:
+        random = self.random
         operations = [op for post in self.sky.posts for op in post.operations.values()]
         known = [*self.servers, *runs, *operations]
         names = [random.choice(known) for _ in range(random.choice((0, 0, 1, 1, 2)))]
         wait = random.random() < 0.4
         return Asked(tuple(names), wait, random.choice(TIMEOUTS) if wait else None)
 
-    def _disturb(self, process: Process, command: Command) -> None:
+    def _disturb(self, command: Command) -> None:
         """Choose the steps at which it is killed, suspended or gets a signal."""
-        random = self.random
-        world = self.world
+        random, process = self.random, command.process
         step = int(2 ** random.uniform(1, 9))
         dice = random.random()
         if dice < 0.12:
             process.disturbances[step] = process.kill
         elif dice < 0.28:
             seconds = random.choice((1.0, 20.0, 59.0, 70.0, 200.0, 4000.0, 50000.0))
-            process.disturbances[step] = partial(self._suspend, process, seconds)
+            process.disturbances[step] = partial(process.suspend, seconds)
         elif dice < 0.38:
             number = random.choice(SIGNALS)
             delay = random.choice((0.0, 0.1, 10.0))
             interrupt = partial(command.inbox.interrupt, number)
-            process.disturbances[step] = partial(world.after, delay, interrupt)
-
-    def _suspend(self, process: Process, seconds: float) -> None:
-        self.world.note(process.name, f"is suspended for {seconds:g} s")
-        process.suspend(seconds)
+            process.disturbances[step] = partial(self.world.after, delay, interrupt)
 
     def _somebody_else(self) -> None:
         server = self.random.choice(self.servers)
@@ -303,7 +288,7 @@ class Night:
             return  # without locks, a run that was killed may be going on: it refuses all of them
         given = Given(rest_of=command.run, again=again)
         last = self._type(given, command.process.host)
-        sent = {server for post in invariants.posts_of(self, last) for server in post.servers}
+        sent = {server for post in last.posts for server in post.servers}
         if not servers <= sent:
             self.world.violate(
                 f"--rest-of {command.run} sends {sorted(sent)} and ends with {last.code}, but "

@@ -19,7 +19,7 @@ what is older.
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 PLANNED, INTENDED, QUEUED, UNKNOWN, OVER, TAKEN, ABSENT = "PIQUOT-"
@@ -110,7 +110,8 @@ class State(NamedTuple):
     budget: Budget
 
 
-Steps = Iterator[tuple[str, State]]
+Steps = Iterator[tuple[str, State, *tuple[str, ...]]]
+"""What may happen, the state after it, and the fault of the budget that it is, if it is one."""
 
 
 class Model:
@@ -122,7 +123,6 @@ class Model:
         self.all = range(config.servers)
 
     def first(self) -> State:
-        """Return the state before anything was typed."""
         untouched = UNTOUCHED * self.config.servers
         servers = {"A": tuple(self.all), "D": (self.config.d_server,)}
         processes = tuple(
@@ -130,76 +130,68 @@ class Model:
         )
         return State((), 1, 0, (), processes, self.config.budget)
 
-    def steps(self, state: State) -> Steps:
+    def steps(self, state: State) -> Iterator[tuple[str, State]]:
         """Yield each thing that may happen next, and the state after it."""
         for number, name in enumerate(self.config.commands):
-            process = state.processes[number]
-            if process.step == "end of it":
+            step = state.processes[number].step
+            if step == "end of it":
                 continue
-            if state.budget.kills:
-                dead = self.put(state, number, step="end of it")
-                yield f"{name} is killed", self.spend(dead, "kills")
-            for label, after in getattr(self, f"step_{process.step}")(state, number):
-                yield f"{name} {label}", after
+            dead = ("is killed", self.put(state, number, step="end of it"), "kills")
+            for label, after, *faults in (dead, *getattr(self, f"step_{step}")(state, number)):
+                if all(getattr(state.budget, fault) for fault in faults):
+                    yield f"{name} {label}", self.spend(after, *faults)
         if state.budget.hours and state.runs:
             yield "an hour passes", self.spend(state._replace(aged=state.next_number - 1), "hours")
 
     # --- small changes ---
 
     def put(self, state: State, number: int, **values: Any) -> State:
-        """Change a process."""
         process = state.processes[number]._replace(**values)
         processes = state.processes
         return state._replace(processes=(*processes[:number], process, *processes[number + 1 :]))
 
-    def know(self, state: State, number: int, server: int, known: str) -> State:
-        """Let a process know something of a server."""
+    def know(self, state: State, number: int, server: int, known: str, step: str) -> State:
+        """Let a process know something of a server, and go on to a step."""
         before = state.processes[number].known
-        return self.put(state, number, known=before[:server] + known + before[server + 1 :])
+        known = before[:server] + known + before[server + 1 :]
+        return self.put(state, number, known=known, step=step)
 
-    def spend(self, state: State, fault: str) -> State:
-        """Take a fault off the budget."""
-        left = getattr(state.budget, fault) - 1
-        return state._replace(budget=state.budget._replace(**{fault: left}))
+    def spend(self, state: State, *faults: str) -> State:
+        left = {fault: getattr(state.budget, fault) - 1 for fault in faults}
+        return state._replace(budget=state.budget._replace(**left))
 
     def change(self, state: State, number: int, **values: Any) -> State:
-        """Change a run."""
         run = state.runs[number]._replace(**values)
         return state._replace(runs=(*state.runs[:number], run, *state.runs[number + 1 :]))
 
-    def mark(
-        self, state: State, number: int, server: int, mark: str, *, by: int | None = None
-    ) -> State:
+    def mark(self, state: State, number: int, server: int, mark: str, by: int = -1) -> State:
         """Set the state of a server in a run; `by` is the run that takes it."""
-        run = state.runs[number]
-        states = run.states[:server] + mark + run.states[server + 1 :]
-        intents, takers = list(run.intents), list(run.taken_by)
+        run, after = state.runs[number], server + 1
+        values: dict[str, Any] = {"states": run.states[:server] + mark + run.states[after:]}
         if mark == INTENDED:
-            intents[server] = state.next_number
+            values["intents"] = (*run.intents[:server], state.next_number, *run.intents[after:])
             state = state._replace(next_number=state.next_number + 1)
-        if by is not None:
-            takers[server] = by
-        values: dict[str, Any] = {
-            "states": states,
-            "intents": tuple(intents),
-            "taken_by": tuple(takers),
-        }
+        if mark == TAKEN:
+            values["taken_by"] = (*run.taken_by[:server], by, *run.taken_by[after:])
         return self.change(state, number, **values)
 
     def finish(self, state: State, number: int, code: int) -> State:
-        """End a process."""
         return self.put(state, number, step="end of it", code=code)
 
     def new_run(self, state: State, number: int, servers: tuple[int, ...], plan: int) -> State:
         """Record a run whose first wave is intended, and go on to its POST."""
-        place = len(state.runs)
         states = "".join(PLANNED if server in servers else ABSENT for server in self.all)
-        nobody = (-1,) * self.config.servers
-        intents = (0,) * self.config.servers
-        run = Run(number, states, ended=False, plan=plan, intents=intents, taken_by=nobody)
-        state = state._replace(runs=(*state.runs, run))
-        state = self.mark(state, place, servers[0], INTENDED)
+        nothing = (0,) * self.config.servers
+        run = Run(number, states, ended=False, plan=plan, intents=nothing, taken_by=nothing)
+        place = len(state.runs)
+        state = self.mark(state._replace(runs=(*state.runs, run)), place, servers[0], INTENDED)
         return self.put(state, number, step="post", run=place, servers=servers)
+
+    def doubt(self, state: State, lost: State) -> tuple[str, State, str]:
+        """Return what follows where a transaction was applied, though it seems to have failed."""
+        if self.rules.commit_is_read_back:
+            return "finds its commit by reading back", state, "doubts"
+        return "takes its commit for failed", lost, "doubts"
 
     # --- what the journal tells ---
 
@@ -219,35 +211,35 @@ class Model:
         return not run.ended and (is_alive or not self.rules.lock_tells_life)
 
     def guard(
-        self, state: State, server: int, but: int | None, *, planned: bool = True
+        self, state: State, servers: Sequence[tuple[int | None, int]], *, planned: bool = True
     ) -> list[tuple[bool, State]]:
-        """Return whether an earlier reset is in the way; an operation may be over or not."""
-        if planned and self.rules.planned_is_unsettled:
-            for number, run in enumerate(state.runs):
-                is_planned = number != but and run.states[server] == PLANNED
-                if is_planned and self.may_go_on(state, number):
-                    return [(True, state)]
-        latest = self.latest(state, server, but)
-        if latest is None or latest[0] <= state.aged or latest[2] == OVER:
-            return [(False, state)]
-        if latest[2] in {INTENDED, UNKNOWN}:
-            return [(True, state)]
-        return [(True, state), (False, self.mark(state, latest[1], server, OVER))]
+        """Return whether earlier resets are in the way; their operations may be over or not.
 
-    def guard_all(
-        self, state: State, servers: tuple[int, ...], but: int | None, *, planned: bool = True
-    ) -> list[tuple[bool, State]]:
-        """Return the same for several servers."""
-        branches = [(False, state)]
-        for server in servers:
-            branches = [
-                found
-                for is_bad, before in branches
-                for found in (
-                    [(True, before)] if is_bad else self.guard(before, server, but, planned=planned)
-                )
-            ]
+        Each server comes with the run that asks. With `planned` another run that has planned the
+        server, and may go on, is in the way, too.
+        """
+        if not servers:
+            return [(False, state)]
+        *others, (but, server) = servers
+        branches = []
+        for is_bad, before in self.guard(state, others, planned=planned):
+            latest = self.latest(before, server, but)
+            if is_bad or (planned and self.is_planned(before, server, but)):
+                branches.append((True, before))
+            elif latest is None or latest[0] <= before.aged or latest[2] == OVER:
+                branches.append((False, before))
+            else:
+                branches.append((True, before))
+                if latest[2] == QUEUED:
+                    branches.append((False, self.mark(before, latest[1], server, OVER)))
         return branches
+
+    def is_planned(self, state: State, server: int, but: int | None) -> bool:
+        """Return whether a run that may go on has still to send a server."""
+        return self.rules.planned_is_unsettled and any(
+            number != but and run.states[server] == PLANNED and self.may_go_on(state, number)
+            for number, run in enumerate(state.runs)
+        )
 
     def is_reset_since(self, state: State, server: int, run: int) -> bool:
         """Return whether another run may have reset a server since this one planned it."""
@@ -255,20 +247,15 @@ class Model:
         return latest is not None and latest[0] > state.runs[run].plan
 
     def target(self, state: State) -> int | None:
-        """Return the run of A."""
-        for number, run in enumerate(state.runs):
-            if self.config.commands[run.owner] == "A":
-                return number
-        return None
+        owners = [self.config.commands[run.owner] for run in state.runs]
+        return owners.index("A") if "A" in owners else None
 
     def standing(self, state: State, run: int) -> dict[int, int]:
         """Return the run that stands for each server of a run: those that took it, in a chain."""
-        found = {}
-        for server in self.all:
-            holder = run
-            while self.rules.follow_chain and state.runs[holder].states[server] == TAKEN:
-                holder = state.runs[holder].taken_by[server]
-            found[server] = holder
+        found = dict.fromkeys(self.all, run)
+        for server in self.all if self.rules.follow_chain else ():
+            while state.runs[found[server]].states[server] == TAKEN:
+                found[server] = state.runs[found[server]].taken_by[server]
         return found
 
     def rest(self, state: State, run: int) -> tuple[list[tuple[int, int]], list[int], bool, bool]:
@@ -277,21 +264,18 @@ class Model:
         What is left are pairs of run and server.
         """
         standing = self.standing(state, run)
-        holders = sorted({run, *standing.values()})
-        going_on = [number for number in holders if self.may_go_on(state, number)]
+        going_on = [number for number in {run, *standing.values()} if self.may_go_on(state, number)]
         left, in_doubt, is_running = [], False, False
         for server, holder in standing.items():
             mark = state.runs[holder].states[server]
             in_doubt = in_doubt or mark in {INTENDED, UNKNOWN}
             intent = state.runs[holder].intents[server]
             is_running = is_running or (mark == QUEUED and intent > state.aged)
-            if mark != PLANNED:
-                continue
-            if not self.is_reset_since(state, server, holder):
+            if mark == PLANNED and not self.is_reset_since(state, server, holder):
                 left.append((holder, server))
-                continue
-            latest = self.latest(state, server, holder)
-            in_doubt = in_doubt or (latest is not None and latest[2] in {INTENDED, UNKNOWN})
+            elif mark == PLANNED:
+                latest = self.latest(state, server, holder)
+                in_doubt = in_doubt or (latest is not None and latest[2] in {INTENDED, UNKNOWN})
         return left, going_on, in_doubt, is_running
 
     def code_of_rest(self, state: State) -> int | None:
@@ -311,24 +295,17 @@ class Model:
         if name in "BC":
             yield from self.step_claim(state, number)
             return
-        if state.budget.failures:
-            unrecorded = self.put(state, number, step="post")
-            yield "can't record, warns", self.spend(unrecorded, "failures")
-        is_again = name == "D" and self.config.d_again
-        found = [(False, state)] if is_again else self.guard_all(state, process.servers, None)
-        for is_bad, after in found:
+        yield "can't record, warns", self.put(state, number, step="post"), "failures"
+        servers = [] if name == "D" and self.config.d_again else process.servers
+        for is_bad, after in self.guard(state, [(None, server) for server in servers]):
             if is_bad:
                 yield "finds something unsettled, exit 3", self.finish(after, number, 3)
                 continue
             begun = self.new_run(after, number, process.servers, after.next_number)
             yield "records its plan and the first intent", begun
-            if state.budget.doubts and self.rules.commit_is_read_back:
-                yield "finds its commit by reading back", self.spend(begun, "doubts")
-            elif state.budget.doubts:
-                lost = self.spend(self.put(begun, number, run=-1), "doubts")
-                yield "takes its commit for failed, warns", lost
+            yield self.doubt(begun, self.put(begun, number, run=-1))
 
-    def step_claim(self, state: State, number: int) -> Steps:  # noqa: C901, PLR0912 - its cases
+    def step_claim(self, state: State, number: int) -> Steps:
         run = self.target(state)
         is_again = self.config.commands[number] == "B" and self.config.b_again
         if run is None:
@@ -336,8 +313,8 @@ class Model:
             return
         left, going_on, _, is_running = self.rest(state, run)
         if not left:
-            code = self.code_of_rest(state)
-            yield f"finds nothing left, exit {code}", self.finish(state, number, code or 0)
+            code = self.code_of_rest(state) or 0
+            yield f"finds nothing left, exit {code}", self.finish(state, number, code)
             return
         if going_on and not is_again:
             yield "finds a run going on, exit 3", self.finish(state, number, 3)
@@ -345,39 +322,22 @@ class Model:
         if is_running:
             yield "finds operations running, exit 3", self.finish(state, number, 3)
         servers = tuple(sorted(server for _, server in left))
-        if state.budget.failures:
-            after = self.finish(state, number, 3)
-            if not self.rules.claim_needs_record:
-                after = self.put(state, number, step="post", servers=servers)
-            yield "can't record its claim", self.spend(after, "failures")
-        branches = [(False, state)]
-        if not is_again or self.rules.again_keeps_guard:
-            for holder, server in left:
-                branches = [
-                    found
-                    for is_bad, before in branches
-                    for found in (
-                        [(True, before)]
-                        if is_bad
-                        else self.guard(before, server, holder, planned=False)
-                    )
-                ]
-        for is_bad, after in branches:
+        after = self.finish(state, number, 3)
+        if not self.rules.claim_needs_record:
+            after = self.put(state, number, step="post", servers=servers)
+        yield "can't record its claim", after, "failures"
+        asked = [*left] if not is_again or self.rules.again_keeps_guard else []
+        for is_bad, after in self.guard(state, asked, planned=False):
             if is_bad:
                 yield "finds something unsettled, exit 3", self.finish(after, number, 3)
                 continue
             plan = min(after.runs[holder].plan for holder, _ in left)
             plan = plan if self.rules.leave_out else after.next_number
-            place = len(after.runs)
             claimed = self.new_run(after, number, servers, plan)
             for holder, server in left:
-                claimed = self.mark(claimed, holder, server, TAKEN, by=place)
+                claimed = self.mark(claimed, holder, server, TAKEN, by=len(after.runs))
             yield "claims the rest, with its first intent", claimed
-            if state.budget.doubts and self.rules.commit_is_read_back:
-                yield "finds its claim by reading back", self.spend(claimed, "doubts")
-            elif state.budget.doubts:
-                lost = self.spend(self.finish(claimed, number, 3), "doubts")
-                yield "takes its claim for failed, exit 3", lost
+            yield self.doubt(claimed, self.finish(claimed, number, 3))
 
     def step_post(self, state: State, number: int) -> Steps:
         process = state.processes[number]
@@ -385,19 +345,18 @@ class Model:
         is_recorded = process.run >= 0
         is_late = is_recorded and state.runs[process.run].intents[server] <= state.aged
         if is_late and self.rules.sixty_seconds:
-            given_up = self.put(self.know(state, number, server, NOT_SENT), number, step="record")
+            given_up = self.know(state, number, server, NOT_SENT, "record")
             yield f"gives S{server + 1} up: its intent is too old", given_up
             return
         arrived = state._replace(posts=(*state.posts, Post(number, server, is_late)))
-        cases = [("is queued", QUEUED, arrived, "")]
-        cases += [("arrives, answer lost", UNKNOWN, arrived, "lost")] * bool(state.budget.lost)
-        cases += [("is lost on the way", UNKNOWN, state, "lost")] * bool(state.budget.lost)
-        cases += [("is certainly not sent", NOT_SENT, state, "not_sent")] * bool(
-            state.budget.not_sent
-        )
-        for label, known, after, fault in cases:
-            done = self.put(self.know(after, number, server, known), number, step="record")
-            yield f"POST of S{server + 1} {label}", self.spend(done, fault) if fault else done
+        for label, known, after, *fault in (
+            ("is queued", QUEUED, arrived),
+            ("arrives, answer lost", UNKNOWN, arrived, "lost"),
+            ("is lost on the way", UNKNOWN, state, "lost"),
+            ("is certainly not sent", NOT_SENT, state, "not_sent"),
+        ):
+            done = self.know(after, number, server, known, "record")
+            yield f"POST of S{server + 1} {label}", done, *fault
 
     def step_record(self, state: State, number: int) -> Steps:
         process = state.processes[number]
@@ -407,11 +366,10 @@ class Model:
         if process.run < 0:
             yield "has no record", after
             return
-        if state.budget.failures:
-            failed = after
-            if not self.rules.answer_is_kept_first:
-                failed = self.put(self.know(state, number, server, UNTOUCHED), number, step="end")
-            yield "can't record the answer", self.spend(failed, "failures")
+        failed = after
+        if not self.rules.answer_is_kept_first:
+            failed = self.know(state, number, server, UNTOUCHED, "end")
+        yield "can't record the answer", failed, "failures"
         mark = PLANNED if known == NOT_SENT and self.rules.not_sent_goes_back else known
         yield "records the answer", self.mark(after, process.run, server, mark)
 
@@ -421,13 +379,10 @@ class Model:
         server = process.servers[process.wave]
         if process.run >= 0 and state.runs[process.run].states[server] == QUEUED:
             state = self.mark(state, process.run, server, OVER)
-        yield (
-            "sees its operation over",
-            self.next_wave(self.know(state, number, server, OVER), number),
-        )
+        known = self.know(state, number, server, OVER, "wait")
+        yield "sees its operation over", self.next_wave(known, number)
 
     def next_wave(self, state: State, number: int) -> State:
-        """Go on to the next wave, or to the end."""
         process = state.processes[number]
         if process.wave + 1 == len(process.servers):
             return self.put(state, number, step="end")
@@ -439,29 +394,25 @@ class Model:
         if run < 0:
             yield "goes on without a record", self.put(state, number, step="post")
             return
-        if state.budget.failures:
-            stopped = self.put(state, number, step="end")
-            yield "can't record the wave, stops", self.spend(stopped, "failures")
+        yield "can't record the wave, stops", self.put(state, number, step="end"), "failures"
         if state.runs[run].states[server] != PLANNED:
             yield f"leaves S{server + 1} out: taken", self.next_wave(state, number)
             return
         if self.rules.leave_out and self.is_reset_since(state, server, run):
             latest = self.latest(state, server, run)
-            taker = None if latest is None else latest[1]
-            taken = self.mark(state, run, server, TAKEN, by=taker)
+            taken = self.mark(state, run, server, TAKEN, by=latest[1] if latest else -1)
             yield f"leaves S{server + 1} out: reset since", self.next_wave(taken, number)
             return
         is_again = self.config.commands[number] == "B" and self.config.b_again
         skip = is_again and not self.rules.again_keeps_guard
-        for is_bad, after in [(False, state)] if skip else self.guard(state, server, run):
+        for is_bad, after in self.guard(state, [] if skip else [(run, server)]):
             if is_bad:
                 yield "finds something unsettled, stops", self.put(after, number, step="end")
                 continue
             intended = self.put(self.mark(after, run, server, INTENDED), number, step="post")
             yield f"records the intent for S{server + 1}", intended
-            if state.budget.doubts:  # it can't be read back either
-                stopped = self.put(intended, number, step="end")
-                yield "can't tell whether it is recorded, stops", self.spend(stopped, "doubts")
+            stopped = self.put(intended, number, step="end")  # it can't be read back either
+            yield "can't tell whether it is recorded, stops", stopped, "doubts"
 
     def step_end(self, state: State, number: int) -> Steps:
         process = state.processes[number]
@@ -469,9 +420,8 @@ class Model:
         if process.run < 0:
             yield f"ends with {code}", self.finish(state, number, code)
             return
-        if state.budget.failures:
-            unwritten = self.put(self.finish(state, number, code), number, noted=False)
-            yield f"can't record its end, ends with {code}", self.spend(unwritten, "failures")
+        unwritten = self.put(self.finish(state, number, code), number, noted=False)
+        yield f"can't record its end, ends with {code}", unwritten, "failures"
         after = state
         for server in process.servers:
             if after.runs[process.run].states[server] != INTENDED:
@@ -487,7 +437,6 @@ class Model:
     # --- the promises ---
 
     def broken(self, state: State) -> Iterator[str]:
-        """Yield the promises that don't hold in a state."""
         yield from self.sent_twice(state)
         yield from self.said_not_sent(state)
         if all(process.step == "end of it" for process in state.processes):
@@ -559,21 +508,17 @@ class Model:
             yield "--rest-of has nothing left, but a server was never sent"
         if never and code == 3:
             yield "--rest-of needs --again, though nothing is alive"
-        if code == 0 and doubtful & self.in_chain(state, run):
+        holders = self.standing(state, run).items()
+        if code == 0 and any(
+            server in doubtful and state.runs[holder].states[server] in {INTENDED, UNKNOWN}
+            for server, holder in holders
+        ):
             yield "--rest-of ends with 0, though a server is in doubt"
         owner = state.processes[state.runs[run].owner]
         for server in owner.servers:
             is_left = owner.code is not None and owner.known[server] in "N." and owner.noted
             if is_left and server not in sent and state.runs[run].states[server] in "NI":
                 yield "A says 'not sent', but --rest-of doesn't send it"
-
-    def in_chain(self, state: State, run: int) -> set[int]:
-        """Return the servers of a run whose standing row is in doubt."""
-        return {
-            server
-            for server, holder in self.standing(state, run).items()
-            if state.runs[holder].states[server] in {INTENDED, UNKNOWN}
-        }
 
 
 def _exit_code(known: list[str]) -> int:
@@ -600,15 +545,13 @@ def explore(config: Config, rules: Rules) -> tuple[int, dict[str, list[str]]]:
             todo.append(after)
             for promise in model.broken(after):
                 broken.setdefault(promise, after)
-    return len(before), {promise: _way(before, state) for promise, state in broken.items()}
-
-
-def _way(before: dict[State, tuple[State, str] | None], state: State) -> list[str]:
-    labels = []
-    while (step := before[state]) is not None:
-        state, label = step
-        labels.append(label)
-    return labels[::-1]
+    ways: dict[str, list[str]] = {}
+    for promise, last in broken.items():
+        ways[promise] = []
+        while (step := before[last]) is not None:
+            last = step[0]  # noqa: PLW2901 - back to the first
+            ways[promise].insert(0, step[1])
+    return len(before), ways
 
 
 SMALL = (
@@ -639,9 +582,9 @@ def check(configs: tuple[Config, ...], rules: Rules) -> dict[str, list[str]]:
         for promise, way in broken.items():
             if promise not in found or len(way) < len(found[promise]):
                 found[promise] = way
-        again = " ".join(n for n, on in (("B", config.b_again), ("D", config.d_again)) if on)
         print(
-            f"  {config.servers} servers, {config.commands}{again and f' ({again} --again)'}: "
+            f"  {config.servers} servers, {config.commands}"
+            f"{' (B --again)' * config.b_again}{' (D --again)' * config.d_again}: "
             f"{states:,} states in {time.monotonic() - began:.1f} s, {len(broken)} broken"
         )
     return found

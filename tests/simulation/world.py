@@ -6,6 +6,7 @@ by virtual time. All chance comes from one generator, so that one seed makes one
 
 import _thread
 from collections.abc import Callable
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from queue import Empty
 from random import Random
@@ -29,14 +30,18 @@ class StuckError(Exception):
     """A night that doesn't end."""
 
 
+@dataclass
 class Host:
     """A machine: its wall clock can be set, its boot clock can't."""
 
-    def __init__(self, name: str, boot_id: str, wall_offset: float, booted: float) -> None:
-        self.name = name
-        self.boot_id = boot_id
-        self.wall_offset = wall_offset
-        self.booted = booted
+    name: str
+    boot_id: str
+    wall_offset: float
+    booted: float
+
+    def set_clock(self, world: "World", step: float) -> None:
+        self.wall_offset += step
+        world.note(self.name, f"the clock is set by {step:g} s")
 
 
 class Process:
@@ -108,6 +113,7 @@ class Process:
 
     def suspend(self, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after so many seconds."""
+        self.world.note(self.name, f"is suspended for {seconds:g} s")
         self.suspended_until = self.world.time + seconds
         self.suspended += seconds
 
