@@ -8,13 +8,14 @@ import os
 import signal
 import termios
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
 _LOCAL_MODES = 3
 """The place of the local modes (ECHO, TOSTOP) in the list of a terminal's attributes."""
 _Attributes = list[int | list[bytes | int]]
+_Handler = Callable[[int, FrameType | None], object]
 _FATAL = (signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -52,41 +53,21 @@ def hide_input(fd: int) -> None:
     termios.tcsetattr(fd, termios.TCSANOW, attributes)
 
 
-class Suspensions:
-    """Calls `leave` before Ctrl-Z stops this process, and `resume` when it goes on.
+@contextmanager
+def suspensions(leave: Callable[[], bool], resume: Callable[[], None]) -> Generator[None]:
+    """Call `leave` before Ctrl-Z stops this process, and `resume` when it goes on.
 
     Both are called in a signal handler. `leave` returns False if it can't act at this moment; then
-    it has to raise SIGTSTP again itself. Works in the main thread only; elsewhere it does nothing.
+    it has to raise SIGTSTP again itself. For the main thread only.
     """
 
-    def __init__(self, leave: Callable[[], bool], resume: Callable[[], None]) -> None:
-        self._leave = leave
-        self._resume = resume
-        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+    def stop(signum: int, _frame: FrameType | None) -> None:
+        if leave():
+            _end_by(signum)
+            signal.signal(signum, stop)
 
-    def begin(self) -> None:
-        """Handle the two signals from now on; an ignored SIGTSTP stays ignored."""
-        if self._before or threading.current_thread() is not threading.main_thread():
-            return
-        if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
-            self._before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._stop)
-        self._before[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._go_on)
-
-    def end(self) -> None:
-        """Put the handlers back that were there before."""
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-        self._before = {}
-
-    def _stop(self, _signum: int, _frame: FrameType | None) -> None:
-        if self._leave():
-            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-            # to this thread, which stops right here; another might take the process's signal later
-            signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)
-            signal.signal(signal.SIGTSTP, self._stop)
-
-    def _go_on(self, _signum: int, _frame: FrameType | None) -> None:
-        self._resume()
+    with _handling({signal.SIGTSTP: stop, signal.SIGCONT: lambda *_: resume()}):
+        yield
 
 
 @contextmanager
@@ -98,71 +79,72 @@ def settings_restored(
     `fd` is the terminal's descriptor, by default the controlling terminal's, or standard input's if
     there is none. After a stop the settings are again what they were before it, and `resumed` is
     called, in a signal handler. Signals that end this process at once (SIGQUIT among them) restore
-    the settings, too. Nothing is done where there is no terminal, or it is another job's.
+    the settings, too. Nothing is done where there is no terminal, or it is another job's. For the
+    main thread only.
     """
-    opened = None
-    if fd is None:
-        fd = 0
-        with suppress(OSError):
-            fd = opened = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
-    settings = _Settings(fd, resumed)
-    settings.begin()
+    with ExitStack() as opened:
+        if fd is None:
+            fd = 0
+            with suppress(OSError):
+                fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+                opened.callback(os.close, fd)
+        terminal = fd
+        first = _settings(terminal) if in_foreground(terminal) else None
+        before_stop: _Attributes | None = None
+
+        def leave() -> bool:
+            nonlocal before_stop
+            before_stop = _settings(terminal)
+            _set(terminal, first)
+            return True
+
+        def resume() -> None:
+            _set(terminal, before_stop)
+            resumed()
+
+        def die(signum: int, _frame: FrameType | None) -> None:
+            _set(terminal, first)
+            _end_by(signum)
+
+        fatal = [s for s in _FATAL if signal.getsignal(s) is signal.SIG_DFL]
+        with suspensions(leave, resume), _handling(dict.fromkeys(fatal, die)):
+            try:
+                yield
+            finally:
+                _set(terminal, first)
+
+
+@contextmanager
+def _handling(handlers: Mapping[signal.Signals, _Handler]) -> Generator[None]:
+    """Handle signals that aren't ignored; put the handlers back that were there before."""
+    before = {
+        signum: signal.signal(signum, handler)
+        for signum, handler in handlers.items()
+        if signal.getsignal(signum) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
-        settings.end()
-        if opened is not None:
-            os.close(opened)
+        for signum, was in before.items():
+            signal.signal(signum, was)
 
 
-class _Settings:
-    """The settings of one terminal, as they were at first and as they were before a stop."""
+def _end_by(signum: int) -> None:
+    """Let a signal do what it does by itself: stop this process right here, or end it."""
+    signal.signal(signum, signal.SIG_DFL)
+    # to this thread; another might take the process's signal later
+    signal.pthread_kill(threading.get_ident(), signum)
 
-    def __init__(self, fd: int, resumed: Callable[[], object]) -> None:
-        self._fd = fd
-        self._resumed = resumed
-        self._first = self._read() if in_foreground(fd) else None
-        self._stopped: _Attributes | None = None
-        self._suspensions = Suspensions(self._leave, self._resume)
-        self._fatal: list[signal.Signals] = []
 
-    def begin(self) -> None:
-        """Handle the signals that stop or end this process."""
-        self._suspensions.begin()
-        if threading.current_thread() is threading.main_thread():
-            self._fatal = [s for s in _FATAL if signal.getsignal(s) is signal.SIG_DFL]
-            for signum in self._fatal:
-                signal.signal(signum, self._die)
+def _settings(fd: int) -> _Attributes | None:
+    with suppress(termios.error, ValueError):
+        return termios.tcgetattr(fd)
+    return None
 
-    def end(self) -> None:
-        """Set what was set at first, and handle no signals any more."""
-        self._write(self._first)
-        for signum in self._fatal:
-            signal.signal(signum, signal.SIG_DFL)
-        self._suspensions.end()
 
-    def _read(self) -> _Attributes | None:
-        with suppress(termios.error, ValueError):
-            return termios.tcgetattr(self._fd)
-        return None
-
-    def _write(self, attributes: _Attributes | None) -> None:
-        # a background job that sets anything is stopped, and the settings are another job's
-        if attributes is None or attributes == self._read() or not in_foreground(self._fd):
-            return
-        with suppress(termios.error):
-            termios.tcsetattr(self._fd, termios.TCSANOW, attributes)
-
-    def _leave(self) -> bool:
-        self._stopped = self._read()
-        self._write(self._first)
-        return True
-
-    def _resume(self) -> None:
-        self._write(self._stopped)
-        self._resumed()
-
-    def _die(self, signum: int, _frame: FrameType | None) -> None:
-        self._write(self._first)
-        signal.signal(signum, signal.SIG_DFL)
-        signal.pthread_kill(threading.get_ident(), signum)
+def _set(fd: int, attributes: _Attributes | None) -> None:
+    # a background job that sets anything is stopped, and the settings are another job's
+    if attributes is None or attributes == _settings(fd) or not in_foreground(fd):
+        return
+    with suppress(termios.error):
+        termios.tcsetattr(fd, termios.TCSANOW, attributes)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ PASSED = CheckResult(passed=True, problem=None)
 
 
 class Checked:
-    """A check of some servers, and its tries."""
+    """A check of some servers in a folder, and its tries."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -34,27 +34,31 @@ class Checked:
     def __call__(
         self,
         command: str,
-        *servers: str,
+        servers: str = "A",
+        *,
         seconds: float = LONG,
         every: float = 0.05,
         environ: dict[str, str] | None = None,
         directory: str | None = None,
-        attempt: Callable[[str, int], None] = lambda _server, _number: None,
-    ) -> dict[str, CheckResult]:
+        attempt: Callable[[str], None] = lambda _server: None,
+    ) -> dict[str, str | None]:
+        """Return the problem of each server, None where it passed."""
+
         def tried(server: str, number: int) -> None:
             self.tries.append((server, number))
-            attempt(server, number)
+            attempt(server)
 
-        here = {"PATH": os.environ["PATH"], "FOLDER": str(self.folder), **(environ or {})}
-        check = Checks(command, directory, here, self.inbox)
+        here = {"PATH": os.environ["PATH"], "F": str(self.folder), **(environ or {})}
+        check = Checks(command, directory or str(self.folder), here, self.inbox)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(checks, "EVERY", every)
-            return check.run(servers or ("A",), seconds, tried)
+            results = check.run(servers.split("|"), seconds, tried)
+        assert all(result.passed is (result.problem is None) for result in results.values())
+        return {server: result.problem for server, result in results.items()}
 
-    def problem(self, command: str, seconds: float = LONG, **options: Any) -> str | None:
-        """Return why a check failed that is tried once."""
-        (result,) = self(command, seconds=seconds, every=LONG, **options).values()
-        return result.problem
+    def once(self, command: str, seconds: float = LONG, **options: Any) -> str | None:
+        """Return the problem of one server that is tried once."""
+        return self(command, seconds=seconds, every=LONG, **options)["A"]
 
     def written(self, name: str) -> str:
         path = self.folder / name
@@ -62,34 +66,22 @@ class Checked:
 
 
 @pytest.fixture
-def check(tmp_path: Path) -> Checked:
-    return Checked(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _sigchld() -> Iterator[None]:
+def check(tmp_path: Path) -> Iterator[Checked]:
     before = signal.getsignal(signal.SIGCHLD)
-    yield
+    yield Checked(tmp_path)
     signal.signal(signal.SIGCHLD, before)
-
-
-def passed(results: dict[str, CheckResult]) -> set[str]:
-    return {server for server, result in results.items() if result == PASSED}
 
 
 def is_alive(pid: str) -> bool:
     """Return whether a process runs; one that has ended and waits to be read doesn't."""
-    if not pid:
-        return False
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return state != "Z"
+    return bool(pid) and state != "Z"
 
 
-# one command
-
+# --- one command -------------------------------------------------------------------------------
 
 PROBLEMS = {
     "true": None,
@@ -105,34 +97,27 @@ PROBLEMS = {
 
 
 def test_a_server_passes_by_the_commands_success_or_the_result_says_why_not(check: Checked) -> None:
-    results = check('eval "$CLC_SERVER"', *PROBLEMS, seconds=1.0, every=LONG)
-    assert {command: result.problem for command, result in results.items()} == PROBLEMS
-    assert passed(results) == {"true"}
+    assert check('eval "$CLC_SERVER"', "|".join(PROBLEMS), seconds=1.0, every=LONG) == PROBLEMS
     assert sorted(check.tries) == sorted((command, 1) for command in PROBLEMS)
 
 
-def test_it_has_no_terminal_and_a_session_of_its_own(check: Checked) -> None:
-    problem = check.problem('ps -o sid= -p $$ > "$FOLDER/session"; read -r x < /dev/tty', 0.5)
+def test_it_has_a_session_and_a_directory_of_its_own_no_terminal_and_no_credential(
+    check: Checked,
+) -> None:
+    environ = dict.fromkeys((*checks.CREDENTIALS, "CLC_BASE_URL", "OTHER"), "x")
+    command = 'env > "$F/env"; ps -o sid= -p $$ > session; read -r x < /dev/tty'
+    problem = check.once(command, 0.5, environ=environ)
     assert problem is not None
     assert "/dev/tty: No such device" in problem
     assert int(check.written("session")) != os.getsid(0)
-
-
-def test_no_credential_is_in_its_environment(check: Checked) -> None:
-    environ = dict.fromkeys((*checks.CREDENTIALS, "CLC_BASE_URL", "OTHER"), "x")
-    assert check('env > "$FOLDER/env"', environ=environ) == {"A": PASSED}
     variables = dict(line.split("=", 1) for line in check.written("env").splitlines())
     assert {name for name in variables if name.startswith("CLC_")} == {"CLC_SERVER", "CLC_BASE_URL"}
     assert (variables["CLC_SERVER"], variables["OTHER"]) == ("A", "x")
-
-
-def test_it_runs_in_its_directory(check: Checked) -> None:
-    assert passed(check('test "$(pwd)" = "$FOLDER"', directory=str(check.folder))) == {"A"}
-    problem = check.problem("true", directory="/gone")
+    problem = check.once("true", directory="/gone")
     assert problem == "not tried: No such file or directory: /gone"
 
 
-def test_what_it_prints_is_logged_in_whole_printable_lines(
+def test_what_it_prints_is_logged_in_whole_printable_lines_and_of_a_flood_the_beginning(
     check: Checked, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "clc_reset")
@@ -141,130 +126,37 @@ def test_what_it_prints_is_logged_in_whole_printable_lines(
         "head -c 3000000 /dev/zero | tr '\\0' x; printf '\\nlast'"
     )
     assert caplog.messages == ["A: one", "A: [31mtwo", f"A: {'x' * checks.LONGEST_LINE}", "A: last"]
+    assert check.once("seq 100000; exit 1", 1.5) == "exit code 1: 100000"
+    assert caplog.messages[-2:] == ["A: 1000", "A: … (further lines are not shown)"]
 
 
 @pytest.mark.parametrize("holder", ["sleep 20", "yes"])
 def test_it_is_over_when_its_process_is(check: Checked, holder: str) -> None:
     began = time.monotonic()
-    assert passed(check(f'setsid {holder} & echo $! > "$FOLDER/child"; sleep 0.1')) == {"A"}
+    assert check.once(f"setsid {holder} & echo $! > child; sleep 0.1") is None
     assert time.monotonic() - began < 10
     with suppress(ProcessLookupError):  # `yes` ends when nobody reads it
         os.kill(int(check.written("child")), signal.SIGKILL)
 
 
-def test_of_a_flood_the_beginning_is_logged(
-    check: Checked, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "clc_reset")
-    assert check.problem("seq 100000; exit 1", 0.5) == "exit code 1: 100000"
-    assert caplog.messages[-2:] == ["A: 1000", "A: … (further lines are not shown)"]
-
-
 @pytest.mark.parametrize("end", ["exit 0", "exit 1", "sleep 60", "trap '' TERM; sleep 60; true"])
 def test_nothing_is_left_running(check: Checked, end: str) -> None:
-    check(f'echo $$ > "$FOLDER/pid"; sleep 61 & echo $! > "$FOLDER/child"; {end}', seconds=0.5)
+    check(f"echo $$ > pid; sleep 61 & echo $! > child; {end}", seconds=0.5)
     assert not is_alive(check.written("pid"))
     wait_until(lambda: not is_alive(check.written("child")))
 
 
-def test_an_ignored_sigchld_loses_no_exit_code_and_a_lost_one_is_no_success(
-    check: Checked,
-) -> None:
+def test_an_ignored_sigchld_loses_no_exit_code(check: Checked) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    assert check.problem("exit 3", 0.4) == "exit code 3"
-
-    def ignore(_server: str, _number: int) -> None:
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-
-    assert check.problem("sleep 0.2", 0.6, attempt=ignore) == "exit code unknown"
-
-
-# time
-
-
-def test_it_is_tried_again_until_it_passes(check: Checked) -> None:
-    command = 'echo x >> "$FOLDER/$CLC_SERVER"; test $(wc -l < "$FOLDER/$CLC_SERVER") -ge 3'
-    assert passed(check(command, "A", "B")) == {"A", "B"}
-    assert sorted(check.tries) == [(name, number) for name in "AB" for number in (1, 2, 3)]
-
-
-def test_the_last_try_that_says_something_is_the_reason(check: Checked) -> None:
-    command = 'test -e "$FOLDER/$CLC_SERVER" || { echo x > "$FOLDER/$CLC_SERVER"; exit 9; }; '
-    results = check(
-        f"{command} test $CLC_SERVER = A || echo again; sleep 60", "A", "B", seconds=1.0
-    )
-    assert results["A"].problem == "exit code 9"
-    assert results["B"].problem == "no success within 1 s: again"
-
-
-def test_one_that_cannot_be_killed_is_let_go(
-    check: Checked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(_group: int, _signum: int) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(os, "killpg", refuse)
-    began = time.monotonic()
-    problem = check.problem("echo up; sleep 8; echo late", 0.5)
-    assert problem == "no success within 0.5 s: up"
-    assert time.monotonic() - began < 7
-
-
-def test_a_signal_ends_all_and_keeps_what_has_passed(check: Checked) -> None:
-    def interrupt(server: str, _number: int) -> None:
-        if server == "C":
-            wait_until(lambda: check.written("B") and check.written("C"))
-            wait_until(lambda: not is_alive(check.written("A")))
-            check.inbox.interrupt(signal.SIGTERM)
-
-    command = 'echo $$ > "$FOLDER/$CLC_SERVER"; test $CLC_SERVER = A || { trap "" TERM; sleep 60; }'
-    began = time.monotonic()
-    results = check(command, *"ABCD", attempt=interrupt)
-    interrupted = CheckResult(passed=False, problem="interrupted before it passed")
-    assert results == {"A": PASSED, "B": interrupted, "C": interrupted, "D": interrupted}
-    assert check.tries == [("A", 1), ("B", 1), ("C", 1)]
-    assert not is_alive(check.written("B"))
-    assert not is_alive(check.written("C"))
-    assert time.monotonic() - began < 8
-
-
-def test_stopped_time_does_not_count(check: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
-    def monotonic() -> float:
-        return time.monotonic() + (1000 if check.written("stopped") else 0)
-
-    def start(_server: str, _number: int) -> None:
-        (check.folder / "begun").touch()
-
-    monkeypatch.setattr(checks, "monotonic", monotonic)
-    until_begun = 'until test -e "$FOLDER/begun"; do sleep 0.1; done'
-    command = f'{until_begun}; echo x > "$FOLDER/stopped"; sleep 0.3'
-    assert passed(check(command, attempt=start)) == {"A"}
-
-
-def test_a_result_that_arrives_with_the_limit_counts(check: Checked) -> None:
-    def wait(_server: str, _number: int) -> None:
-        wait_until(lambda: check.written("pid") and not is_alive(check.written("pid")))
-
-    assert passed(check('echo $$ > "$FOLDER/pid"; sleep 0.3', seconds=0.2, attempt=wait)) == {"A"}
-
-
-def test_a_display_that_fails_leaves_nothing_running(check: Checked) -> None:
-    def fail(_server: str, _number: int) -> None:
-        wait_until(lambda: check.written("pid"))
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        check('echo $$ > "$FOLDER/pid"; sleep 60', attempt=fail)
-    assert not is_alive(check.written("pid"))
+    assert check.once("exit 3", 0.4) == "exit code 3"
 
 
 PROGRAM = """
 import sys
 from clc_reset.checks import Checks
 from clc_reset.workers import Inbox
-command = 'echo $$ > "$FOLDER/pid"; sleep 61 & echo $! > "$FOLDER/child"; sleep 60'
-environ = {"PATH": "/usr/bin:/bin", "FOLDER": sys.argv[1]}
-Checks(command, None, environ, Inbox()).run(["A"], 60, print)
+command = "echo $$ > pid; sleep 61 & echo $! > child; sleep 60"
+Checks(command, sys.argv[1], {"PATH": "/usr/bin:/bin"}, Inbox()).run(["A"], 60, print)
 """
 
 
@@ -278,80 +170,141 @@ def test_it_dies_with_clc_even_if_that_is_killed(check: Checked) -> None:
     wait_until(lambda: not is_alive(check.written("child")))
 
 
-# many commands
+# --- time --------------------------------------------------------------------------------------
 
 
-def test_one_that_hangs_keeps_no_other_from_being_tried_again(check: Checked) -> None:
-    command = (
-        'test "$CLC_SERVER" = B && exec sleep 60\n'
-        'echo x >> "$FOLDER/A"; test $(wc -l < "$FOLDER/A") -ge 3'
-    )
-    assert passed(check(command, "A", "B", seconds=1.5)) == {"A"}
-    assert check.tries.count(("B", 1)) == 1
+def test_it_is_tried_again_until_it_passes_whoever_hangs(check: Checked) -> None:
+    command = "test $CLC_SERVER = C && exec sleep 60\necho x >> $CLC_SERVER; "
+    results = check(f"{command} test $(wc -l < $CLC_SERVER) -ge 3", "A|B|C", seconds=1.5)
+    assert results == {"A": None, "B": None, "C": "no success within 1.5 s"}
+    tries = [*((name, number) for name in "AB" for number in (1, 2, 3)), ("C", 1)]
+    assert sorted(check.tries) == tries
+
+
+def test_the_last_try_that_says_something_is_the_reason(check: Checked) -> None:
+    command = "test -e $CLC_SERVER || { echo x > $CLC_SERVER; exit 9; }; test $CLC_SERVER = A ||"
+    results = check(f"{command} echo again; sleep 60", "A|B", seconds=1.0)
+    assert results == {"A": "exit code 9", "B": "no success within 1 s: again"}
+
+
+def test_one_that_cannot_be_killed_is_let_go(
+    check: Checked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_group: int, _signum: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", refuse)
+    began = time.monotonic()
+    problem = check.once("echo up; sleep 8; echo late", 0.5)
+    assert problem == "no success within 0.5 s: up"
+    assert time.monotonic() - began < 7
+
+
+def test_a_signal_ends_all_and_keeps_what_has_passed(check: Checked) -> None:
+    def interrupt(server: str) -> None:
+        if server == "C":
+            wait_until(lambda: check.written("B") and check.written("C"))
+            wait_until(lambda: not is_alive(check.written("A")))
+            check.inbox.interrupt(signal.SIGTERM)
+
+    command = 'echo $$ > $CLC_SERVER; test $CLC_SERVER = A || { trap "" TERM; sleep 60; }'
+    began = time.monotonic()
+    results = check(command, "A|B|C|D", attempt=interrupt)
+    assert results == {"A": None, **dict.fromkeys("BCD", "interrupted before it passed")}
+    assert check.tries == [("A", 1), ("B", 1), ("C", 1)]
+    assert not any(is_alive(check.written(server)) for server in "BC")
+    assert time.monotonic() - began < 8
+
+
+def test_stopped_time_does_not_count(check: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def monotonic() -> float:
+        return time.monotonic() + (1000 if check.written("stopped") else 0)
+
+    monkeypatch.setattr(checks, "monotonic", monotonic)
+    command = "until test -e begun; do sleep 0.1; done; echo x > stopped; sleep 0.3"
+    assert check.once(command, attempt=lambda _: (check.folder / "begun").touch()) is None
+
+
+def test_a_result_that_arrives_with_the_limit_counts(check: Checked) -> None:
+    def wait(_server: str) -> None:
+        wait_until(lambda: check.written("pid") and not is_alive(check.written("pid")))
+
+    assert check.once("echo $$ > pid; sleep 0.3", 0.2, attempt=wait) is None
+
+
+def test_a_display_that_fails_leaves_nothing_running(check: Checked) -> None:
+    def fail(_server: str) -> None:
+        wait_until(lambda: check.written("pid"))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        check("echo $$ > pid; sleep 60", attempt=fail)
+    assert not is_alive(check.written("pid"))
+
+
+# --- many commands, or few processes -----------------------------------------------------------
 
 
 def test_those_that_hang_starve_no_other(check: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "AT_A_TIME", 2)
-    command = 'echo $$ > "$FOLDER/$CLC_SERVER"; test $CLC_SERVER = E || sleep 60'
 
-    def count_running(_server: str, _number: int) -> None:
+    def count_running(_server: str) -> None:
         assert sum(is_alive(check.written(server)) for server in "ABCDE") <= 2
 
-    assert passed(check(command, *"ABCDE", seconds=3.0, attempt=count_running)) == {"E"}
+    command = "echo $$ > $CLC_SERVER; test $CLC_SERVER = E || sleep 60"
+    results = check(command, "A|B|C|D|E", seconds=3.0, attempt=count_running)
+    assert [server for server, problem in results.items() if problem is None] == ["E"]
     assert {server for server, _ in check.tries} == set("ABCDE")
 
 
 def test_one_that_was_never_tried_says_so(check: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "AT_A_TIME", 1)
-    results = check("trap '' TERM; while :; do sleep 1; done", "A", "B", seconds=0.5)
-    assert results["A"].problem == "no success within 0.5 s"
-    assert results["B"].problem == "not tried within 0.5 s"
+    results = check("trap '' TERM; while :; do sleep 1; done", "A|B", seconds=0.5)
+    assert results == {"A": "no success within 0.5 s", "B": "not tried within 0.5 s"}
 
 
 def test_results_of_other_calls_are_dropped(check: Checked) -> None:
     check.inbox.submit("other", lambda: None)
-    assert passed(check("sleep 0.2")) == {"A"}
-    assert Checks("false", None, {}, check.inbox).run([], LONG, lambda *_: None) == {}
+    assert check.once("sleep 0.2") is None
 
 
-# where processes are short
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[subprocess.Popen[Any]]]:
+    """Let only so many processes run at a time; returns those that were started."""
+    popen: Callable[..., subprocess.Popen[Any]] = subprocess.Popen
+
+    def let(most: int) -> list[subprocess.Popen[Any]]:
+        started: list[subprocess.Popen[Any]] = []
+
+        def start(*arguments: Any, **options: Any) -> subprocess.Popen[Any]:
+            if sum(process.returncode is None for process in started) >= most:
+                raise BlockingIOError(11, "Resource temporarily unavailable")
+            started.append(popen(*arguments, **options))
+            return started[-1]
+
+        monkeypatch.setattr(subprocess, "Popen", start)
+        return started
+
+    return let
 
 
-class FewProcesses:
-    """Lets so many commands run at a time."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.running: list[subprocess.Popen[Any]] = []
-        self._popen: Callable[..., subprocess.Popen[Any]] = subprocess.Popen
-
-    def __call__(self, arguments: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        self.running = [process for process in self.running if process.returncode is None]
-        if len(self.running) >= self.most:
-            raise BlockingIOError(11, "Resource temporarily unavailable")
-        self.running.append(self._popen(arguments, **options))
-        return self.running[-1]
+Few = Callable[[int], list[subprocess.Popen[Any]]]
 
 
-def test_where_processes_are_short_fewer_run_at_a_time(
-    check: Checked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(subprocess, "Popen", FewProcesses(4))  # with its watcher each
-    servers = [f"S{n}" for n in range(5)]
-    assert passed(check("sleep 0.1", *servers)) == set(servers)
-    assert sorted(check.tries) == [(server, 1) for server in servers]
+def test_where_processes_are_short_fewer_run_at_a_time(check: Checked, few: Few) -> None:
+    few(4)  # with a watcher each
+    assert check("sleep 0.1", "A|B|C|D|E") == dict.fromkeys("ABCDE")
+    assert sorted(check.tries) == [(server, 1) for server in "ABCDE"]
 
 
 @pytest.mark.parametrize("most", [0, 1])
 def test_without_a_process_or_its_watcher_nothing_is_tried(
-    check: Checked, monkeypatch: pytest.MonkeyPatch, most: int
+    check: Checked, few: Few, most: int
 ) -> None:
-    few = FewProcesses(most)
-    monkeypatch.setattr(subprocess, "Popen", few)
-    problem = check.problem('echo x > "$FOLDER/ran"')
-    assert problem == "not tried: Resource temporarily unavailable"
+    started = few(most)
+    assert check.once("echo x > ran") == "not tried: Resource temporarily unavailable"
     assert not (check.folder / "ran").exists()
-    assert all(process.returncode == -signal.SIGKILL for process in few.running)
+    assert [process.returncode for process in started] == [-signal.SIGKILL] * most
 
 
 @pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning", "ignore:unclosed:ResourceWarning")
@@ -362,4 +315,4 @@ def test_without_a_thread_to_watch_it_a_check_fails(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert check.problem("sleep 60", 0.5) == "not watched: can't start new thread"
+    assert check.once("sleep 60", 0.5) == "not watched: can't start new thread"

@@ -1,14 +1,13 @@
 import os
 import pty
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from clc_reset.terminal import Suspensions, hide_input, in_foreground, settings_restored
+from clc_reset.terminal import hide_input, in_foreground, settings_restored, suspensions
 from clc_reset.workers import Inbox
 from tests.ui.screens import IN_THE_BACKGROUND, Keyboard, keyboard, run_on_terminal
 
@@ -69,28 +68,21 @@ print("done")
     assert (code, shown) == (0, "done\r\n")
 
 
-def test_the_controlling_terminal_is_the_default() -> None:
-    code, shown = run_on_terminal("""
-import os, termios
-from clc_reset.terminal import *
-os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-with settings_restored():
-    hide_input(1)
-assert termios.tcgetattr(1)[3] & termios.ECHO
-print(sorted(map(int, os.listdir("/dev/fd")))[:4])
-""")
-    assert (code, shown) == (0, "[0, 1, 2, 3]\r\n")
-
-
-def test_without_a_controlling_terminal_it_is_standard_input() -> None:
-    code, shown = run_on_terminal("""
+@pytest.mark.parametrize("has_name", [True, False])
+def test_the_terminal_is_the_controlling_one_or_else_standard_input(*, has_name: bool) -> None:
+    code, shown = run_on_terminal(f"""
 import os, termios
 from clc_reset.terminal import *
 def fail(*_): raise OSError
-os.open = fail
+if {has_name}:
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+else:
+    os.open = fail
+before = os.listdir("/dev/fd")
 with settings_restored():
-    hide_input(0)
-assert termios.tcgetattr(0)[3] & termios.ECHO
+    hide_input(1)
+assert termios.tcgetattr(1)[3] & termios.ECHO
+assert before == os.listdir("/dev/fd")
 """)
     assert (code, shown) == (0, "")
 
@@ -111,60 +103,35 @@ def test_while_stopped_the_settings_are_the_shells(board: Keyboard) -> None:
     assert board.echoes
 
 
-def test_a_signal_that_ends_the_process_restores_them_first(board: Keyboard) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGQUIT, signal.SIGTERM])
+def test_a_signal_that_ends_the_process_restores_them_first(
+    board: Keyboard, signum: signal.Signals
+) -> None:
     fd = board.stdin.fileno()
-    for signum in (signal.SIGQUIT, signal.SIGTERM):
-        with blocked(signum), settings_restored(fd):
-            hide_input(fd)
-            deliver(signum)
-            assert board.echoes
-            assert signum in signal.sigpending()
-        assert signal.getsignal(signum) is signal.SIG_DFL
+    with blocked(signum), settings_restored(fd):
+        hide_input(fd)
+        deliver(signum)
+        assert board.echoes
+        assert signum in signal.sigpending()
+    assert signal.getsignal(signum) is signal.SIG_DFL
 
 
-def test_handlers_are_those_of_before_afterwards() -> None:
+def test_handlers_are_those_of_before_afterwards_and_an_ignored_stop_stays_so() -> None:
     signums = (signal.SIGTSTP, signal.SIGCONT, signal.SIGQUIT)
     before = [signal.getsignal(signum) for signum in signums]
-    suspensions = Suspensions(lambda: True, lambda: None)
-    suspensions.begin()
-    suspensions.begin()
-    with settings_restored(-1):
-        assert [signal.getsignal(signum) for signum in signums] != before
-    suspensions.end()
+    with settings_restored(-1), settings_restored(-1):
+        assert not set(map(signal.getsignal, signums)) & set(before)
     assert [signal.getsignal(signum) for signum in signums] == before
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+    with settings_restored(-1):
+        assert signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN
+    assert signal.signal(signal.SIGTSTP, before[0]) is signal.SIG_IGN
 
 
 def test_a_display_that_can_not_leave_at_this_moment_is_not_stopped() -> None:
-    suspensions = Suspensions(lambda: False, lambda: None)
-    with blocked(signal.SIGTSTP):
-        suspensions.begin()
+    with blocked(signal.SIGTSTP), suspensions(lambda: False, lambda: None):
         deliver(signal.SIGTSTP)
         assert signal.SIGTSTP not in signal.sigpending()
-        suspensions.end()
-
-
-def test_an_ignored_stop_stays_ignored(board: Keyboard) -> None:
-    before = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
-    with settings_restored(board.stdin.fileno()):
-        assert signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN
-    assert signal.signal(signal.SIGTSTP, before) is signal.SIG_IGN
-
-
-def test_other_threads_handle_no_signals(board: Keyboard) -> None:
-    before = signal.getsignal(signal.SIGTSTP)
-    fd = board.stdin.fileno()
-    handlers: list[object] = []
-
-    def work() -> None:
-        with settings_restored(fd):
-            hide_input(fd)
-            handlers.append(signal.getsignal(signal.SIGTSTP))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert handlers == [before]
-    assert board.echoes
 
 
 def test_a_terminal_that_is_gone_has_no_settings() -> None:

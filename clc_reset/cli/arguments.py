@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -26,11 +26,7 @@ MOST_NAMED = 5
 
 Read = Callable[[], str]
 
-_UNSET = "is a shell variable unset?"
 _LISTS = (".txt", ".csv", ".tsv", ".list", ".lst")
-_FIRST_TO_LAST = r"([0-9]+)(?:-|\.\.)([0-9]+)"
-_RANGES = (rf"(.*?)\[{_FIRST_TO_LAST}\]", rf"(.*?)\{{{_FIRST_TO_LAST}\}}")
-_NUMBERED = r"(.*?)([0-9]+)"
 
 
 def server_ids(
@@ -41,8 +37,7 @@ def server_ids(
     `-` stands for the ids on standard input, which `read` reads only then. Raises UsageError for
     an empty or malformed id, and where there is none, unless groups are given.
     """
-    given = list(_expanded(arguments, read))
-    _check(given, command, "server id", _can_be_server)
+    given = _given(arguments, read, command, "server id", _can_be_server)
     if not given and not groups:
         if "-" in arguments:
             raise UsageError(
@@ -64,8 +59,10 @@ def names(arguments: Sequence[str], read: Read) -> list[str]:
     `-` stands for the names on standard input. Raises UsageError for what can't be a name, and
     where there is none.
     """
-    given = list(_expanded(arguments, read))
-    _check(given, "clc status", "server, operation or run", _can_be_name)
+    noun = "server, operation or run"
+    given = _given(
+        arguments, read, "clc status", noun, lambda name: is_operation_id(name) and not _range(name)
+    )
     if not given:
         raise UsageError(
             "Standard input holds no names.",
@@ -75,26 +72,36 @@ def names(arguments: Sequence[str], read: Read) -> list[str]:
     return list(dict.fromkeys(given))
 
 
+def check_not_empty(names: Sequence[str], noun: str, hint: str) -> None:
+    """Raise UsageError if a name is empty or blank, as that of an unset variable."""
+    if not all(name.strip() for name in names):
+        raise UsageError(f"{noun} is empty: is a shell variable unset?", hint=hint)
+
+
 def check_groups(groups: Sequence[str]) -> None:
     """Raise UsageError if a group's name is empty or blank."""
-    if any(not group.strip() for group in groups):
-        raise UsageError(
-            f"A group's name is empty: {_UNSET}",
-            hint="Leave -g out, or give it the name or id of a group.",
-        )
+    hint = "Leave -g out, or give it the name or id of a group."
+    check_not_empty(groups, "A group's name", hint)
 
 
 def check_run(name: str) -> None:
     """Raise UsageError if a run's id, or its beginning, is empty or blank."""
-    if not name.strip():
-        raise UsageError(f"A run's id is empty: {_UNSET}", hint="To list the runs: clc history")
+    check_not_empty([name], "A run's id", "To list the runs: clc history")
 
 
-def _check(given: Sequence[str], command: str, noun: str, is_valid: Callable[[str], bool]) -> None:
-    if any(not name.strip() for name in given):
-        raise UsageError(
-            f"An argument is empty: {_UNSET}", hint=f"Leave it out, or give it a {noun}."
-        )
+def _given(
+    arguments: Sequence[str], read: Read, command: str, noun: str, is_valid: Callable[[str], bool]
+) -> list[str]:
+    """Return the arguments, with the names on standard input in the place of the first `-`."""
+    given: list[str] = []
+    for place, argument in enumerate(arguments):
+        if argument != "-":
+            given.append(argument)
+        elif arguments.index("-") == place:
+            for line in re.split(r"[\r\n]", read()):  # a comment ends nowhere else
+                # our own output has tabs, with the server before the first one
+                given += line.partition("\t")[0].partition("#")[0].split()
+    check_not_empty(given, "An argument", f"Leave it out, or give it a {noun}.")
     malformed = [name for name in given if not is_valid(name)]
     if malformed:
         from clc_reset.text import quote
@@ -102,6 +109,7 @@ def _check(given: Sequence[str], command: str, noun: str, is_valid: Callable[[st
         shown = ", ".join(quote(name) for name in malformed[:MOST_NAMED])
         more = f" and {len(malformed) - MOST_NAMED:,} more" if len(malformed) > MOST_NAMED else ""
         raise UsageError(f"Not a {noun}: {shown}{more}.", hint=_hint(malformed[0], command))
+    return given
 
 
 def _can_be_server(text: str) -> bool:
@@ -109,10 +117,6 @@ def _can_be_server(text: str) -> bool:
     if "-" in text and (looks_like_operation_id(text) or looks_like_run(text) or _range(text)):
         return False
     return is_server_id(text)
-
-
-def _can_be_name(text: str) -> bool:
-    return is_operation_id(text) and not _range(text)
 
 
 def _hint(malformed: str, command: str) -> str:
@@ -138,39 +142,18 @@ def _range(text: str) -> str | None:
 
     None if it isn't a range.
     """
-    for pattern in _RANGES:
-        if match := re.fullmatch(pattern, text):
-            return _braces(*match.groups())
     first, _, last = text.partition("-")
-    if not (looks_like_server_id(first) and looks_like_server_id(last)):
-        return None
-    begin, end = re.fullmatch(_NUMBERED, first), re.fullmatch(_NUMBERED, last)
-    if begin and end and begin[1].upper() == end[1].upper():
-        return _braces(begin[1], begin[2], end[2])
-    return f"{first} {last}"
-
-
-def _braces(stem: str, first: str, last: str) -> str:
-    """Return a shell's brace expansion, with the last digit alone in braces where that will do.
-
-    Bash 3.2, which is macOS's, drops leading zeros within braces.
-    """
-    if first[:-1] == last[:-1]:
-        stem, first, last = stem + first[:-1], first[-1], last[-1]
-    return f"{stem}{{{first}..{last}}}"
-
-
-def _expanded(arguments: Iterable[str], read: Read) -> Iterator[str]:
-    """Yield the arguments, with the names on standard input in the place of the first `-`."""
-    unread = True
-    for argument in arguments:
-        if argument != "-":
-            yield argument
-        elif unread:
-            unread = False
-            for line in re.split(r"[\r\n]", read()):  # a comment ends nowhere else
-                # our own output has tabs, with the server before the first one
-                yield from line.partition("\t")[0].partition("#")[0].split()
+    match = re.fullmatch(r"(.*?)[\[{]([0-9]+)(?:-|\.\.)([0-9]+)[\]}]", text)
+    if match is None:
+        if not (looks_like_server_id(first) and looks_like_server_id(last)):
+            return None
+        match = re.fullmatch(r"(.*?)([0-9]+)-\1([0-9]+)", text, re.IGNORECASE)
+        if match is None:
+            return f"{first} {last}"
+    stem, begin, end = match.groups()
+    if begin[:-1] == end[:-1]:  # bash 3.2, which is macOS's, drops leading zeros within braces
+        stem, begin, end = stem + begin[:-1], begin[-1], end[-1]
+    return f"{stem}{{{begin}..{end}}}"
 
 
 def standard_input(inbox: "Inbox", limit: int = LARGEST_LIST) -> str:

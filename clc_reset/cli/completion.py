@@ -89,7 +89,6 @@ SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 )
 @click.argument("shell", type=click.Choice(tuple(SCRIPTS)))
 @options.verbose_without_requests
-def command(shell: str) -> None:
+def command(shell: str) -> str:
     """Print the completion script for a shell."""
-    with options.printing():
-        click.echo(SCRIPTS[shell])
+    return SCRIPTS[shell]

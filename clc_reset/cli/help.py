@@ -23,19 +23,16 @@ def _topics(ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
 @click.argument("topic", metavar="[COMMAND|exit-codes]", required=False, shell_complete=_topics)
 @options.verbose_without_requests
 @click.pass_context
-def command(ctx: click.Context, topic: str | None) -> None:
+def command(ctx: click.Context, topic: str | None) -> str:
     """Show help for a command, or what the exit codes mean."""
     root = ctx.find_root()
     if topic is None:
-        text = root.get_help()
-    elif topic == EXIT_CODES:
-        text = _exit_codes(ctx)
-    else:
-        _, found, _ = _program(ctx).resolve_command(root, [topic])  # raises UsageError for others
-        named = cast("click.Command", found)
-        text = named.get_help(click.Context(named, info_name=topic, parent=root))
-    with options.printing():
-        click.echo(text)
+        return root.get_help()
+    if topic == EXIT_CODES:
+        return _exit_codes(ctx)
+    _, found, _ = _program(ctx).resolve_command(root, [topic])  # raises UsageError for others
+    named = cast("click.Command", found)
+    return named.get_help(click.Context(named, info_name=topic, parent=root))
 
 
 def _exit_codes(ctx: click.Context) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
@@ -12,7 +11,7 @@ import click
 from clc_reset import __version__
 from clc_reset.cli import options
 from clc_reset.cli.options import Invocation
-from clc_reset.errors import UsageError
+from clc_reset.errors import OutputError
 from clc_reset.exit_codes import ExitCode
 
 _SUMMARIES = {
@@ -37,28 +36,50 @@ _EPILOG = "More: clc help COMMAND, clc help exit-codes, clc --version"
 _COMPLETE = "_CLC_COMPLETE"
 
 
-class Commands(options.Parsed, click.Group):
+class Commands(click.Group):
     """The group. Its `main` always ends in SystemExit with one of the documented codes."""
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
-        """Run a command line and exit."""
-        arguments = [*(args[0] if args else extra.get("args") or sys.argv[1:])]
-        extra |= {"prog_name": "clc", "standalone_mode": False}
-        invocation = extra.setdefault("obj", Invocation())
+        """Run a command line and exit.
+
+        Click's own ends with 1 where a pipe is closed.
+        """
+        arguments = [*(args[0] if args else extra.get("args", sys.argv[1:]))]
+        invocation: Invocation = extra.get("obj") or Invocation()
         try:
-            code = super().main(*args, **extra)
+            code = self._run([*arguments], invocation)
+        except click.exceptions.Exit as end:
+            code = end.exit_code
         except click.ClickException as error:
-            code = _usage_error(error, arguments)
-        except (click.Abort, KeyboardInterrupt):
-            code = ExitCode.INTERRUPTED
-        except BrokenPipeError:  # a Tab press whose shell is gone
+            parsed = error.ctx.params if isinstance(error, click.UsageError) and error.ctx else {}
+            form = parsed.get("form") or options.requested_form(arguments)
+            code = options.report_usage(error, form)
+        except BrokenPipeError:
             code = ExitCode.CLOSED_PIPE
         except Exception as error:  # noqa: BLE001 - a traceback helps nobody
             code = ExitCode.FAILED  # a Tab press in a broken environment offers nothing
             if _COMPLETE not in os.environ:
-                code = invocation.report(error, None)
+                code = invocation.report(
+                    OutputError(f"Standard output can't be written: {error.strerror}.")
+                    if isinstance(error, OSError)  # of a help text
+                    else error,
+                    None,
+                )
         _flush()
-        sys.exit(int(code or ExitCode.OK))
+        sys.exit(code)
+
+    def _run(self, arguments: list[str], invocation: Invocation) -> int:
+        if instruction := os.environ.get(_COMPLETE):
+            from click.shell_completion import shell_complete
+
+            return shell_complete(self, {}, "clc", _COMPLETE, instruction)
+        with self.make_context("clc", arguments, obj=invocation) as ctx:
+            result = self.invoke(ctx)
+        if isinstance(result, str):
+            click.echo(result)
+            return ExitCode.OK
+        code: int = result
+        return code
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -76,21 +97,6 @@ class Commands(options.Parsed, click.Group):
         for title, names in _GROUPS.items():
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(widest), _SUMMARIES[name]) for name in names])
-
-
-def _usage_error(error: click.ClickException, arguments: Sequence[str]) -> int:
-    """Print click's message about a command line that can't be parsed."""
-    with suppress(OSError, ValueError, AttributeError):  # standard error is closed, or full
-        error.show(sys.stderr)
-    parsed = error.ctx.params if isinstance(error, click.UsageError) and error.ctx else {}
-    if (parsed.get("form") or options.requested_form(arguments)) == "json":
-        from clc_reset.ui.render import Renderer, problem
-        from clc_reset.ui.streams import Streams
-
-        renderer = Renderer(Streams(sys.stdin, sys.stdout, sys.stderr), "json")
-        message = error.format_message()
-        renderer.document({"error": problem(UsageError.kind, message, ExitCode.USAGE)})
-    return ExitCode.USAGE
 
 
 def _flush() -> None:

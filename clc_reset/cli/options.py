@@ -3,27 +3,21 @@
 import math
 import re
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise, takewhile
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clc_reset.cli import suggestions
-from clc_reset.errors import OutputError, UsageError
+from clc_reset.errors import UsageError
 from clc_reset.exit_codes import ExitCode
 from clc_reset.identifiers import ACCOUNT_VARIABLES, is_account_alias
 
 if TYPE_CHECKING:
     from clc_reset.workers import Inbox
-
-    _ParamType = click.ParamType[float]
-else:
-    _ParamType = click.ParamType  # generic since click 8.4
-
-_Command = TypeVar("_Command", bound=Callable[..., object])
 
 FORMS = ("table", "tsv", "json")
 LONGEST_DURATION = 365 * 86400.0
@@ -31,7 +25,8 @@ LONGEST_DURATION = 365 * 86400.0
 MOST_NUMBER = 1_000_000
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = r"([0-9]+(?:\.[0-9]+)?)(ms|s|min|m|h|d)"
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+_PART = rf"({_NUMBER})(ms|s|min|m|h|d)"
 
 
 class Invocation:
@@ -68,86 +63,25 @@ class Invocation:
         return report.error(Renderer(Streams(sys.stdin, sys.stdout, sys.stderr), form), raised)
 
 
-class Misuse(click.UsageError):
-    """A UsageError as click has it: main prints both, without loading what other errors need."""
+class Command(click.Command):
+    """A command whose errors all end as one message and an exit code.
 
-    def __init__(self, error: UsageError, ctx: click.Context) -> None:
-        super().__init__(error.message, ctx)
-        self.hint = error.hint
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Print the message and the next step."""
-        from clc_reset.text import printable
-
-        for line in f"Error: {self.message}\n{self.hint}".splitlines():
-            click.echo(printable(line), file=file)
-
-
-class Duration(_ParamType):
-    """`90`, `90s`, `200ms`, `10m`, `1h30m` or `1d`, in seconds; `-1h` where it may be `signed`."""
-
-    name = "duration"
-
-    def __init__(self, *, signed: bool = False) -> None:
-        self._signed = signed
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Return the seconds of a text."""
-        text = f"{value}".strip()
-        sign = -1.0 if self._signed and text.startswith("-") else 1.0
-        seconds = _seconds(text.removeprefix("-") if sign < 0 else text)
-        if seconds is None:
-            self.fail(f"{value!r} is not a duration such as 90, 90s, 10m or 1h30m.", param, ctx)
-        if seconds > LONGEST_DURATION:
-            self.fail(f"{value!r} is longer than 365 days.", param, ctx)
-        return sign * seconds
-
-
-def _seconds(text: str) -> float | None:
-    if re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", text):
-        return float(text)
-    if not re.fullmatch(rf"(?:{_PART})+", text):
-        return None
-    return math.fsum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, text))
-
-
-@contextmanager
-def printing() -> Generator[None]:
-    """Turn an error of standard output into exit code 141 (a closed pipe) or an OutputError."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise click.exceptions.Exit(ExitCode.CLOSED_PIPE) from None
-    except OSError as error:
-        raise OutputError(f"Standard output can't be written: {error.strerror}.") from error
-
-
-class Parsed(click.Command):
-    """A part of the command line that reads arguments, and prints its `--help`."""
-
-    def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """Read the arguments. Raises OutputError, and what click raises."""
-        with printing():
-            return super().make_context(*args, **extra)
-
-
-class Command(Parsed):
-    """A command whose errors all end as one message and an exit code."""
+    It returns that code, or a text to print.
+    """
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command and return its exit code. From here on a signal leaves a mark."""
+        """Run the command. From here on a signal leaves a mark."""
         invocation: Invocation = ctx.obj
+        form = ctx.params.get("form")
         try:
             invocation.inbox.check()
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit):
+        except click.ClickException:
             raise
         except UsageError as error:
-            raise Misuse(error, ctx) from error
+            return report_usage(error, form)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a traceback helps nobody
-            return invocation.report(error, ctx.params.get("form"))
+            return invocation.report(error, form)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the examples, each on one line so that it can be pasted."""
@@ -162,6 +96,29 @@ def command(name: str, *examples: str, **details: Any) -> Callable[[Callable[...
     return click.command(name, cls=Command, epilog="\n".join(examples), **details)
 
 
+def report_usage(error: click.ClickException | UsageError, form: str | None) -> ExitCode:
+    """Print a usage error, without loading what other errors need."""
+    from clc_reset.text import printable
+
+    with suppress(OSError, ValueError, AttributeError):  # standard error is full, or closed
+        sys.stderr.flush()
+        if isinstance(error, click.ClickException):
+            error.show()
+        else:
+            for line in f"Error: {error.message}\n{error.hint}".splitlines():
+                click.echo(printable(line), err=True)
+    if form == "json":
+        from clc_reset.ui.render import Renderer, problem
+        from clc_reset.ui.streams import Streams
+
+        renderer = Renderer(Streams(sys.stdin, sys.stdout, sys.stderr), "json")
+        message = error.message
+        if isinstance(error, click.ClickException):
+            message = error.format_message()
+        renderer.document({"error": problem(UsageError.kind, message, ExitCode.USAGE)})
+    return ExitCode.USAGE
+
+
 def requested_form(arguments: Sequence[str]) -> str | None:
     """Return the output form asked for by a command line that can't be parsed, or None."""
     form = None
@@ -174,6 +131,29 @@ def requested_form(arguments: Sequence[str]) -> str | None:
     return form
 
 
+def duration(value: str) -> float:
+    """Return the seconds of `90`, `90s`, `200ms`, `10m`, `1h30m` or `1d`."""
+    return _seconds(value, value.strip())
+
+
+def signed_duration(value: str) -> float:
+    """Return the same, also of `-1h`."""
+    text = value.strip()
+    seconds = _seconds(value, text.removeprefix("-"))
+    return -seconds if text.startswith("-") else seconds
+
+
+def _seconds(value: str, text: str) -> float:
+    parts = f"{text}s" if re.fullmatch(_NUMBER, text) else text
+    if not re.fullmatch(rf"(?:{_PART})+", parts):
+        raise click.BadParameter(f"{value!r} is not a duration such as 90, 90s, 10m or 1h30m.")
+    units = re.findall(_PART, parts)
+    seconds = math.fsum(float(number) * _UNITS[unit] for number, unit in units)
+    if seconds > LONGEST_DURATION:
+        raise click.BadParameter(f"{value!r} is longer than 365 days.")
+    return seconds
+
+
 def _account_alias(_ctx: click.Context, _param: click.Parameter, alias: str | None) -> str | None:
     """Return the alias in upper case."""
     if alias is None or is_account_alias(alias):
@@ -183,34 +163,26 @@ def _account_alias(_ctx: click.Context, _param: click.Parameter, alias: str | No
     raise click.BadParameter(f"{alias!r} has more than letters and digits.")
 
 
-def wait(command: _Command) -> _Command:
-    """Add `--wait`, `--timeout` and `-q/--quiet`."""
-    for option in (
-        click.option(
-            "-q",
-            "--quiet",
-            is_flag=True,
-            help="Show no progress; print nothing if everything succeeded, unless -o is given.",
-        ),
-        click.option(
-            "--timeout",
-            type=Duration(),
-            metavar="TIME",
-            help="How long to wait, such as 90, 90s, 10m or 1h30m; by default 30 minutes, or a "
-            "minute per server of the largest data centre if that is longer.",
-        ),
-        click.option("--wait", is_flag=True, help="Wait until every operation is done."),
-    ):
-        command = option(command)
-    return command
-
-
 def check_timeout(timeout: object, *, waits: bool) -> None:
     """Raise click's UsageError for a time limit where nothing is waited for."""
     if timeout is not None and not waits:
         raise click.UsageError("--timeout needs something to wait for. Add --wait.")
 
 
+wait = click.option("--wait", is_flag=True, help="Wait until every operation is done.")
+timeout = click.option(
+    "--timeout",
+    type=duration,
+    metavar="TIME",
+    help="How long to wait, such as 90, 90s, 10m or 1h30m; by default 30 minutes, or a minute per "
+    "server of the largest data centre if that is longer.",
+)
+quiet = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    help="Show no progress; print nothing if everything succeeded, unless -o is given.",
+)
 account = click.option(
     "-a",
     "--account",

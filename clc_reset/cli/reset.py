@@ -17,6 +17,8 @@ from clc_reset.cli.options import Invocation
 @click.option("-y", "--yes", is_flag=True, help="Reset a group without asking first.")
 @options.account
 @options.wait
+@options.timeout
+@options.quiet
 @click.option(
     "-n",
     "--dry-run",
@@ -37,7 +39,7 @@ from clc_reset.cli.options import Invocation
     help="Reset N servers, wait for them, then the next N. Implies --wait; --timeout is per wave.",
 )
 @click.option(
-    "--pause", type=options.Duration(), metavar="TIME", help="How long to pause between waves."
+    "--pause", type=options.duration, metavar="TIME", help="How long to pause between waves."
 )
 @click.option(
     "--check",
@@ -47,7 +49,7 @@ from clc_reset.cli.options import Invocation
 )
 @click.option(
     "--check-timeout",
-    type=options.Duration(),
+    type=options.duration,
     metavar="TIME",
     help="How long the checks of a wave may take; by default 5m.",
 )

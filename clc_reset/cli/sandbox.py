@@ -30,7 +30,7 @@ from clc_reset.cli.options import Invocation
 )
 @click.option(
     "--duration",
-    type=options.Duration(),
+    type=options.duration,
     default="3s",
     metavar="TIME",
     show_default=True,
@@ -38,7 +38,7 @@ from clc_reset.cli.options import Invocation
 )
 @click.option(
     "--latency",
-    type=options.Duration(),
+    type=options.duration,
     default="0",
     metavar="TIME",
     help="How long an answer takes.",
@@ -63,7 +63,7 @@ from clc_reset.cli.options import Invocation
 @click.option("--expired-token", is_flag=True, help="Give out tokens that have expired.")
 @click.option(
     "--clock-skew",
-    type=options.Duration(signed=True),
+    type=options.signed_duration,
     default="0",
     metavar="TIME",
     help="How far its clock is off, such as 5m or -1h.",
@@ -72,19 +72,15 @@ from clc_reset.cli.options import Invocation
 @click.pass_obj
 def command(
     invocation: Invocation,
+    /,
     arguments: tuple[str, ...],
     port: int,
-    servers: int | None,
-    duration: float,
     latency: float,
     refuse: tuple[str, ...],
     fail: tuple[str, ...],
-    flaky: float,
-    clock_skew: float,
     *,
-    lose_answer: bool,
-    expired_token: bool,
     verbose: bool,
+    **given: object,
 ) -> int:
     """Run a CLC cloud on this machine, to rehearse a reset.
 
@@ -95,13 +91,8 @@ def command(
     from clc_reset.commands import sandbox
 
     behaviour = sandbox.Behaviour(
-        duration=duration,
         refuse=frozenset(server.upper() for server in refuse),
         fail=frozenset(server.upper() for server in fail),
-        lose_answer=lose_answer,
-        flaky=flaky,
-        expired_token=expired_token,
-        servers=servers,
-        clock_skew=clock_skew,
+        **given,  # type: ignore[arg-type] # click's own types
     )
     return sandbox.run(invocation.inbox, arguments, behaviour, port, latency, verbose=verbose)

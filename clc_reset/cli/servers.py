@@ -19,13 +19,7 @@ from clc_reset.cli.options import Invocation
 @options.verbose
 @click.pass_obj
 def command(
-    invocation: Invocation,
-    servers: tuple[str, ...],
-    groups: tuple[str, ...],
-    account: str | None,
-    form: str | None,
-    *,
-    verbose: bool,
+    invocation: Invocation, /, servers: tuple[str, ...], groups: tuple[str, ...], **given: object
 ) -> int:
     """List servers, or look at the ones named.
 
@@ -49,8 +43,6 @@ def command(
         invocation.inbox,
         ids,
         groups,
-        account=account,
         duplicates=duplicates,
-        form=form,
-        verbose=verbose,
+        **given,  # type: ignore[arg-type] # click's own types
     )

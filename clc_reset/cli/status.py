@@ -24,20 +24,13 @@ from clc_reset.cli.options import Invocation
 )
 @options.account
 @options.wait
+@options.timeout
+@options.quiet
 @options.output
 @options.verbose
 @click.pass_obj
 def command(
-    invocation: Invocation,
-    names: tuple[str, ...],
-    run_name: str | None,
-    account: str | None,
-    timeout: float | None,
-    form: str | None,
-    *,
-    wait: bool,
-    quiet: bool,
-    verbose: bool,
+    invocation: Invocation, /, names: tuple[str, ...], run_name: str | None, **given: object
 ) -> int:
     """Show the state of earlier resets.
 
@@ -48,7 +41,7 @@ def command(
     Without --wait, each operation is asked once. With --wait, a run that is still going on is
     followed to its end. "succeeded" means that the operation is done, not that the server is up.
     """
-    options.check_timeout(timeout, waits=wait)
+    options.check_timeout(given["timeout"], waits=bool(given["wait"]))
     asked: list[str] = []
     if run_name is not None:
         arguments.check_run(run_name)
@@ -64,10 +57,5 @@ def command(
         invocation.inbox,
         asked,
         is_run=run_name is not None,
-        account=account,
-        wait=wait,
-        timeout=timeout,
-        form=form,
-        quiet=quiet,
-        verbose=verbose,
+        **given,  # type: ignore[arg-type] # click's own types
     )

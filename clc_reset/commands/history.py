@@ -8,7 +8,6 @@ from clc_reset.commands.session import Session
 from clc_reset.journal.rows import Run
 from clc_reset.resets import followup
 from clc_reset.text import show_age, show_time
-from clc_reset.ui.render import RUNS, RUNS_HERE
 from clc_reset.workers import Inbox
 
 FIRST = 3
@@ -23,19 +22,22 @@ def run(
     runs = session.journal.runs(number, servers)
     states = [_states(run) for run in runs]
     now = session.clocks.now().utc
-    here = all(run.base_url == session.origin for run in runs)
+    elsewhere = () if all(run.base_url == session.origin for run in runs) else ("base_url",)
     delivery = session.renderer.table(
-        RUNS_HERE if here else RUNS,
+        # the run's id has the time
+        ("run", "age", "account", "servers", "first_servers", *elsewhere),
+        "first_servers",
         [
-            (
-                run.id,
-                show_time(run.at.utc),
-                run.account,
-                ", ".join(f"{number:,} {state}" for state, number in counts.items()),
-                run.base_url,
-                show_age(now - run.at.utc),
-                ", ".join(run.servers[:FIRST]) + (", …" if len(run.rows) > FIRST else ""),
-            )
+            {
+                "run": run.id,
+                "time": show_time(run.at.utc),
+                "account": run.account,
+                "servers": ", ".join(f"{number:,} {state}" for state, number in counts.items()),
+                "base_url": run.base_url,
+                "age": show_age(now - run.at.utc),
+                "first_servers": ", ".join(run.servers[:FIRST])
+                + (", …" if len(run.rows) > FIRST else ""),
+            }
             for run, counts in zip(runs, states, strict=True)
         ],
         lambda: {"runs": [_document(run, c) for run, c in zip(runs, states, strict=True)]},

@@ -22,7 +22,7 @@ class _Handler(logging.Handler):
 
     def flush(self) -> None:
         """Write what was kept; `logging` calls this at the end of the process."""
-        self._streams.flush(LAST_SECONDS)
+        self._streams.screen.flush(LAST_SECONDS)
 
 
 def install(streams: Streams, level: int) -> None:

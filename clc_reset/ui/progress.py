@@ -40,17 +40,13 @@ def wave_line(event: events.WaveStarted) -> str:
 
 
 class Notes:
-    """Notes what any display notes: refusals, and operations whose polls keep failing.
+    """Notes what stands beside any display: refusals, and operations whose polls keep failing.
 
-    Refusals aren't noted where the result is printed at once (`tells_refusals`). A status is in
-    the API's words with `verbose`.
+    Refusals aren't noted where the result is printed at once (`tells_refusals`).
     """
 
-    def __init__(
-        self, note: Callable[[str], None], *, verbose: bool = False, tells_refusals: bool = True
-    ) -> None:
+    def __init__(self, note: Callable[[str], None], *, tells_refusals: bool = True) -> None:
         self._note = note
-        self._verbose = verbose
         self._tells_refusals = tells_refusals
         self._failing: set[Operation] = set()
         self._has_more_failing = False
@@ -58,7 +54,7 @@ class Notes:
     def __call__(self, event: events.Event) -> None:
         """Note what is worth a note."""
         match event:
-            case events.Answered(results):
+            case events.Answered(results) if self._tells_refusals:
                 self._refusals(results)
             case events.Following():
                 self._failing.clear()
@@ -73,7 +69,7 @@ class Notes:
 
     def _refusals(self, results: Sequence[ServerResult]) -> None:
         refused = [r for r in results if r.state is ServerState.FAILED and r.operation is None]
-        if not refused or not self._tells_refusals:
+        if not refused:
             return
         names = counted([result.server or "" for result in refused])
         reason = refused[0].message if len(refused) == 1 else None
@@ -93,13 +89,15 @@ class Notes:
             self._note("Status requests for other operations failed, too.")
 
 
-class Lines(Notes):
-    """Notes a line for each change, and one a minute while nothing changes."""
+class Lines:
+    """Notes a line for each change, and one a minute while nothing changes.
 
-    def __init__(
-        self, note: Callable[[str], None], *, verbose: bool = False, tells_refusals: bool = True
-    ) -> None:
-        super().__init__(note, verbose=verbose, tells_refusals=tells_refusals)
+    A status is in the API's words with `verbose`.
+    """
+
+    def __init__(self, note: Callable[[str], None], *, verbose: bool = False) -> None:
+        self._note = note
+        self._verbose = verbose
         self._servers: Mapping[Operation, Sequence[str]] = {}
         self._shown: dict[Operation, str] = {}  # the status in the last line of each
         self._running: set[Operation] = set()
@@ -109,7 +107,6 @@ class Lines(Notes):
 
     def __call__(self, event: events.Event) -> None:
         """Write a line for what is new."""
-        super().__call__(event)
         match event:
             case events.Sending(_, seconds):
                 self._heartbeat("Still waiting for the API's answer", seconds)

@@ -83,7 +83,7 @@ class Prompts:
             write_whole(stderr, question)
 
         self._streams.screen.show(())
-        self._streams.flush(NOTE_SECONDS)
+        self._streams.screen.flush(NOTE_SECONDS)
         wait_for_foreground(fd)
         try:
             self._inbox.check()

@@ -5,7 +5,6 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from clc_reset.errors import INTERRUPTED, TIME_LIMIT, DeclinedError
 from clc_reset.models import Evidence, Observation, ServerResult
@@ -18,31 +17,6 @@ LARGEST_TABLE = 200
 _NO_ERRORS = {INTERRUPTED, TIME_LIMIT, DeclinedError.kind}
 _GROUP_ID_LENGTH = 32
 _YES_OR_NO: dict[object, str] = {True: "yes", False: "no", None: ""}
-
-Row = tuple[str, ...]
-
-
-class Columns(NamedTuple):
-    """The names of a result's columns: TSV's, and a table's, each in the order of its columns.
-
-    `wide` is the column of a table whose text may be broken.
-    """
-
-    names: Row
-    drawn: Row
-    wide: str
-
-    @property
-    def titles(self) -> Row:
-        """Return the titles of a table."""
-        return tuple(_TITLES.get(name, name.capitalize()) for name in self.drawn)
-
-    def cells(self, rows: Iterable[Row]) -> list[Row]:
-        """Return the cells of a table, of rows that have all of TSV's."""
-        places = [self.names.index(name) for name in self.drawn]
-        return [tuple(row[place] for place in places) for row in rows]
-
-
 _TITLES = {
     "maintenance": "Maint.",
     "changed_at": "Changed (UTC)",
@@ -50,32 +24,9 @@ _TITLES = {
     "first_servers": "First servers",
     "base_url": "API",
 }
-RESULTS = Columns(
-    ("server", "state", "operation", "message", "changed", "run"),
-    drawn=("server", "state", "operation", "message"),
-    wide="message",
-)
-RESULTS_WITH_EVIDENCE = RESULTS._replace(
-    drawn=("server", "state", "operation", "changed", "message")
-)
-SERVERS = Columns(
-    (
-        *("server", "group", "datacenter", "status", "power", "maintenance"),
-        *("changed_at", "changed_by", "message"),
-    ),
-    # the data centre stands before the group: `WA1 Web`, as -g takes it
-    drawn=("server", "group", "status", "power", "maintenance", "changed_at", "changed_by"),
-    wide="group",
-)
-SERVERS_WITH_MESSAGES = SERVERS._replace(drawn=(*SERVERS.drawn, "message"), wide="message")
-RUNS = Columns(
-    ("run", "time", "account", "servers", "base_url", "age", "first_servers"),
-    # the run's id has the time
-    drawn=("run", "age", "account", "servers", "first_servers", "base_url"),
-    wide="first_servers",
-)
-RUNS_HERE = RUNS._replace(drawn=RUNS.drawn[:-1])
-"""The same where all runs are at the API in use."""
+
+Row = Mapping[str, str]
+"""Cells by the names of their columns, in TSV's order."""
 
 
 class Renderer:
@@ -104,51 +55,61 @@ class Renderer:
         `verbose` in the API's.
         """
 
-        def cells(result: ServerResult) -> Row:
-            evidence = result.evidence
-            changed = _YES_OR_NO[evidence.changed if evidence else None]
-            return (
-                result.server or "",
-                result.state,
-                result.operation.id if result.operation else "",
-                _message(result, verbose=verbose) or "",
-                _change_text(evidence) if self.form == "table" else changed,
-                result.run or run or "",
-            )
+        def row(result: ServerResult) -> Row:
+            values = _result_object(result, run)
+            values["message"] = _message(result, verbose=verbose)
+            if self.form == "table":
+                values["changed"] = _change_text(result.evidence)
+            return _row(values, ("server", "state", "operation", "message", "changed", "run"))
 
+        changed = ["changed"] if any(result.evidence for result in results) else []
         return self.table(
-            RESULTS_WITH_EVIDENCE if any(result.evidence for result in results) else RESULTS,
-            map(cells, results),
-            lambda: _document(account, [_result_object(r, run) for r in results], extra),
+            ("server", "state", "operation", *changed, "message"),
+            "message",
+            map(row, results),
+            lambda: {
+                "account": account,
+                "servers": [_result_object(result, run) for result in results],
+                **(extra or {}),
+            },
         )
 
-    def servers(
-        self,
-        account: str | None,
-        observations: Sequence[Observation],
-        extra: Mapping[str, object] | None = None,
-    ) -> Delivery:
-        """Print the state of each server; in JSON what is `extra`, too."""
-        has_messages = any(observation.problem for observation in observations)
-        to_values = _server_in_table if self.form == "table" else _server_object
+    def servers(self, account: str | None, observations: Sequence[Observation]) -> Delivery:
+        """Print the state of each server."""
+        messages = ["message"] if any(observation.problem for observation in observations) else []
+        in_table = self.form == "table"
         return self.table(
-            SERVERS_WITH_MESSAGES if has_messages else SERVERS,
-            [_cells(to_values(observation)) for observation in observations],
-            lambda: _document(account, [*map(_server_object, observations)], extra),
+            # the data centre stands before the group: `WA1 Web`, as -g takes it
+            (
+                *("server", "group", "status", "power", "maintenance", "changed_at", "changed_by"),
+                *messages,
+            ),
+            "message" if messages else "group",
+            [_server_row(observation, in_table=in_table) for observation in observations],
+            lambda: {"account": account, "servers": [*map(_server_object, observations)]},
         )
 
     def table(
-        self, columns: Columns, rows: Iterable[Row], document: Callable[[], Mapping[str, object]]
+        self,
+        columns: Sequence[str],
+        wide: str,
+        rows: Iterable[Row],
+        document: Callable[[], Mapping[str, object]],
     ) -> Delivery:
-        """Print rows, or in JSON the document that holds the same."""
-        rows = [tuple(map(printable, row)) for row in rows]
+        """Print rows, or in JSON the document that holds the same.
+
+        A table has these columns, in this order; the text of `wide` may be broken.
+        """
+        rows = [{name: printable(cell) for name, cell in row.items()} for row in rows]
+        titles = [_TITLES.get(name, name.capitalize()) for name in columns]
+        cells = [[row[name] for name in columns] for row in rows]
         if self.form == "json":
             text = self._json(document())
         elif self.form == "tsv":
-            text = _tsv(rows)
+            text = _tsv(row.values() for row in rows)
         else:
-            text = self._drawn(columns, rows)
-        return self._streams.print_result(text, lambda: _plain(columns, rows))
+            text = self._drawn(titles, cells, columns.index(wide))
+        return self._streams.print_result(text, lambda: _aligned([titles, *cells]))
 
     def record(self, fields: Mapping[str, str | Sequence[str] | None]) -> Delivery:
         """Print the fields of one thing, a line each."""
@@ -185,14 +146,13 @@ class Renderer:
         # ASCII, so that it parses whatever the locale
         return json.dumps(_clean(value), indent=2 if self._on_terminal else None) + "\n"
 
-    def _drawn(self, columns: Columns, rows: Sequence[Row]) -> str:
+    def _drawn(self, titles: Sequence[str], rows: Sequence[Sequence[str]], folding: int) -> str:
         if self._streams.stdout is not None and len(rows) <= LARGEST_TABLE:
             with suppress(Exception):  # whatever rich can't draw is printed all the same
                 from clc_reset.ui.table import draw  # loads rich
 
-                folding = columns.drawn.index(columns.wide)
-                return draw(columns.titles, columns.cells(rows), folding, self._streams.stdout)
-        return _plain(columns, rows)
+                return draw(titles, rows, folding, self._streams.stdout)
+        return _aligned([titles, *rows])
 
 
 def problem(kind: str, message: str, exit_code: int) -> dict[str, object]:
@@ -200,16 +160,8 @@ def problem(kind: str, message: str, exit_code: int) -> dict[str, object]:
     return {"kind": kind, "message": message, "exit_code": exit_code}
 
 
-def _document(
-    account: str | None, servers: Sequence[object], extra: Mapping[str, object] | None
-) -> dict[str, object]:
-    return {"account": account, "servers": servers, **(extra or {})}
-
-
-def _cells(values: Mapping[str, object]) -> Row:
-    """Return a server's cells of TSV, each from the field of JSON that has the column's name."""
-    cells = (values[name] for name in SERVERS.names)
-    return tuple(_YES_OR_NO.get(cell, str(cell)) for cell in cells)
+def _row(values: Mapping[str, object], names: Iterable[str]) -> Row:
+    return {name: _YES_OR_NO.get(values[name], str(values[name])) for name in names}
 
 
 # --- one server ------------------------------------------------------------------------------
@@ -270,16 +222,21 @@ def _change_object(observation: Observation | None) -> dict[str, object]:
     }
 
 
-def _server_in_table(observation: Observation) -> dict[str, object]:
-    """Return the cells of a table: times to the minute, the data centre before the group."""
+def _server_row(observation: Observation, *, in_table: bool) -> Row:
+    """Return a server's cells: the fields of JSON.
+
+    In a table the data centre stands before the group, and times are to the minute.
+    """
     values = _server_object(observation)
-    group = observation.group or ""
-    if len(group) == _GROUP_ID_LENGTH and not group.strip("0123456789abcdef"):
-        group = f"{group[:8]}.."  # its name couldn't be found out
-    values["group"] = " ".join(filter(None, (observation.datacenter, group)))
-    if observation.changed_at:
-        values["changed_at"] = f"{observation.changed_at.astimezone(UTC):%Y-%m-%d %H:%M}"
-    return values
+    del values["seen_at"]
+    if in_table:
+        group = observation.group or ""
+        if len(group) == _GROUP_ID_LENGTH and not group.strip("0123456789abcdef"):
+            group = f"{group[:8]}.."  # its name couldn't be found out
+        values["group"] = " ".join(filter(None, (observation.datacenter, group)))
+        if observation.changed_at:
+            values["changed_at"] = f"{observation.changed_at.astimezone(UTC):%Y-%m-%d %H:%M}"
+    return _row(values, values)
 
 
 def _iso(instant: datetime | None) -> str | None:
@@ -301,22 +258,18 @@ def _clean(value: object) -> object:
             return value
 
 
-def _tsv(rows: Sequence[Row]) -> str:
+def _tsv(rows: Iterable[Iterable[str]]) -> str:
     return "".join("\t".join(row) + "\n" for row in rows)
 
 
-def _plain(columns: Columns, rows: Sequence[Row]) -> str:
-    return _aligned([columns.titles, *columns.cells(rows)])
-
-
-def _aligned(rows: Sequence[Row]) -> str:
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
     """Return rows in columns that are as wide as their widest cell on a screen."""
     widths = [max(map(cells_of, column)) for column in zip(*rows, strict=True)]
-    return "".join("  ".join(map(_padded, row, widths)).rstrip() + "\n" for row in rows)
-
-
-def _padded(cell: str, width: int) -> str:
-    return cell + " " * (width - cells_of(cell))
+    padded = (
+        [cell + " " * (width - cells_of(cell)) for cell, width in zip(row, widths, strict=True)]
+        for row in rows
+    )
+    return "".join("  ".join(row).rstrip() + "\n" for row in padded)
 
 
 def cells_of(text: str) -> int:

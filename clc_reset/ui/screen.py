@@ -68,8 +68,8 @@ class Outlet:
         """Encode a text; what the encoding lacks is escaped."""
         return text.encode(self._encoding, "backslashreplace")
 
-    def wait(self, seconds: float | None) -> bool:
-        """Wait until output is taken, for ever if `seconds` is None; return whether it is."""
+    def wait(self, seconds: float) -> bool:
+        """Wait until output is taken; return whether it is."""
         return self.fd == -1 or bool(select.select([], [self.fd], [], seconds)[1])
 
     def write(self, data: bytes) -> int:
@@ -119,7 +119,9 @@ class Screen:
         self._frame: Sequence[Line] = ()
         self._drawn: Sequence[Line] = ()
         self._unsent = b""
-        self._unsent_notes: list[str] = []
+        self._unsent_notes = (
+            0  # those that `_unsent` has; they stay in `_notes` until it is written
+        )
         self._wipes = False
         self._stops = False
 
@@ -207,8 +209,9 @@ class Screen:
             self._give_up(outlet)
             return False
         self._unsent = self._unsent[written:]
-        if not self._unsent:
-            self._unsent_notes = []
+        while not self._unsent and self._unsent_notes:
+            self._notes.popleft()
+            self._unsent_notes -= 1
         return written > 0
 
     def _compose(self, outlet: Outlet) -> None:
@@ -226,19 +229,19 @@ class Screen:
             columns = window_of(outlet.stream)[0] or max(line.width for line in self._drawn) or 1
             rows = sum(max(1, math.ceil(line.width / columns)) for line in self._drawn)
             erasure = f"\x1b[{rows}A{_ERASE_BELOW}"
-        notes = [self._notes.popleft() for _ in range(len(self._notes))]
+        # other threads may append meanwhile
+        notes = [self._notes[place] for place in range(len(self._notes))]
         self._wipes = False
         self._drawn = frame
         lines = [*notes, *(line.text for line in frame)]
         self._unsent = outlet.encode(erasure + "".join(f"{line}\n" for line in lines))
-        self._unsent_notes = notes
+        self._unsent_notes = len(notes)
 
     def _forget(self) -> None:
         """Take nothing as drawn, and notes that weren't written whole as not written."""
         self._drawn = ()
         self._unsent = b""
-        self._notes.extendleft(reversed(self._unsent_notes))
-        self._unsent_notes = []
+        self._unsent_notes = 0
 
     def _give_up(self, outlet: Outlet) -> None:
         """Let go of a stream that is full, broken or gone; what couldn't be written is lost."""

@@ -18,8 +18,9 @@ USUAL_SIZE = (80, 24)
 """Columns and lines of a terminal that doesn't tell its own."""
 STOPPED_SECONDS = 2.0
 """Time for a result to get onto a stopped terminal, after a signal asked this process to end."""
-
 LOOK_SECONDS = 0.5
+"""Between two looks at signals meanwhile."""
+
 _COMMAND = r"(?:^|(?<=: ))(?:[A-Z_]+=\S+ )*clc .*"
 # no line ends inside: a command at the end of a line; a quoted command; a date, a time, a number
 # with its unit
@@ -61,9 +62,8 @@ class Streams:
         self.stderr = stderr
         self.has_result = False
         self._signalled = signalled
+        self._signalled_at = 0.0
         self.screen = Screen(stderr)
-
-    # --- standard error --------------------------------------------------------------------------
 
     def note(self, text: str) -> None:
         """Write lines on standard error, without control characters and above a live display.
@@ -77,33 +77,27 @@ class Streams:
             lines = [part for line in lines for part in break_line(line, width)]
         self.screen.note("\n".join(lines))
 
-    def flush(self, seconds: float) -> bool:
-        """Give standard error so many seconds to take what was kept; return whether it did."""
-        return self.screen.flush(seconds)
-
-    # --- standard output -------------------------------------------------------------------------
-
     def print_result(self, text: str, otherwise: Callable[[], str] | None = None) -> Delivery:
         """Write a result whole on standard output, else what `otherwise` returns on standard error.
 
         A terminal that was stopped is waited for, unless a signal asked this process to end.
         """
-        delivery = Delivery.ELSEWHERE
         if self.stdout is not None:
             self.has_result = True
             try:
                 self._write(self.stdout, text)
             except BrokenPipeError:
-                delivery = Delivery.CLOSED_PIPE
+                let_go_of(self.stdout)
+                self.stdout = None
+                return Delivery.CLOSED_PIPE
             except (OSError, ValueError):  # full, broken, stopped, or closed
-                pass
+                let_go_of(self.stdout)
+                self.stdout = None
             else:
                 return Delivery.PRINTED
-            let_go_of(self.stdout)
-            self.stdout = None
-        if delivery is Delivery.ELSEWHERE and otherwise is not None:
+        if otherwise is not None:
             self.screen.note(otherwise().removesuffix("\n"))
-        return delivery
+        return Delivery.ELSEWHERE
 
     def _write(self, stdout: TextIO, text: str) -> None:
         if not is_terminal(stdout):
@@ -111,34 +105,30 @@ class Streams:
             return
         self.screen.show(())
         if is_terminal(self.stderr):  # what was noted before stands above
-            self._wait(lambda: self.flush(LOOK_SECONDS))
-        stdout.flush()
-        outlet = Outlet(stdout)
-        left = outlet.encode(text)
-        while left := left[outlet.write(left) :]:
-            self._wait(lambda: outlet.wait(LOOK_SECONDS))
+            while not self.screen.flush(LOOK_SECONDS):
+                self._give_up_in_time()
+        write_whole(stdout, text, self._give_up_in_time)
 
-    def _wait(self, is_done: Callable[[], bool]) -> None:
-        """Look until something is done. Raises TimeoutError a while after a signal."""
-        signalled_at = None
-        while not is_done():
-            if self._signalled():
-                signalled_at = signalled_at or time.monotonic()
-                if time.monotonic() - signalled_at >= STOPPED_SECONDS:
-                    raise TimeoutError("the terminal takes no output")
+    def _give_up_in_time(self) -> None:
+        """Raise TimeoutError a while after a signal: the terminal takes no output."""
+        if self._signalled():
+            self._signalled_at = self._signalled_at or time.monotonic()
+            if time.monotonic() - self._signalled_at >= STOPPED_SECONDS:
+                raise TimeoutError
 
 
-def write_whole(stream: TextIO, text: str) -> None:
+def write_whole(stream: TextIO, text: str, tick: Callable[[], None] = lambda: None) -> None:
     """Write all of a text and leave nothing in a buffer.
 
-    What the encoding lacks is escaped, and a file that takes no output is waited for. Raises
-    OSError, and ValueError if the stream is closed.
+    What the encoding lacks is escaped, and a file that takes no output is waited for; `tick` is
+    called meanwhile. Raises OSError, and ValueError if the stream is closed.
     """
     stream.flush()
     outlet = Outlet(stream)
     left = outlet.encode(text)
     while left := left[outlet.write(left) :]:
-        outlet.wait(None)
+        if not outlet.wait(LOOK_SECONDS):
+            tick()
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -170,7 +160,8 @@ def size_of(stream: TextIO | None, usual: tuple[int, int] = USUAL_SIZE) -> os.te
 
     COLUMNS and LINES may ask for less than the window has, never for more.
     """
-    asked = (_number(os.environ.get(name, "")) for name in ("COLUMNS", "LINES"))
+    texts = (os.environ.get(name, "") for name in ("COLUMNS", "LINES"))
+    asked = (int(text) if re.fullmatch("[0-9]{1,4}", text) else 0 for text in texts)
     columns, lines = (
         min(filter(None, (want, own)), default=other)
         for want, own, other in zip(asked, window_of(stream), usual, strict=True)
@@ -189,7 +180,3 @@ def break_line(line: str, width: int) -> list[str]:
     glued = re.sub(_UNIT, lambda unit: unit[0].replace(" ", _GLUE), line)
     parts = textwrap.wrap(glued, width, break_long_words=False, break_on_hyphens=False)
     return [part.replace(_GLUE, " ") for part in parts]
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < len("10000") else 0

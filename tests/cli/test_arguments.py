@@ -29,26 +29,25 @@ def message(work: Callable[[], object]) -> str:
 # --- servers -----------------------------------------------------------------------------------
 
 
-def test_ids_are_upper_case_in_the_order_given_each_once() -> None:
-    assert server_ids(["b", "A", "B", "a", "c"], unread) == (["B", "A", "C"], 2)
-
-
-def test_a_hyphen_stands_for_the_ids_on_standard_input() -> None:
-    text = "\n wb01  wb02 # the web\n# none\nwb03#x\r\n"
-    assert server_ids(["A", "-", "B", "-"], lambda: text) == (
-        ["A", "WB01", "WB02", "WB03", "B"],
-        0,
-    )
-
-
-@pytest.mark.parametrize("odd", ["\f", "\v", "\x1c", "\x85", "\u2028"])
-def test_a_comment_ends_at_the_end_of_its_line_only(odd: str) -> None:
-    assert server_ids(["-"], lambda: f"A # not {odd} B\rC\n") == (["A", "C"], 0)
-
-
-def test_only_the_text_before_a_tab_is_read() -> None:
-    text = "A\tWeb\tWA1\n B C\tx\n\tsucceeded\twa1-1\t\nD # \tx\n"
-    assert server_ids(["-"], lambda: text) == (["A", "B", "C", "D"], 0)
+@pytest.mark.parametrize(
+    ("given", "text", "ids"),
+    [
+        (["b", "A", "B", "a", "c"], None, ["B", "A", "C"]),
+        (["A", "-", "B", "-"], "\n wb01  c # web\n# none\nd#x\r\n", ["A", "WB01", "C", "D", "B"]),
+        # a comment ends at the end of its line only
+        (["-"], "A # not \f\v\x1c\x85\u2028 B\rC\n", ["A", "C"]),
+        # only the text before a tab is read
+        (["-"], "A\tWeb\tWA1\n B C\tx\n\tdone\twa1-1\t\nD # \tx\n", ["A", "B", "C", "D"]),
+        # an id with a hyphen need not be a range
+        (["WA1ALIAS-WB01", "A-B"], None, ["WA1ALIAS-WB01", "A-B"]),
+        (["WA1ALIASWB01-03"], None, ["WA1ALIASWB01-03"]),
+    ],
+)
+def test_ids_are_upper_case_in_the_order_given_each_once(
+    given: list[str], text: str | None, ids: list[str]
+) -> None:
+    read = unread if text is None else lambda: text
+    assert server_ids(given, read) == (ids, 2 if given[0] == "b" else 0)
 
 
 @pytest.mark.parametrize("empty", ["", " ", "\t"])
@@ -70,15 +69,11 @@ def test_no_servers_are_an_error_unless_there_are_groups() -> None:
         "No servers given.\nName one or more, as in: clc servers WA1ALIASWB01\n"
         "To read ids from standard input: clc servers -"
     )
-    assert server_ids([], unread, ["Web"]) == ([], 0)
-    assert server_ids(["-"], lambda: "", ["Web"]) == ([], 0)
-
-
-def test_an_empty_standard_input_is_not_told_to_use_standard_input() -> None:
+    assert server_ids([], unread, ["Web"]) == server_ids(["-"], str, ["Web"]) == ([], 0)
     shown = message(lambda: server_ids(["-"], lambda: "# nothing\n"))
     assert shown.startswith("Standard input holds no server ids.\n")
     assert "clc reset -" not in shown
-    assert message(lambda: names(["-"], lambda: "")).startswith("Standard input holds no names.\n")
+    assert message(lambda: names(["-"], str)).startswith("Standard input holds no names.\n")
 
 
 def test_a_few_malformed_ids_are_named() -> None:
@@ -86,6 +81,7 @@ def test_a_few_malformed_ids_are_named() -> None:
     shown = message(lambda: server_ids(many, unread))
     assert shown.startswith("Not a server id: 'a0;', 'a1;', 'a2;', 'a3;', 'a4;' and 996 more.\n")
     assert len(message(lambda: server_ids(["x" * 9999 + "!"], unread))) < 200
+    assert " and " not in message(lambda: server_ids(many[:5], unread)).partition("\n")[0]
 
 
 RANGE = "To give a range, let the shell expand it: clc reset "
@@ -125,11 +121,6 @@ def test_a_hint_for_what_is_not_an_id(
     assert shown.startswith(f"Not a server id: {malformed!r}.\n{hint}")
 
 
-@pytest.mark.parametrize("text", ["WA1ALIAS-WB01", "A-B", "WA1ALIASWB01-03"])
-def test_an_id_with_a_hyphen_need_not_be_a_range(text: str) -> None:
-    assert server_ids([text], unread) == ([text], 0)
-
-
 @given(st.lists(st.text()))
 def test_whatever_is_accepted_is_upper_case_unique_and_well_formed(given: list[str]) -> None:
     try:
@@ -140,69 +131,56 @@ def test_whatever_is_accepted_is_upper_case_unique_and_well_formed(given: list[s
     assert all(server == server.upper() and server.isascii() for server in ids)
 
 
-# --- names -------------------------------------------------------------------------------------
-
-
-def test_names_keep_their_case_and_come_each_once() -> None:
+def test_names_keep_their_case_and_come_each_once_and_are_checked() -> None:
     assert names(["wa1-1", "-", "VA1-2"], lambda: "wa1-1 va1-3 # x") == ["wa1-1", "va1-3", "VA1-2"]
-
-
-@pytest.mark.parametrize("name", ["../../x", "-x", "A,B", "WA1ALIASWB01-WA1ALIASWB03"])
-def test_names_are_checked(name: str) -> None:
-    shown = message(lambda: names(["wa1-1", name], unread))
-    assert shown.startswith(f"Not a server, operation or run: {name!r}.\n")
-    assert "clc reset" not in shown
+    for name in ("../../x", "-x", "A,B", "WA1ALIASWB01-WA1ALIASWB03"):
+        shown = message(lambda name=name: names(["wa1-1", name], unread))  # type: ignore[misc]
+        assert shown.startswith(f"Not a server, operation or run: {name!r}.\n")
+        assert "clc reset" not in shown
 
 
 # --- standard input ----------------------------------------------------------------------------
 
 
 class Bytes(io.TextIOWrapper):
-    """A standard input of these bytes."""
+    """A standard input of these bytes, typed on a terminal or not."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, typed: bool = False) -> None:
         super().__init__(io.BytesIO(data))
-
-
-class BytesTyped(Bytes):
-    """The same, typed on a terminal."""
+        self._typed = typed
 
     def isatty(self) -> bool:
-        return True
+        return self._typed or super().isatty()
 
 
 def test_on_a_terminal_it_says_that_it_reads_and_how_to_end(
     types: Callable[[str], Typed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = types("")
-    monkeypatch.setattr(sys, "stdin", BytesTyped(b"A\n"))
-    assert arguments.standard_input(Inbox()) == "A\n"
+    for stderr in (screen, None):
+        monkeypatch.setattr(sys, "stdin", Bytes("\ufeffA\n".encode(), typed=True))  # with a mark
+        monkeypatch.setattr(sys, "stderr", stderr)
+        assert arguments.standard_input(Inbox()) == "A\n"
     assert screen.getvalue() == "Reading names from the terminal; end with Ctrl-D on a new line.\n"
-    monkeypatch.setattr(sys, "stdin", BytesTyped(b"A\n"))
-    monkeypatch.setattr(sys, "stderr", None)
-    assert arguments.standard_input(Inbox()) == "A\n"
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"\xff\xfe\x00", "it isn't UTF-8 text"), (b"A " * 600, "it is larger than 1 KiB")],
+    [
+        (b"\xff\xfe\x00", "it isn't UTF-8 text"),
+        (b"A " * 600, "it is larger than 1 KiB"),
+        ("closed", "can't be read: I/O"),
+        (None, "is closed"),
+    ],
 )
 def test_standard_input_that_is_no_list_is_a_usage_error(
-    monkeypatch: pytest.MonkeyPatch, data: bytes, reason: str
+    monkeypatch: pytest.MonkeyPatch, data: bytes | str | None, reason: str
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", Bytes(data))
+    stdin = None if data is None else Bytes(data if isinstance(data, bytes) else b"")
+    if stdin is not None and data == "closed":
+        stdin.close()
+    monkeypatch.setattr(sys, "stdin", stdin)
     assert reason in message(lambda: arguments.standard_input(Inbox(), limit=1024))
-    monkeypatch.setattr(sys, "stdin", None)
-    assert "is closed" in message(lambda: arguments.standard_input(Inbox()))
-    broken = Bytes(b"")
-    broken.close()
-    monkeypatch.setattr(sys, "stdin", broken)
-    assert "can't be read: I/O" in message(lambda: arguments.standard_input(Inbox()))
-
-
-def test_a_byte_order_mark_is_no_character_of_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", Bytes("\ufeffA".encode()))
-    assert arguments.standard_input(Inbox()) == "A"
 
 
 def test_nothing_is_read_after_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:

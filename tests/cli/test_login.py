@@ -10,13 +10,10 @@ from keyring.backend import KeyringBackend
 from keyring.backends import fail
 
 from clc_reset.errors import Interrupted
-from clc_reset.sandbox.cloud import Cloud
 from clc_reset.ui.prompts import Prompts
 from tests.fakes import MemoryKeyring, Run, jwt
 
 ENTRY = ("clc-reset", "https://api.ctl.io")
-
-Answers = Callable[..., list[str]]
 
 
 def log_in(clc: Run, *options: str, stdin: str = "demo\n") -> tuple[int, str]:
@@ -43,24 +40,24 @@ def test_login_stores_the_token_and_logout_deletes_it(
     assert (result.exit_code, result.stderr) == (0, "Not logged in at https://api.ctl.io.\n")
 
 
+@pytest.mark.parametrize(
+    ("variable", "options"), [(" demo\r", []), ("", ["-u", "demo "]), ("x", ["-u", "demo"])]
+)
 @pytest.mark.usefixtures("served")
-def test_login_stores_the_account_to_act_in(clc: Run, memory_keyring: MemoryKeyring) -> None:
-    log_in(clc, "-u", "demo", "-a", "sub", stdin="demo")
+def test_the_user_name_is_stripped_and_the_account_to_act_in_is_stored(
+    clc: Run,
+    memory_keyring: MemoryKeyring,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    options: list[str],
+) -> None:
+    monkeypatch.setenv("CLC_USERNAME", variable)
+    assert "as demo, account" in log_in(clc, *options, "-a", "sub", stdin="demo")[1]
     assert json.loads(memory_keyring.kept[ENTRY])["account"] == "SUB"
 
 
-@pytest.mark.parametrize("variable", [False, True])
-@pytest.mark.usefixtures("memory_keyring")
-def test_white_space_around_the_user_name_is_dropped(
-    clc: Run, served: Cloud, monkeypatch: pytest.MonkeyPatch, variable: bool
-) -> None:
-    monkeypatch.setenv("CLC_USERNAME", " demo\r" if variable else "")
-    assert "as demo, account" in log_in(clc, *([] if variable else ["-u", "demo "]))[1]
-
-
-def test_a_wrong_password_is_4_and_stores_nothing(
-    clc: Run, served: Cloud, memory_keyring: MemoryKeyring
-) -> None:
+@pytest.mark.usefixtures("served")
+def test_a_wrong_password_is_4_and_stores_nothing(clc: Run, memory_keyring: MemoryKeyring) -> None:
     code, shown = log_in(clc, stdin="guess")
     assert code == 4
     assert "We didn't recognize the username" in shown
@@ -79,22 +76,26 @@ def test_an_unusable_keyring_is_refused_before_the_password_is_sent(
     assert not api_ctl_io.calls
 
 
-def test_an_expired_token_from_the_login_is_not_stored(
-    clc: Run, api_ctl_io: respx.Router, memory_keyring: MemoryKeyring
+@pytest.mark.parametrize(
+    ("token", "code", "text"),
+    [
+        (jwt(days_left=-1), 4, "check this machine's clock"),  # has expired
+        ("opaque", 0, "as demo, account unknown.\n"),
+    ],
+)
+def test_a_token_from_the_login_is_stored_unless_it_has_expired(
+    clc: Run,
+    api_ctl_io: respx.Router,
+    memory_keyring: MemoryKeyring,
+    token: str,
+    code: int,
+    text: str,
 ) -> None:
-    api_ctl_io.post().respond(200, json={"bearerToken": jwt(days_left=-1)})
-    code, shown = log_in(clc)
-    assert code == 4
-    assert "check this machine's clock" in shown
-    assert memory_keyring.kept == {}
-
-
-@pytest.mark.usefixtures("memory_keyring")
-def test_an_opaque_token_is_stored(clc: Run, api_ctl_io: respx.Router) -> None:
-    api_ctl_io.post().respond(200, json={"bearerToken": "opaque"})
-    code, shown = log_in(clc)
-    assert code == 0
-    assert "as demo, account unknown.\n" in shown
+    api_ctl_io.post().respond(200, json={"bearerToken": token})
+    ended, shown = log_in(clc)
+    assert ended == code
+    assert text in shown
+    assert (ENTRY in memory_keyring.kept) is (code == 0)
 
 
 @pytest.mark.usefixtures("memory_keyring", "served")
@@ -128,42 +129,23 @@ def test_what_is_missing_off_a_terminal_is_a_usage_error(
     assert ("--password-stdin" in result.stderr) == ("terminal" in message)
 
 
-@pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
-    """Answer prompts; returns the list of what was asked for."""
-
-    def answer_with(*answers: str | BaseException) -> list[str]:
-        asked: list[str] = []
-        left = list(answers)
-
-        def ask(_prompts: Prompts, what: str, _otherwise: str, *, hidden: bool = False) -> str:
-            asked.append(f"hidden {what}" if hidden else what)
-            answer = left.pop(0)
-            if isinstance(answer, BaseException):
-                raise answer
-            return answer
-
-        monkeypatch.setattr(Prompts, "ask", ask)
-        return asked
-
-    return answer_with
-
-
 @pytest.mark.usefixtures("served")
-def test_login_asks_for_what_is_missing(
-    clc: Run, answers: Answers, memory_keyring: MemoryKeyring
+def test_login_asks_for_what_is_missing_until_ctrl_c(
+    clc: Run, monkeypatch: pytest.MonkeyPatch, memory_keyring: MemoryKeyring
 ) -> None:
-    asked = answers("demo", "demo", "demo")
+    asked: list[str] = []
+
+    def ask(_prompts: Prompts, what: str, _otherwise: str, *, hidden: bool = False) -> str:
+        asked.append(f"hidden {what}" if hidden else what)
+        if len(asked) > 3:
+            raise Interrupted(signal.SIGINT)
+        return "demo"
+
+    monkeypatch.setattr(Prompts, "ask", ask)
     assert clc("login").exit_code == 0
     assert clc("login", "-u", "demo").exit_code == 0
     assert asked == ["user name", "hidden password", "hidden password"]
-    assert ENTRY in memory_keyring.kept
-
-
-def test_ctrl_c_at_a_prompt_is_130(
-    clc: Run, answers: Answers, memory_keyring: MemoryKeyring
-) -> None:
-    answers("demo", Interrupted(signal.SIGINT))
+    assert memory_keyring.kept.pop(ENTRY)
     result = clc("login")
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
     assert memory_keyring.kept == {}

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 
-import click
+import click.testing
 import pytest
 
 from clc_reset import __version__
@@ -20,79 +20,67 @@ A = "WA1ALIASWB01"
 TAB = {"_CLC_COMPLETE": "bash_complete", "COMP_WORDS": "clc re", "COMP_CWORD": "1"}
 
 
+@pytest.fixture(autouse=True)
+def _columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
 # --- help --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option", ["--version", "-V"])
-def test_the_version_is_the_packages(clc: Run, option: str) -> None:
-    result = clc(option)
-    assert (result.exit_code, result.stdout) == (0, f"clc {__version__}\n")
-
-
-def loaded(name: str) -> click.Command:
-    _, found, _ = command.resolve_command(click.Context(command), [name])
-    assert found
-    return found
-
-
-@pytest.mark.parametrize("name", ["", *command.commands])
-def test_every_command_has_help_of_80_columns(
-    clc: Run, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    result = clc(*filter(None, [name, "--help"]))
-    assert result.exit_code == 0
-    assert result.stdout.startswith(f"Usage: clc {name}".rstrip())
-    assert max(map(len, result.stdout.splitlines())) <= 80
-    assert clc(*filter(None, [name, "-h"])).stdout == result.stdout
-
-
-def test_the_overview_fits_a_small_screen_with_every_summary_on_one_line(
-    clc: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+def test_the_overview_fits_a_small_screen_with_every_summary_on_one_line(clc: Run) -> None:
     shown = clc("-h").stdout
+    assert clc("--help").stdout == clc("help").stdout == clc().stderr == shown
+    assert clc().exit_code == 2
     assert len(shown.splitlines()) <= 23
+    assert max(map(len, shown.splitlines())) <= 80
     assert re.findall(r"^(\w+):$", shown, re.MULTILINE) == ["Resets", "Identity", "More"]
     for name, summary in command.commands.items():
         assert re.search(rf"^  {name} +{re.escape(summary.help or '?')}$", shown, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", command.commands)
-def test_a_commands_help_has_its_summary_examples_and_verbose(clc: Run, name: str) -> None:
-    found = loaded(name)
-    own = " ".join((found.help or "").partition("\n\n")[0].split())
-    assert command.commands[name].help == own
-    assert any("--verbose" in option.opts for option in found.params)
-    examples = clc(name, "-h").stdout.partition("\nExamples:\n")[2].splitlines()
+def test_a_commands_help_has_80_columns_its_summary_examples_and_verbose(
+    clc: Run, name: str
+) -> None:
+    result = clc(name, "--help")
+    shown = result.stdout
+    assert result.exit_code == 0
+    assert clc(name, "-h").stdout == clc("help", name).stdout == shown
+    assert shown.startswith(f"Usage: clc {name}")
+    assert max(map(len, shown.splitlines())) <= 80
+    own = shown.split("\n\n")[1]
+    assert " ".join(own.split()) == command.commands[name].help
+    assert "--verbose" in shown
+    examples = shown.partition("\nExamples:\n")[2].splitlines()
     assert (1 if name == "logout" else 2) <= len(examples) <= 4
     assert all(f"clc {name}" in line for line in examples)
 
 
-def test_without_a_command_the_help_is_shown_and_the_exit_code_is_2(clc: Run) -> None:
-    result = clc()
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == clc("-h").stdout
+def test_help_says_what_the_exit_codes_mean(clc: Run) -> None:
+    result = clc("help", "exit-codes")
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    shown = re.sub(r"\s+", " ", result.stdout)
+    for code in ExitCode:
+        assert f" {code:d} {code.meaning} ({code.was_reset})" in shown
 
 
 # --- errors ------------------------------------------------------------------------------------
 
 
-def test_an_unknown_command_is_a_usage_error(clc: Run) -> None:
-    result = clc("restart")
+@pytest.mark.parametrize("line", ["restart", "help restart"])
+def test_an_unknown_command_is_a_usage_error(clc: Run, line: str) -> None:
+    result = clc(*line.split())
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "No such command" in result.stderr
+    assert "No such command 'restart'." in result.stderr
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "whoami A --nope -o json",
-        "reset A --timeout 3 -qo json",
-        "-o json",
-        "history -n 99999999999999999999 -o json",
-        "reset -o json",
-        "whoami -a A/B -o json",
+        *("whoami A --nope -o json", "reset A --timeout 3 -qo json", "-o json", "reset -o json"),
+        *("history -n 99999999999999999999 -o json", "whoami -a A/B -o json"),
     ],
 )
 def test_a_usage_error_is_json_on_request(clc: Run, line: str) -> None:
@@ -106,8 +94,7 @@ def test_a_usage_error_is_json_on_request(clc: Run, line: str) -> None:
 
 
 def test_a_wrong_argument_is_printed_without_control_characters(clc: Run) -> None:
-    result = clc("reset", "\x1b[31m/x")
-    assert result.stderr == (
+    assert clc("reset", "\x1b[31m/x").stderr == (
         "Error: Not a server id: '\\x1b[31m/x'.\nTo read ids from a file: clc reset - < '[31m/x'\n"
     )
 
@@ -115,7 +102,8 @@ def test_a_wrong_argument_is_printed_without_control_characters(clc: Run) -> Non
 @pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-"])
 @pytest.mark.parametrize("line", ["CLC reset --nope", "CLC reset", "CLC "])
 def test_a_usage_error_that_can_not_be_printed_is_2_all_the_same(line: str, stderr: str) -> None:
-    assert shell(f"{line} {stderr}").returncode == 2
+    result = shell(f"{line} {stderr}")
+    assert (result.returncode, result.stdout) == (2, "")
 
 
 def test_a_usage_error_of_a_command_is_message_and_hint(
@@ -124,25 +112,23 @@ def test_a_usage_error_of_a_command_is_message_and_hint(
     def refuse(_invocation: Invocation) -> None:
         raise UsageError("No.")
 
-    monkeypatch.setattr(loaded("logout"), "callback", click.pass_obj(refuse))
-    monkeypatch.setattr(loaded("logout"), "params", [])
+    _, logout, _ = command.resolve_command(click.Context(command), ["logout"])
+    monkeypatch.setattr(logout, "callback", click.pass_obj(refuse))
+    monkeypatch.setattr(logout, "params", [])
     result = clc("logout")
     assert (result.exit_code, result.stderr) == (2, "Error: No.\n")
 
 
-def test_an_interrupt_while_the_command_line_is_read_is_130(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_command_that_can_not_be_loaded_is_one_message(
+    monkeypatch: pytest.MonkeyPatch, clc: Run
 ) -> None:
-    def interrupt(*_args: object, **_options: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(click.Group, "parse_args", interrupt)
-    with pytest.raises(SystemExit) as ended:
-        command(["whoami"])
-    assert ended.value.code == 130
+    monkeypatch.setitem(sys.modules, "clc_reset.cli.logout", None)
+    result = clc("logout")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ModuleNotFoundError: ")
 
 
-def test_a_signal_before_the_command_begins_ends_it(clc: Run) -> None:
+def test_a_signal_before_the_command_begins_ends_it() -> None:
     invocation = Invocation()
     invocation.inbox.interrupt(15)
     result = click.testing.CliRunner().invoke(command, ["whoami"], obj=invocation)
@@ -152,11 +138,9 @@ def test_a_signal_before_the_command_begins_ends_it(clc: Run) -> None:
 # --- the process -------------------------------------------------------------------------------
 
 
-def test_python_m_is_the_same_program() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "clc_reset", "--version"], capture_output=True, check=True
-    )
-    assert result.stdout.decode() == f"clc {__version__}\n"
+@pytest.mark.parametrize("line", ["CLC -V", f"{sys.executable} -m clc_reset --version"])
+def test_the_version_is_the_packages_and_an_ignored_signal_stays_ignored(line: str) -> None:
+    assert shell(f"trap '' INT; exec {line}").stdout == f"clc {__version__}\n"
 
 
 def test_ctrl_c_at_the_first_line_is_130_without_a_traceback() -> None:
@@ -170,10 +154,6 @@ def test_ctrl_c_at_the_first_line_is_130_without_a_traceback() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (130, b"", b"")
-
-
-def test_a_signal_that_is_ignored_from_the_start_stays_ignored() -> None:
-    assert shell("trap '' INT; exec CLC --version").stdout == f"clc {__version__}\n"
 
 
 PRINTING = ["--help", "--version", "reset -h", "help", "help exit-codes", "completion bash"]
@@ -201,17 +181,10 @@ def into_a_closed_pipe(*arguments: str, **variables: str) -> tuple[int, bytes]:
     return result.returncode, result.stderr
 
 
-# --- a Tab press -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("broken", [{}, {"COMP_WORDS": "clc r", "COMP_CWORD": "x"}])
 def test_a_tab_press_in_a_broken_environment_says_nothing(broken: dict[str, str]) -> None:
     result = shell("CLC ", _CLC_COMPLETE="bash_complete", **broken)
-    assert (result.stdout, result.stderr) == ("", "")
-    assert result.returncode == ExitCode.FAILED
-
-
-def test_a_tab_press_whose_shell_is_gone_says_nothing() -> None:
+    assert (result.returncode, result.stdout, result.stderr) == (ExitCode.FAILED, "", "")
     assert into_a_closed_pipe(**TAB) == (ExitCode.CLOSED_PIPE, b"")
 
 
@@ -223,17 +196,9 @@ OURS = {f"clc_reset.{name}" for name in ("commands", "models", "resets", "ui", "
 
 def loaded_by(*arguments: str, **variables: str) -> set[str]:
     """Return the modules that a command loads."""
+    env = {"PATH": os.defpath, "HOME": os.environ["HOME"], "PYTHONPROFILEIMPORTTIME": "1"}
     result = subprocess.run(
-        [CLC, *arguments],
-        env={
-            "PATH": os.defpath,
-            "HOME": os.environ["HOME"],
-            "PYTHONPROFILEIMPORTTIME": "1",
-            **variables,
-        },
-        capture_output=True,
-        check=False,
-        text=True,
+        [CLC, *arguments], env=env | variables, capture_output=True, check=False, text=True
     )
     loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "click" in loaded
@@ -249,8 +214,7 @@ def test_help_version_and_tab_load_no_command(arguments: str, variables: dict[st
 
 
 def test_a_tab_press_for_a_server_loads_only_the_journal() -> None:
-    tab = TAB | {"COMP_WORDS": "clc reset W", "COMP_CWORD": "2"}
-    loaded = loaded_by(**tab)
+    loaded = loaded_by(**TAB | {"COMP_WORDS": "clc reset W", "COMP_CWORD": "2"})
     assert "sqlite3" in loaded
     assert not loaded & (HEAVY | OURS | {"clc_reset.workers"})
 

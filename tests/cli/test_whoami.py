@@ -10,37 +10,35 @@ from keyring import core
 from tests.fakes import Run, jwt
 
 
-def whoami(clc: Run, *options: str) -> dict[str, Any]:
-    result = clc("whoami", "-o", "json", *options)
+def whoami(clc: Run) -> dict[str, Any]:
+    result = clc("whoami", "-o", "json")
     assert (result.exit_code, result.stderr) == (0, "")
     shown: dict[str, Any] = json.loads(result.stdout)
     return shown
 
 
-def test_whoami_shows_the_credential_without_the_token(
+def test_whoami_shows_the_credential_without_the_token_and_null_for_what_is_not_known(
     clc: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = jwt(days_left=10.5)
     monkeypatch.setenv("CLC_TOKEN", token)
     monkeypatch.setenv("CLC_BASE_URL", "")
     shown = whoami(clc)
-    assert (shown["user"], shown["account"], shown["roles"]) == (
-        "someone",
-        "ABCD",
-        ["ServerAdmin"],
-    )
-    assert (shown["source"], shown["base_url"]) == ("CLC_TOKEN", "https://api.ctl.io")
-    assert (shown["age"], shown["expires_in"]) == ("3 d 12 h", "10 d 11 h")
-    assert shown["issued"] < shown["expires"]
+    assert shown.pop("issued") < shown.pop("expires")
+    assert shown == {
+        **shown,
+        "user": "someone",
+        "account": "ABCD",
+        "roles": ["ServerAdmin"],
+        "source": "CLC_TOKEN",
+        "base_url": "https://api.ctl.io",
+        "age": "3 d 12 h",
+        "expires_in": "10 d 11 h",
+    }
     assert token not in clc("whoami", "-v").output
-
-
-def test_whoami_of_an_opaque_token_shows_what_is_unknown(
-    clc: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setenv("CLC_TOKEN", "opaque")
-    shown = whoami(clc)
-    assert (shown["user"], shown["account"], shown["expires"], shown["age"]) == (None,) * 4
+    unknown = whoami(clc)
+    assert [unknown[name] for name in ("user", "account", "expires", "age")] == [None] * 4
 
 
 @pytest.mark.parametrize("base_url", ["http://api.ctl.io", "https://u:p@api.ctl.io", "x"])

@@ -18,7 +18,7 @@ import os, sys, time
 from pathlib import Path
 from clc_reset.models import Operation, OperationStatus
 from clc_reset.resets.events import Following, StatusChanged, Tick
-from clc_reset.ui.live import Live
+from clc_reset.ui.live import live
 from clc_reset.ui.streams import Streams
 from clc_reset.workers import Inbox
 
@@ -27,22 +27,21 @@ folder = Path(sys.argv[1])
 inbox = Inbox()
 inbox.handle_signals()
 streams = Streams(sys.stdin, sys.stdout, sys.stderr, lambda: inbox.signum is not None)
-display = Live(streams)
 operation = Operation("wa1-12345", "/x")
-display(Following({operation: ["WA1ALIASWB01", "WA1ALIASWB02"]}))
-display(StatusChanged(operation, OperationStatus("executing"), 0.0))
 ticks = 0
-while not (folder / "end").exists() and inbox.signum is None:
-    time.sleep(0.02)
-    ticks += 1
-    (folder / "ticks").write_text(str(ticks))
-    if (folder / "note").exists():
-        (folder / "note").unlink()
-        streams.note("a note")
-    display(Tick(ticks / 10))
-display.close()
+with live(streams) as display:
+    display(Following({operation: ["WA1ALIASWB01", "WA1ALIASWB02"]}))
+    display(StatusChanged(operation, OperationStatus("executing"), 0.0))
+    while not (folder / "end").exists() and inbox.signum is None:
+        time.sleep(0.02)
+        ticks += 1
+        (folder / "ticks").write_text(str(ticks))
+        if (folder / "note").exists():
+            (folder / "note").unlink()
+            streams.note("a note")
+        display(Tick(ticks / 10))
 streams.print_result("the result\\n")
-streams.flush(2)
+streams.screen.flush(2)
 """
 PROMPT = """
 import sys

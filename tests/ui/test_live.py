@@ -3,21 +3,24 @@ import signal
 
 import pytest
 
-from clc_reset.models import Operation, OperationStatus, ServerResult, ServerState
+from clc_reset.models import Operation, OperationStatus
 from clc_reset.resets import events
 from clc_reset.resets.events import Answered, Following, Sending, ServerChanged, StatusChanged, Tick
 from clc_reset.ui import live as module
-from clc_reset.ui.live import Live
+from clc_reset.ui.live import Live, live
 from clc_reset.ui.streams import Streams
-from tests.ui.screens import Terminal, keyboard, screen_of
+from tests.ui.screens import (
+    EXECUTING,
+    FAILED,
+    SUCCEEDED,
+    VA1,
+    WA1,
+    Terminal,
+    keyboard,
+    screen_of,
+)
 
-WA1 = Operation("wa1-12345", "/x")
-VA1 = Operation("va1-777", "/y")
-EXECUTING = OperationStatus("executing")
-SUCCEEDED = OperationStatus("succeeded")
-FAILED = OperationStatus("failed")
 EIGHT = [f"WA1ALIASWB0{n}" for n in range(8)]
-REFUSED = ServerResult("VA1ALIASJOB03", ServerState.FAILED, None, "It cannot be found.")
 MANY = {Operation(f"wa1-{n}", ""): [f"S{n}", f"T{n}"] for n in range(1000)}
 
 
@@ -50,12 +53,6 @@ def shown() -> Shown:
     return Shown(80)
 
 
-@pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> Shown:
-    monkeypatch.setenv("COLUMNS", "40")
-    return Shown(40)
-
-
 def test_a_row_an_operation_in_the_order_asked(shown: Shown) -> None:
     first, second, third = servers = dict(list(MANY.items())[:3])
     assert shown.after(
@@ -69,29 +66,8 @@ def test_a_row_an_operation_in_the_order_asked(shown: Shown) -> None:
         "2 servers: S1, T1  wa1-1  failed     14 s",
         "2 servers: S2, T2  wa1-2  o[x]dd[2J  15 s",
     ]
-
-
-def test_states_are_coloured_unless_that_is_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    new = (
-        Following({WA1: ["A"], VA1: ["B"]}),
-        StatusChanged(WA1, SUCCEEDED, 1.0),
-        StatusChanged(VA1, FAILED, 1.0),
-        Following(MANY),
-    )
-    shown = Shown(80)
-    shown.after(*new)
-    colours = re.findall(r"\x1b\[([0-9;]+)m([a-z]+)", shown.terminal.getvalue())
-    assert set(colours) == {("33", "queued"), ("32", "succeeded"), ("31", "failed")}
-    monkeypatch.setenv("NO_COLOR", "1")
-    shown = Shown(80)
-    shown.after(*new)
-    assert not re.findall(r"\x1b\[[0-9;]*m", shown.terminal.getvalue())
-
-
-def test_the_apis_words_are_plain_unless_verbose() -> None:
-    new = (Following({WA1: []}), StatusChanged(WA1, OperationStatus("notStarted"), 0.0))
-    assert Shown(80).after(*new) == ["wa1-12345  waiting  0 s"]
-    assert Shown(80, verbose=True).after(*new) == ["wa1-12345  notStarted  0 s"]
+    colours = set(re.findall(r"\x1b\[([0-9]+)m([a-z]+)", shown.terminal.getvalue()))
+    assert {("33", "queued"), ("32", "succeeded"), ("31", "failed")} < colours
 
 
 def test_evidence_is_beside_the_names_or_below_where_they_need_the_room(shown: Shown) -> None:
@@ -113,133 +89,115 @@ def test_evidence_is_beside_the_names_or_below_where_they_need_the_room(shown: S
 
 
 @pytest.mark.parametrize(
-    ("servers", "row"),
+    ("servers", "encoding", "row"),
     [
-        (["WA1ALIASWB01"], "WA1ALIASWB01  wa1-12345  running  12 s"),
-        (["WA1ALIASWEB12345"], "WA1ALIASWEB12…  wa1-12345  running  12 s"),
-        (EIGHT[:2], "2 servers  wa1-12345  running  12 s"),
-        ([f"S{n}" for n in range(400_000)], "400,000  wa1-12345  running  12 s"),
+        (["WA1ALIASWB01"], "utf-8", "WA1ALIASWB01  wa1-12345  running  12 s"),
+        (["WA1ALIASWEB12345"], "utf-8", "WA1ALIASWEB12…  wa1-12345  running  12 s"),
+        (["WA1ALIASWEB12345"], "ascii", "WA1ALIASWEB...  wa1-12345  running  12 s"),
+        (EIGHT[:2], "utf-8", "2 servers  wa1-12345  running  12 s"),
+        ([f"S{n}" for n in range(400_000)], "utf-8", "400,000  wa1-12345  running  12 s"),
     ],
 )
 def test_on_a_narrow_screen_the_names_give_way_to_all_else(
-    narrow: Shown, servers: list[str], row: str
+    monkeypatch: pytest.MonkeyPatch, servers: list[str], encoding: str, row: str
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    narrow = Shown(40, encoding=encoding)
     assert narrow.after(Following({WA1: servers}), StatusChanged(WA1, EXECUTING, 12.0)) == [row]
     below = "  1 of 2 servers changed"
     assert narrow.after(ServerChanged(WA1, "A", 1, 2, 12.0)) == [row, below]
-
-
-def test_a_screen_without_unicode_gets_ascii(narrow: Shown) -> None:
-    shown = Shown(40, encoding="ascii")
-    assert shown.after(
-        Following({WA1: ["WA1ALIASWEB12345"]}), StatusChanged(WA1, EXECUTING, 12)
-    ) == ["WA1ALIASWEB...  wa1-12345  running  12 s"]
-    shown.after(
-        events.WaveStarted(1, 2, EIGHT, 0, 9), Following(MANY), Following({Operation("ü", ""): []})
-    )
-    assert shown.terminal.getvalue().isascii()
 
 
 def test_one_bar_where_rows_do_not_fit(monkeypatch: pytest.MonkeyPatch, shown: Shown) -> None:
     monkeypatch.setattr(module, "REDRAW_SECONDS", 3600)
     first, *_ = MANY
     done = [StatusChanged(operation, SUCCEEDED, 12.0) for operation in list(MANY)[:250]]
-    bar, *lines = shown.after(Following(MANY), *done, Tick(13.0))
-    assert bar.startswith("━━━━━━━━━━")
+    begun = "0 of 1,000 operations done, 0 s"
+    assert shown.after(Following(MANY), *done)[1] == begun  # drawn ten times a second
+    bar, *lines = shown.after(Tick(13.0))
+    assert (bar[:10], len(bar)) == ("━" * 10, 40)
     assert lines == ["250 of 1,000 operations done, 13 s", "750 queued, 250 succeeded"]
     changed = ServerChanged(first, "S0", 1, 2, 14.0)
     assert shown.after(changed, Tick(14.0))[3] == "1 of 2 servers changed"
     monkeypatch.setenv("LINES", "5")
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("COLUMNS", "40")  # too narrow for evidence beside the rows
+    monkeypatch.setenv("NO_COLOR", "1")  # without which a bar has its first line at once
     changes = [ServerChanged(operation, EIGHT[0], 1, 8, 12.0) for operation in (WA1, VA1)]
     following = Following({WA1: EIGHT, VA1: EIGHT})
-    assert Shown(40).after(following, *changes, Tick(12.0))[1:] == [
+    plain = Shown(40)
+    assert plain.after(following, *changes, Tick(12.0)) == [
         "0 of 2 operations done, 12 s",
         "2 queued",
         "2 of 16 servers changed",
     ]
+    assert not re.findall(r"\x1b\[[0-9;]*m", plain.terminal.getvalue())
 
 
-def test_a_request_that_is_out_for_a_second_is_shown_until_its_answer(shown: Shown) -> None:
-    assert shown.after(Sending(EIGHT, 0.9)) == []
-    assert shown.after(Sending(EIGHT, 3.1)) == ["Sending the reset of 8 servers (3 s)"]
-    assert shown.after(Sending(EIGHT[:1], 4.1)) == ["Sending the reset of WA1ALIASWB00 (4 s)"]
-    assert shown.after(Answered([])) == []
+WAVE = "Wave 2 of 8 (5 of 40 servers done): A"
 
 
-def test_servers_whose_answer_was_lost_are_counted(shown: Shown) -> None:
-    shown.after(Following({}), ServerChanged(None, "A", 1, 5, 12.0))
-    assert shown.after(ServerChanged(None, "B", 2, 5, 13.0), Tick(14.0)) == [
-        "2 of 5 servers changed (14 s)"
-    ]
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_run_is_shown_in_its_phases(*, verbose: bool) -> None:
+    shown = Shown(80, verbose=verbose)
+    word = "notStarted" if verbose else "waiting"
+    not_started = StatusChanged(WA1, OperationStatus("notStarted"), 0.0)
+    for event, screen in (
+        (events.WaveStarted(2, 8, ["A"], 5, 40), [WAVE]),
+        (Sending(EIGHT, 0.9), [WAVE]),
+        (Sending(EIGHT, 3.1), [WAVE, "Sending the reset of 8 servers (3 s)"]),
+        (Sending(EIGHT[:1], 4.1), [WAVE, "Sending the reset of WA1ALIASWB00 (4 s)"]),
+        (Answered([]), [WAVE]),
+        (Following({WA1: ["A"]}), [WAVE, "A  wa1-12345  queued  0 s"]),
+        (not_started, [WAVE, f"A  wa1-12345  {word}  0 s"]),
+        (events.Checking("A", 1), [WAVE, "Checking A"]),
+        (events.Checking("A", 2), [WAVE, "Checking A (attempt 2)"]),
+        (events.Pausing(25.2), [WAVE, "The next wave begins in 25 s"]),
+        (Following({}), [WAVE]),
+        (ServerChanged(None, "B", 1, 5, 13), [WAVE, "1 of 5 servers changed (13 s)"]),
+        (Tick(14.0), [WAVE, "1 of 5 servers changed (14 s)"]),
+        (events.WaveStarted(3, 8, ["B"], 6, 40), ["Wave 3 of 8 (6 of 40 servers done): B"]),
+    ):
+        assert shown.after(event) == screen
 
 
-def test_notes_stand_above_the_display(shown: Shown) -> None:
-    assert shown.after(
-        Answered([REFUSED]),
-        Following({WA1: ["A"]}),
-        events.PollsFailing(WA1, "no answer", 3),
-        Tick(3.0),
-    ) == [
-        "Refused: VA1ALIASJOB03: It cannot be found.",
-        "3 status requests for wa1-12345 failed (no answer); retrying until the time",
-        "limit.",
-        "A  wa1-12345  queued  3 s",
-    ]
-
-
-def test_waves_pauses_and_checks_are_shown(shown: Shown) -> None:
-    wave = "Wave 2 of 8 (5 of 40 servers done): A"
-    started = events.WaveStarted(2, 8, ["A"], 5, 40)
-    assert shown.after(started, Following({WA1: ["A"]})) == [wave, "A  wa1-12345  queued  0 s"]
-    assert shown.after(events.Checking("A", 1)) == [wave, "Checking A"]
-    assert shown.after(events.Checking("A", 2)) == [wave, "Checking A (attempt 2)"]
-    assert shown.after(events.Pausing(25.2)) == [wave, "The next wave begins in 25 s"]
-    wave = "Wave 3 of 8 (6 of 40 servers done): B"
-    assert shown.after(events.WaveStarted(3, 8, ["B"], 6, 40)) == [wave]
-
-
-def test_changes_are_drawn_ten_times_a_second_and_ticks_always(
-    monkeypatch: pytest.MonkeyPatch, shown: Shown
+@pytest.mark.parametrize(
+    ("new", "trace"),
+    [
+        ([Following({WA1: ["A" * 99], VA1: ["B"]})], []),
+        ([Sending(EIGHT, 0.5)], []),
+        ([Following({}), Tick(1.0), StatusChanged(WA1, SUCCEEDED, 1.0)], []),
+        ([], ["^C"]),  # nothing is written by a display to which nothing happened
+    ],
+)
+def test_at_its_end_a_display_takes_the_trace_of_ctrl_c_with_it(
+    new: list[events.Event], trace: list[str]
 ) -> None:
-    monkeypatch.setattr(module, "REDRAW_SECONDS", 3600)
-    queued = ["A  wa1-12345  queued  0 s"]
-    assert shown.after(Following({WA1: ["A"]}), StatusChanged(WA1, EXECUTING, 1.0)) == queued
-    assert shown.after(Tick(1.0)) == ["A  wa1-12345  running  1 s"]
+    terminal = Terminal()
+    terminal.write("$ clc\n")
+    with live(Streams(None, None, terminal)) as display:
+        for event in new:
+            display(event)
+        terminal.write("^C")
+    terminal.write("\na result\n" if trace else "a result\n")
+    assert terminal.screen(80) == ["$ clc", *trace, "a result"]
+    assert "\x1b[?" not in terminal.getvalue(), "the cursor is never hidden"
 
 
-def test_with_nothing_to_follow_nothing_is_drawn(shown: Shown) -> None:
-    events = (Answered([REFUSED]), Following({}), Tick(1.0), StatusChanged(WA1, SUCCEEDED, 1.0))
-    assert shown.after(*events) == ["Refused: VA1ALIASJOB03: It cannot be found."]
-    shown.live.close()
-    assert "\x1b[?" not in shown.terminal.getvalue(), "the cursor is never hidden"
-
-
-@pytest.mark.parametrize("event", [Following({WA1: ["A" * 99], VA1: ["B"]}), Sending(EIGHT, 0.5)])
-def test_ctrl_c_leaves_no_trace(event: events.Event, shown: Shown) -> None:
-    shown.terminal.write("$ clc\n")
-    shown.after(event)
-    shown.terminal.write("^C")
-    shown.live.close()
-    shown.live.close()
-    shown.terminal.write("a result\n")
-    assert shown.after() == ["$ clc", "a result"]
-
-
-def test_a_stop_is_handled_until_the_end(shown: Shown) -> None:
+def test_it_is_drawn_again_after_a_stop_until_the_end(shown: Shown) -> None:
     signums = (signal.SIGTSTP, signal.SIGCONT)
     before = [signal.getsignal(signum) for signum in signums]
-    shown.after(Following({WA1: ["A"]}))
-    assert [signal.getsignal(signum) for signum in signums] != before
-    signal.raise_signal(signal.SIGCONT)
-    assert len(shown.after()) == 2
-    shown.live.close()
+    with live(shown.streams) as shown.live:
+        shown.after(Following({WA1: ["A"]}))
+        assert before[0] != signal.getsignal(signal.SIGTSTP)
+        signal.raise_signal(signal.SIGCONT)
+        assert len(shown.after()) == 2
     assert [signal.getsignal(signum) for signum in signums] == before
 
 
-@pytest.mark.parametrize("columns", [80, 40])
-@pytest.mark.parametrize("number", [0, 1, 8, 200])
-@pytest.mark.parametrize("wanted", ["", "500"])
+@pytest.mark.parametrize(
+    ("columns", "number", "wanted"),
+    [(80, 0, ""), (80, 1, ""), (80, 8, "500"), (80, 200, ""), (40, 1, "500"), (40, 8, "")],
+)
 def test_on_a_real_terminal_nothing_is_left_but_the_result(
     monkeypatch: pytest.MonkeyPatch, columns: int, number: int, wanted: str
 ) -> None:
@@ -247,18 +205,17 @@ def test_on_a_real_terminal_nothing_is_left_but_the_result(
     monkeypatch.delenv("LINES")
     with keyboard(columns) as board, board.reading_until(b"a result\r\n"):
         streams = Streams(None, board.stderr, board.stderr)
-        live = Live(streams)
-        servers = dict(list(MANY.items())[:number])
-        for event in (Sending(EIGHT, 2.0), Answered([]), Following(servers)):
-            live(event)
-        for seconds, operation in enumerate(servers):
-            live(ServerChanged(operation, "S0", 1, 2, seconds))
-            live(StatusChanged(operation, EXECUTING, seconds))
-            live(Tick(seconds))
-        assert streams.flush(20)
-        board.stderr.write("^C")
-        board.stderr.flush()
-        live.close()
+        with live(streams) as display:
+            servers = dict(list(MANY.items())[:number])
+            for event in (Sending(EIGHT, 2.0), Answered([]), Following(servers)):
+                display(event)
+            for seconds, operation in enumerate(servers):
+                display(ServerChanged(operation, "S0", 1, 2, seconds))
+                display(StatusChanged(operation, EXECUTING, seconds))
+                display(Tick(seconds))
+            assert streams.screen.flush(20)
+            board.stderr.write("^C")
+            board.stderr.flush()
         streams.print_result("a result\n")
     assert screen_of(board.shown.decode().replace("\r\n", "\n"), columns) == ["a result"]
     assert (b"running" in board.shown) is (number > 0)

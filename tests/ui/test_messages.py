@@ -23,34 +23,22 @@ def _logging() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("level", "lines"),
-    [
-        (logging.WARNING, ["Warning: a journal", "Warning: an error"]),
-        (logging.INFO, ["1 duplicate", "Warning: a journal", "Warning: an error"]),
-        (logging.DEBUG, ["GET /", "1 duplicate", "Warning: a journal", "Warning: an error"]),
-    ],
+    ("level", "begins"), [(logging.WARNING, 2), (logging.INFO, 1), (logging.DEBUG, 0)]
 )
-def test_the_level_decides_what_is_written(level: int, lines: list[str]) -> None:
+def test_the_level_decides_what_is_written_and_nothing_reaches_the_root_or_raises(
+    caplog: pytest.LogCaptureFixture, level: int, begins: int
+) -> None:
     first, second = io.StringIO(), io.StringIO()
     messages.install(Streams(None, None, first), logging.DEBUG)
     messages.install(Streams(None, None, second), level)  # replaces the first
     _log.debug("GET %s", "/")
-    _log.info("1 duplicate")
+    _log.info("one\x1b[2J")
+    _log.info("%d servers", "no number")
     _log.warning("a journal")
     _log.error("an error")
-    assert second.getvalue().splitlines() == lines
-    assert first.getvalue() == ""
-
-
-def test_nothing_reaches_the_root_logger_and_nothing_is_raised(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    stderr = io.StringIO()
-    messages.install(Streams(None, None, stderr), logging.INFO)
-    _log.info("%d servers", "no number")
-    _log.info("one\x1b[2J")
-    assert stderr.getvalue() == "one[2J\n"
-    assert caplog.records == []
+    lines = ["GET /", "one[2J", "Warning: a journal", "Warning: an error"]
+    assert second.getvalue().splitlines() == lines[begins:]
+    assert (first.getvalue(), caplog.records) == ("", [])
 
 
 def test_at_the_end_of_the_process_nothing_is_left() -> None:

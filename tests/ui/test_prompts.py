@@ -28,41 +28,46 @@ def prompts(stdin: TextIO | None, stderr: TextIO | None, inbox: Inbox | None = N
     return Prompts(Streams(stdin, None, stderr), inbox or Inbox())
 
 
-@pytest.mark.parametrize(
-    ("typed", "is_yes"),
-    [("y\n", True), (" YES \n", True), ("yes", True), ("n\n", False), ("\n", False), ("", False)],
-)
-def test_only_y_and_yes_are_a_yes(typed: str, is_yes: object) -> None:
-    screen = Terminal()
-    assert prompts(Terminal(typed), screen).confirm("Reset it?") is is_yes
-    assert screen.getvalue() == "Reset it? [y/N] " + ("" if typed else "\n")
+def refused(asking: Prompts, what: str, *, hidden: bool = False) -> str:
+    """Return the message of a question that can't be asked, or has no answer."""
+    with pytest.raises(UsageError) as no:
+        asking.ask(what, "Give it.", hidden=hidden)
+    assert no.value.hint == "Give it."
+    return no.value.message
 
 
 @pytest.mark.parametrize(
-    ("stdin", "stderr"), [(Odd(), Terminal()), (Gone(), Gone()), (Gone(), Terminal()), (None, None)]
+    ("stdin", "is_yes"),
+    [
+        *[(Terminal(typed), True) for typed in ("y\n", " YES \n", "yes")],
+        *[(Terminal(typed), False) for typed in ("n\n", "\n")],
+        *[(stdin, False) for stdin in (Terminal(), Odd(), Gone())],
+    ],
 )
-def test_a_terminal_that_is_gone_or_odd_gives_no_yes(
-    stdin: TextIO | None, stderr: TextIO | None
-) -> None:
-    assert prompts(stdin, stderr).confirm("Reset it?") is False
-
-
-def test_an_answer_that_can_not_be_decoded_is_none() -> None:
+def test_only_y_and_yes_are_a_yes_below_the_notes(stdin: Terminal, is_yes: object) -> None:
     screen = Terminal()
-    with pytest.raises(UsageError, match="can't be read in this terminal's encoding"):
-        prompts(Odd(), screen).ask("user name", "Give -u.")
-    assert screen.getvalue() == "User name: \n"
+    streams = Streams(stdin, None, screen)
+    streams.screen.show([Line("a display", 9)])
+    streams.note("a note")
+    has_line = bool(stdin.getvalue())
+    assert Prompts(streams, Inbox()).confirm("Reset it?") is is_yes
+    assert screen.screen(80) == ["a note", "Reset it? [y/N]"]
+    assert screen.getvalue().endswith("[y/N] " if has_line else "[y/N] \n")
 
 
-def test_an_answer_has_to_be_given() -> None:
+@pytest.mark.parametrize("stream", [None, Gone()])
+def test_a_terminal_that_is_gone_gives_no_yes(stream: TextIO | None) -> None:
+    assert prompts(stream, stream).confirm("Reset it?") is False
+
+
+def test_an_answer_has_to_be_given_and_readable() -> None:
     screen = Terminal()
     asking = prompts(Terminal(" demo \n\n"), screen)
-    assert asking.can_ask
     assert asking.ask("user name", "Give -u.") == "demo"
-    with pytest.raises(UsageError, match="No user name was given") as no:
-        asking.ask("user name", "Give -u.")
-    assert no.value.hint == "Give -u."
-    assert screen.getvalue() == "User name: User name: "
+    assert refused(asking, "user name") == "No user name was given."
+    message = "The user name can't be read in this terminal's encoding."
+    assert refused(prompts(Odd(), screen), "user name") == message
+    assert screen.getvalue() == "User name: User name: User name: \n"
 
 
 @pytest.mark.parametrize(
@@ -70,11 +75,8 @@ def test_an_answer_has_to_be_given() -> None:
     [(None, Terminal()), (Terminal(), None), (io.StringIO(), Terminal())],
 )
 def test_without_a_terminal_nothing_is_asked(stdin: TextIO | None, stderr: TextIO | None) -> None:
-    asking = prompts(stdin, stderr)
-    assert not asking.can_ask
-    with pytest.raises(UsageError, match="There is no terminal to ask for the password on") as no:
-        asking.ask("password", "Use --password-stdin.", hidden=True)
-    assert no.value.hint == "Use --password-stdin."
+    message = refused(prompts(stdin, stderr), "password", hidden=True)
+    assert message == "There is no terminal to ask for the password on."
 
 
 def test_a_password_that_can_not_be_hidden_is_not_asked_for(
@@ -83,8 +85,8 @@ def test_a_password_that_can_not_be_hidden_is_not_asked_for(
     screen = Terminal()
     with Path(os.devnull).open(encoding="utf-8") as stdin:
         monkeypatch.setattr(stdin, "isatty", lambda: True)
-        with pytest.raises(UsageError, match="can't hide"):
-            prompts(stdin, screen).ask("password", "", hidden=True)
+        message = refused(prompts(stdin, screen), "password", hidden=True)
+    assert message == "This terminal can't hide the password while it is typed."
     assert screen.getvalue() == ""
 
 
@@ -95,15 +97,6 @@ def test_a_signal_before_a_question_ends_it() -> None:
     with pytest.raises(Interrupted):
         prompts(Terminal("y\n"), screen, inbox).confirm("Reset it?")
     assert screen.getvalue() == "\n"
-
-
-def test_notes_stand_above_a_question_and_no_display_below() -> None:
-    screen = Terminal()
-    streams = Streams(Terminal("y\n"), None, screen)
-    streams.screen.show([Line("a display", 9)])
-    streams.note("a note")
-    assert Prompts(streams, Inbox()).confirm("Reset it?")
-    assert screen.screen(80) == ["a note", "Reset it? [y/N]"]
 
 
 # --- on a pseudo-terminal ----------------------------------------------------------------------

@@ -53,11 +53,8 @@ def test_a_stopped_terminal_keeps_notes_and_skips_frames(board: Keyboard) -> Non
     board.go_on()
     assert screen.flush(5)
     board.read_until(b"frame 49\r\n")
-    assert screen_of(board.shown.decode().replace("\r\n", "\n"), 80) == [
-        "before",
-        "kept",
-        "frame 49",
-    ]
+    shown = screen_of(board.shown.decode().replace("\r\n", "\n"), 80)
+    assert shown == ["before", "kept", "frame 49"]
     screen.show(())
     board.stop()
     screen.show(FRAME)
@@ -77,16 +74,13 @@ def test_a_terminal_that_nobody_reads_blocks_nothing(board: Keyboard) -> None:
     assert board.shown.decode() == "".join(f"{text}\r\n" for text in texts)
 
 
-def test_a_pipe_that_refuses_to_block_is_tried_again() -> None:
-    class Busy(Outlet):
-        def wait(self, _seconds: float | None) -> bool:
-            return True
-
+def test_a_pipe_that_refuses_to_block_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Outlet, "wait", lambda *_: True)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with os.fdopen(writer, "w") as stream:
-        assert 0 < Busy(stream).write(b"x" * 1_000_000) < 1_000_000
-        assert Busy(stream).write(b"x") == 0
+        assert 0 < Outlet(stream).write(b"x" * 1_000_000) < 1_000_000
+        assert Outlet(stream).write(b"x") == 0
     os.close(reader)
 
 
@@ -105,8 +99,7 @@ def test_a_display_leaves_the_screen_before_a_stop_and_returns_after_it() -> Non
 
 def test_a_note_cut_by_a_stop_is_written_again(board: Keyboard) -> None:
     screen = Screen(board.stderr)
-    text = "x" * 200_000
-    screen.note(text)
+    screen.note("x" * 200_000)
     assert not screen.flush(0)
     assert screen.leave()
     tty.setraw(board.master)
@@ -115,34 +108,29 @@ def test_a_note_cut_by_a_stop_is_written_again(board: Keyboard) -> None:
         assert screen.flush(20)
 
 
-class Interrupted(Terminal):
-    """A terminal on which something happens in the middle of a write."""
-
-    writer: Screen
-    result: object = None
-    is_late = False
-
-    def write(self, text: str) -> int:
-        if self.result is None:
-            self.result = "busy"
-            self.writer.note("another")
-            self.writer.resume()
-            self.result = self.writer.leave()
-        elif not text and not self.is_late:  # nothing is left to write
-            self.is_late = True
-            self.writer.note("late")
-        return super().write(text)
-
-
 def test_a_write_in_the_middle_of_a_write_waits_and_so_does_a_stop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    class Interrupted(Terminal):
+        """A terminal on which something happens in the middle of a write, and at its end."""
+
+        def write(self, text: str) -> int:
+            if text == "one\n":
+                screen.note("another")
+                screen.resume()
+                left.append(screen.leave())
+            elif not text and not left[1:]:  # nothing is left to write
+                left.append(False)
+                screen.note("late")
+            return super().write(text)
+
+    left: list[bool] = []
     signals: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda *signal: signals.append(signal))
     terminal = Interrupted()
-    terminal.writer = Screen(terminal)
-    terminal.writer.note("one")
-    assert terminal.result is False
+    screen = Screen(terminal)
+    screen.note("one")
+    assert left == [False, False]
     assert terminal.getvalue() == "one\nanother\nlate\n"
     assert signals == [(os.getpid(), signal.SIGTSTP)]
 
