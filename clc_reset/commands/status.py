@@ -124,16 +124,11 @@ def _ask(
 ) -> tuple[Outcome, list[str]]:
     client = session.client
     deps = Dependencies(client, session.journal, session.inbox, session.clocks)
-    question = followup.Question(
-        selection,
-        tuple(client.operation(account, name) for name in selection.operations),
-        account or None,
-        waits=wait,
-        limit=limit,
-        looks=not session.quiet or not wait,
-    )
+    operations = [client.operation(account, name) for name in selection.operations]
     with session.progress(shows=wait) as emit:
-        return followup.ask(question, deps, emit)
+        return followup.FollowUp(
+            selection, operations, deps, emit, waits=wait, limit=limit, looks=not session.quiet
+        ).ask()
 
 
 def _name_earlier(session: Session, latest: Run) -> None:

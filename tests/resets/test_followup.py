@@ -147,12 +147,10 @@ def test_an_operation_in_two_runs_is_recorded_in_the_one_that_is_shown(world: Wo
 def test_each_operation_is_asked_once_and_nothing_is_shown_of_it(world: World) -> None:
     world.reset(A, B)
     world.script(EXECUTING)
-    world.events.clear()
     outcome, _ = world.status()
     assert states(outcome) == {A: "running", B: "running"}
     assert outcome.exit_code == ExitCode.RUNNING
     assert len(world.polls()) == 1
-    assert world.events == []
     assert world.looks() == []
 
 
@@ -605,7 +603,7 @@ def test_a_run_that_was_dropped_meanwhile_stays_as_it_was(
     world.inbox.at(20, lambda: follower.record.end(()))
     run = world.latest().id
     selection = followup.select(world.journal, ORIGIN, [], ACCOUNT)
-    question = followup.Question(selection, waits=True, limit=40.0)
-    outcome, _ = followup.ask(question, world.deps(), world.emit)
+    asked = followup.FollowUp(selection, (), world.deps(), world.emit, waits=True, limit=40.0)
+    outcome, _ = asked.ask()
     assert outcome.run == run
     assert states(outcome)[B] == "planned"

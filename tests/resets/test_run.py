@@ -281,7 +281,7 @@ def test_a_bug_while_waiting_loses_no_status(world: World, monkeypatch: pytest.M
     world.lasting(o1=1, o2=100)
     pause = polling.Polling.run
 
-    def run(self: polling.Polling) -> polling.Waited:
+    def run(self: polling.Polling) -> None:
         pause(self)
         raise ZeroDivisionError("x")
 

@@ -165,8 +165,9 @@ class World:
             Operation(name, f"/v2/operations/alias/status/{name}", ACCOUNT)
             for name in selection.operations
         )
-        question = followup.Question(selection, named, ACCOUNT, waits=wait, **options)
-        return followup.ask(question, self.deps(), self.emit)
+        options = {"looks": True} | options
+        asked = followup.FollowUp(selection, named, self.deps(), self.emit, waits=wait, **options)
+        return asked.ask()
 
     def latest(self) -> Run:
         found = self.journal.latest(ORIGIN, ACCOUNT)
@@ -213,17 +214,14 @@ class World:
             SUCCEEDED if self.seconds >= durations[f"o{asked.id[4:]}"] else EXECUTING
         )
 
+    def answers(self, statuses: Mapping[Operation, Status | Exception]) -> None:
+        """Answer polls of each operation with a status of its own."""
+        self.statuses = lambda asked: returned(statuses[asked])
+
     def script(self, *statuses: Status | Exception) -> None:
         """Answer polls with these, one after another, the last one for ever."""
         left = list(statuses)
-
-        def answer(_operation: Operation) -> Status:
-            status = left.pop(0) if len(left) > 1 else left[0]
-            if isinstance(status, Exception):
-                raise status
-            return status
-
-        self.statuses = answer
+        self.statuses = lambda _op: returned(left.pop(0) if len(left) > 1 else left[0])
 
     # --- what happened -------------------------------------------------------------------------
 
@@ -241,6 +239,12 @@ class World:
     def of(self, kind: type[Any]) -> list[Any]:
         """The events of a kind."""
         return [event for event in self.events if isinstance(event, kind)]
+
+
+def returned(result: Status | Exception) -> Status:
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def is_poll(key: Hashable) -> bool:
