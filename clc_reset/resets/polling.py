@@ -214,8 +214,8 @@ class Polling:
                 self.error = error
             case Operation() as operation, Failure(error):
                 self._take_failure(operation, PollFailure(describe(error)), now)
-            case server, _:
-                seen = evidence.observed(str(server), result)
+            case _:
+                seen = evidence.observed(str(key), result)
                 if change := self._watch.add(seen, now - self._began):
                     self._emit(change)
 
