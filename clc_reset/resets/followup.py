@@ -386,7 +386,7 @@ class FollowUp:
                         self._emit(events.ServerChanged(None, place[1], number, total, seconds))
                     elif not _is_decided(found):
                         left.append(shown)
-                outcome = outcome.with_evidence(lambda r: judged.get((r.run, r.server)))
+                outcome = outcome.with_evidence(judged)
         except Interrupted as interrupt:
             return outcome.ended_by(interrupt)
 

@@ -1,13 +1,13 @@
 """One reset: admit and record, send, record, wait, check, go on or stop. It always returns."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
 from clc_reset.errors import CHECK_THE_NETWORK, Interrupted, UnreachableError
 from clc_reset.journal.record import Record
 from clc_reset.models import (
-    Evidence,
     Operation,
     ResetAnswer,
     ServerResult,
@@ -15,8 +15,7 @@ from clc_reset.models import (
     usual_limit,
 )
 from clc_reset.resets import events, evidence, guard, polling
-from clc_reset.resets import outcome as outcomes
-from clc_reset.resets.outcome import Ending, Outcome
+from clc_reset.resets.outcome import Ending, Outcome, followable
 from clc_reset.resets.polling import Wait
 from clc_reset.resets.request import Dependencies, ResetRequest
 from clc_reset.text import describe, sentence
@@ -157,7 +156,7 @@ def _wait(request: ResetRequest, answer: ResetAnswer, record: Record, deps: Depe
     limit = request.options.limit
     if limit is None:
         limit = usual_limit(result.server for result in answer.results if result.server)
-    shares = outcomes.shares_of(answer.results)
+    shares = Counter(result.operation for result in answer.results if result.operation)
     return Wait(limit, sent, record.statuses, shares, answer.turns, looks=request.looks)
 
 
@@ -166,7 +165,7 @@ def follow(outcome: Outcome, wait: Wait, deps: Dependencies, emit: events.Emit) 
 
     Returns the outcome with what was learned, whatever happens.
     """
-    results = tuple(map(outcomes.followable, outcome.results))
+    results = tuple(map(followable, outcome.results))
     outcome = outcome._replace(results=results, limit=wait.limit)
     servers: dict[Operation, list[str]] = {operation: [] for operation in outcome.pending}
     result_of: dict[str, ServerResult] = {}
@@ -204,21 +203,20 @@ def _waited(outcome: Outcome, polls: polling.Polling, *, once: bool) -> Outcome:
 
 def _look_at_doubtful(outcome: Outcome, wait: Wait, deps: Dependencies) -> Outcome:
     """Return the outcome with the evidence of its doubtful servers, unless it was cut short."""
-    timed_out = outcome.ending is Ending.TIME_LIMIT
-    doubtful = set(outcomes.doubtful(outcome.results, wait.shares, timed_out=timed_out))
-    if outcome.error is not None or deps.inbox.signum is not None or not doubtful:
+    if outcome.error is not None or deps.inbox.signum is not None:
         return outcome
     try:
-        places = {(wait.sent(r).account, r.server) for r in doubtful if r.server}
+        sent = [(result, wait.sent(result)) for result in outcome.doubtful(wait.shares)]
+        places = {(request.account, result.server or "") for result, request in sent}
         seen = evidence.look(sorted(places), deps.api, deps.inbox)
-
-        def judge(result: ServerResult) -> Evidence | None:
-            if result not in doubtful or result.server is None:
-                return None
-            request = wait.sent(result)
-            return evidence.judge(seen[request.account, result.server], request)
-
-        return outcome.with_evidence(judge)
+        return outcome.with_evidence(
+            {
+                (result.run, result.server): evidence.judge(
+                    seen[request.account, result.server or ""], request
+                )
+                for result, request in sent
+            }
+        )
     except Interrupted as interrupt:
         return outcome.ended_by(interrupt)
     except Exception as error:

@@ -302,13 +302,13 @@ def test_without_a_run_up_to_ten_operations_are_named() -> None:
     some = QUESTION._replace(
         run=None, results=queued_in("ALIAS", "wa1-1", "?") + queued_in("SUB", "va1-2")
     )
-    assert report.how_to_follow(some, "ALIAS").splitlines() == [
+    assert report.Advice(some, "ALIAS").how_to_follow().splitlines() == [
         "To follow them: clc status --wait wa1-1",
         "To follow them: clc status --wait -a SUB va1-2",
         "1 more operation can't be named here.",
     ]
     many = queued_in("ALIAS", *(f"wa1-{n}" for n in range(10))) + queued_in("SUB", "va1-2")
-    lines = report.how_to_follow(some._replace(results=many), "ALIAS").splitlines()
+    lines = report.Advice(some._replace(results=many), "ALIAS").how_to_follow().splitlines()
     assert lines[0].count("wa1-") == 10
     assert lines[1:] == ["1 more operation can't be named here."]
 

@@ -20,9 +20,7 @@ from clc_reset.resets.outcome import (
     NOT_REACHED,
     Ending,
     Outcome,
-    doubtful,
     followable,
-    shares_of,
     with_status,
 )
 from tests.resets.world import (
@@ -245,7 +243,6 @@ def test_servers_that_a_look_can_tell_more_of_are_in_doubt() -> None:
         "running": queued("E"),
         "no server": ServerResult(None, S.UNKNOWN, ONE),
     }
-    shares = shares_of([*cases.values(), queued(A)])
-    for timed_out, more in ((False, set[str]()), (True, {"running"})):
-        found = doubtful(cases.values(), shares, timed_out=timed_out)
+    for ending, more in ((Ending.COMPLETE, set[str]()), (Ending.TIME_LIMIT, {"running"})):
+        found = Outcome(ACCOUNT, tuple(cases.values()), ending).doubtful({ONE: 2, TWO: 1})
         assert {n for n, r in cases.items() if r in found} == {"shared", "unknown"} | more
