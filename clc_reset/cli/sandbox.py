@@ -104,4 +104,4 @@ def command(
         servers=servers,
         clock_skew=clock_skew,
     )
-    return sandbox.run(invocation.inbox, arguments, behaviour, port, latency, verbose=verbose)
+    return sandbox.run(invocation.session(verbose=verbose), arguments, behaviour, port, latency)

@@ -45,12 +45,5 @@ def command(
 
     from clc_reset.commands import servers as work
 
-    return work.run(
-        invocation.inbox,
-        ids,
-        groups,
-        account=account,
-        duplicates=duplicates,
-        form=form,
-        verbose=verbose,
-    )
+    session = invocation.session(form, verbose=verbose)
+    return work.run(session, ids, groups, account=account, duplicates=duplicates)

@@ -60,14 +60,6 @@ def command(
 
     from clc_reset.commands import status
 
-    return status.run(
-        invocation.inbox,
-        asked,
-        is_run=run_name is not None,
-        account=account,
-        wait=wait,
-        timeout=timeout,
-        form=form,
-        quiet=quiet,
-        verbose=verbose,
-    )
+    session = invocation.session(form, quiet=quiet, verbose=verbose)
+    is_run = run_name is not None
+    return status.run(session, asked, is_run=is_run, account=account, wait=wait, timeout=timeout)

@@ -271,10 +271,10 @@ class Command:
     def _code(self, session: Session) -> int:
         try:
             if isinstance(self.given, Given):
-                return int(reset.reset(session, self.given))
+                return int(reset.run(session, self.given))
             asked = self.given
             return int(
-                status.show(
+                status.run(
                     session, asked.names, account=None, wait=asked.wait, timeout=asked.timeout
                 )
             )
