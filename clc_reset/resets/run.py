@@ -7,13 +7,7 @@ from datetime import datetime
 
 from clc_reset.errors import CHECK_THE_NETWORK, Interrupted, UnreachableError
 from clc_reset.journal.record import Record
-from clc_reset.models import (
-    Operation,
-    ResetAnswer,
-    ServerResult,
-    ServerState,
-    usual_limit,
-)
+from clc_reset.models import Operation, ResetAnswer, ServerResult, ServerState, usual_limit
 from clc_reset.resets import events, evidence, guard, polling
 from clc_reset.resets.outcome import Ending, Outcome, followable
 from clc_reset.resets.polling import Wait

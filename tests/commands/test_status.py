@@ -9,12 +9,7 @@ from pathlib import Path
 import pytest
 import respx
 
-from tests.fakes import (
-    Run,
-    jwt,
-    queued,
-    rows,
-)
+from tests.fakes import Run, jwt, queued, rows
 
 A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASJOB03"
 
