@@ -200,13 +200,6 @@ def test_an_api_that_is_down_is_said_once_and_what_is_known_is_shown(world: Worl
     assert (outcome.error, states(outcome)) == (None, {A: "succeeded", B: "queued"})
 
 
-def test_a_token_that_is_refused_now_shows_what_was_known(world: World) -> None:
-    two(world)
-    world.script(DENIED)
-    outcome, _ = world.status()
-    assert (outcome.exit_code, states(outcome)) == (4, {A: "queued", B: "queued"})
-
-
 def test_an_operation_of_the_journal_that_is_gone_is_unknown(world: World) -> None:
     world.reset(A)
     world.script("404")
@@ -277,15 +270,6 @@ def test_a_wait_for_an_operation_that_nobody_knows_ends_after_thirty_seconds(wor
     outcome, nobody_knows = world.status("va1-9", wait=True)
     assert (outcome.results, nobody_knows) == ((), ["va1-9"])
     assert world.seconds < 40
-
-
-def test_a_signal_ends_the_wait_with_what_is_known(world: World) -> None:
-    two(world)
-    world.lasting(o1=3, o2=1000)
-    world.inbox.signal(20)
-    outcome, _ = world.status(wait=True)
-    assert (outcome.exit_code, states(outcome)) == (143, {A: "succeeded", B: "running"})
-    assert world.run_of().rows[0].over
 
 
 def test_a_server_of_two_runs_is_held_against_the_request_that_is_followed(world: World) -> None:

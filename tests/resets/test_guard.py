@@ -221,13 +221,6 @@ def test_a_group_and_unsettled_servers_are_asked_about_in_one_question(
     assert len(world.posts) == 2
 
 
-def test_a_yes_covers_the_unsettled_servers_of_later_waves(world: World) -> None:
-    lose(world, B)
-    assert world.reset(A, B, at_a_time=1, confirm=True).exit_code == 0
-    assert len(world.questions) == 1
-    assert world.posts[1:] == [(A,), (B,)]
-
-
 @pytest.mark.parametrize("rounds", [1, 9])
 def test_what_another_process_resets_during_the_question_is_asked_about_too(
     world: World, rounds: int

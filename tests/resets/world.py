@@ -82,7 +82,8 @@ class World:
 
     `latency` is how long a call with a key takes, `statuses` and `show` are what the API answers
     for an operation and a server, `answer` for a reset. `skew` is how far this machine's wall clock
-    is ahead of the API's. `calls` are the polls and looks, each with its time.
+    is ahead of the API's. `calls` are the polls and looks, each with its time. The journal can't be
+    opened while it is `broken`, or `busy`; `opened` counts its transactions.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -100,12 +101,8 @@ class World:
         self.bad: dict[str, str] = {}
         self.events: list[events.Event] = []
         self.questions: list[Question] = []
-        self.broken = False
-        """Nothing of the journal can be opened."""
-        self.busy = False
-        """Another process writes in the journal."""
+        self.broken = self.busy = False
         self.opened = 0
-        """Transactions of the journal."""
         self.connect: Callable[..., sqlite3.Connection] = sqlite3.connect
         self.inbox = VirtualInbox(self)
         self.clocks = VirtualClocks(self)
@@ -131,14 +128,10 @@ class World:
             self.questions.append(question)
             return confirm(question) if callable(confirm) else bool(confirm)
 
+        asks = None if confirm is None else ask
+        api = Api(self)
         return Dependencies(
-            Api(self),
-            self.journal,
-            self.inbox,
-            self.clocks,
-            None,
-            None if confirm is None else ask,
-            lambda: 0.5,
+            api, self.journal, self.inbox, self.clocks, confirm=asks, jitter=lambda: 0.5
         )
 
     def emit(self, event: events.Event) -> None:
@@ -170,9 +163,8 @@ class World:
             Operation(name, f"/v2/operations/alias/status/{name}", ACCOUNT)
             for name in selection.operations
         )
-        options = {"looks": True} | options
-        asked = followup.FollowUp(selection, named, self.deps(), self.emit, waits=wait, **options)
-        return asked.ask()
+        options = {"looks": True, "waits": wait} | options
+        return followup.FollowUp(selection, named, self.deps(), self.emit, **options).ask()
 
     def begin(self, *servers: str, where: Where = WHERE) -> None:
         """Record a run whose request is under way, or that was killed before an answer came."""
