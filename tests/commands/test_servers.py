@@ -57,15 +57,8 @@ def test_the_servers_of_some_groups_are_listed_in_the_order_named(clc: Run) -> N
 
 @pytest.mark.usefixtures("served", "as_demo")
 def test_servers_that_are_named_are_looked_at_in_the_order_named(clc: Run) -> None:
-    result = clc(
-        "servers",
-        WB02,
-        JOB03.lower(),
-        "-",
-        stdin=f"{WB02}\n",
-    )
-    assert result.exit_code == 0
-    assert result.stderr == "1 duplicate ignored\n"
+    result = clc("servers", WB02, JOB03.lower(), "-", stdin=f"{WB02}\n")
+    assert (result.exit_code, result.stderr) == (0, "1 duplicate ignored\n")
     assert [[*row[:1], *row[2:6]] for row in rows(result.stdout)] == [
         [WB02, "VA1", "active", "started", "no"],
         [JOB03, "VA1", "active", "stopped", "no"],
