@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 import httpx
@@ -22,7 +22,6 @@ from keyring.backends import fail
 from clc_reset.cli.main import command
 from clc_reset.cli.options import Invocation
 from clc_reset.clocks import Clocks
-from clc_reset.journal.record import Record
 from clc_reset.journal.rows import Where
 from clc_reset.journal.runs import Journal, NewRun
 from clc_reset.models import RollingOptions
@@ -32,10 +31,13 @@ from tests.conftest import ORIGIN, through
 from tests.fakes import POWER_POSTS, MemoryKeyring, Typed, jwt, only_reset_resets, queued
 
 A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
-DOWN = httpx.ConnectError("[Errno 111] Connection refused")
-LOST = httpx.RemoteProtocolError("Server disconnected without sending a response.")
-
 Answer = httpx.Response | Exception | int
+BEHAVIOURS: dict[str, dict[str, Any]] = {
+    "slow": {"duration": 99},
+    "fails": {"fail": frozenset({B})},  # and with it the operation that others share
+    "loses answers": {"lose_answer": True},
+    "expired tokens": {"expired_token": True},
+}
 
 
 class Printed(NamedTuple):
@@ -58,7 +60,7 @@ class World:
         self.typed: str | None = None
         self.stdin = ""
         self.invocation = Invocation()
-        self.records: list[Record] = []
+        self.records: list[object] = []
         self.rest = ""
 
     @contextmanager
@@ -94,11 +96,48 @@ class World:
                 return httpx.Response(answer) if isinstance(answer, int) else answer
         return through(self.cloud)(request)
 
-    def run(self, line: str) -> Printed:
-        """Run a command line; RUN in it stands for the latest run, REST for one kept in `rest`."""
+    def do(self, step: str) -> None:
+        """Carry out a step: a command, or a change of this machine or of the cloud.
+
+        `POST lost 404` lets resets be answered so, the last one for ever; `signal 2 STATUS` comes
+        with a request; `live 1 A B` is a run by a living process that intends one of its servers.
+        """
+        first, *others = words = self._expand(step).split()
+        behaviour = BEHAVIOURS.get(step)
+        if first == "clc":
+            self.run(step)
+        elif behaviour:
+            self.cloud.behaviour = replace(self.cloud.behaviour, **behaviour)
+        elif first in PATHS:
+            others = step.split()[1:]
+            self.answers[PATHS[first]] = [int(a) if a.isdigit() else ANSWERS[a] for a in others]
+        elif "=" in step:
+            if "TOKEN" in step:
+                self.do("no credentials")
+            name, _, value = step.partition("=")
+            os.environ[name] = value
+        elif first == "signal":
+            self.signals[PATHS[words[2]]] = int(words[1])
+        elif first == "live":
+            size = int(words[1])
+            run = NewRun(Where(ORIGIN, "ALIAS"), "demo", (*words[2:],), RollingOptions(size))
+            self.records.append(self.journal.begin(run, words[2 : 2 + size], check=False))
+        elif first == "types":
+            self.typed = "".join(f"{word}\n" for word in others)
+        elif first == "stdin":
+            self.stdin = f"{others[0]}\n"
+        else:
+            STEPS[step](self)
+
+    def _expand(self, line: str) -> str:
+        """Replace A, B and C by servers, RUN by the latest run, REST by one kept in `rest`."""
+        line = re.sub(r"\b[ABC]\b", lambda name: {"A": A, "B": B, "C": C}[name[0]], line)
         line = line.replace("REST", self.rest)
-        if "RUN" in line:
-            line = line.replace("RUN", self.latest)
+        return line.replace("RUN", self.latest) if "RUN" in line else line
+
+    def run(self, line: str) -> Printed:
+        """Run a command line."""
+        line = self._expand(line)
         arguments = shlex.split(line)[1:]
         self.invocation = Invocation()
         stdin = _pipe(self.stdin) if self.typed is None else Typed(self.typed)
@@ -129,7 +168,31 @@ def _pipe(text: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BytesIO(text.encode()))
 
 
-Step = str | Callable[[World], object]
+def _without_credentials(_world: World) -> None:
+    for name in ("CLC_USERNAME", "CLC_PASSWORD"):
+        os.environ.pop(name, None)
+
+
+def _unreadable_journal(world: World) -> None:
+    folder = world.home / ".local/state/clc-reset"
+    for file in folder.glob("journal.sqlite3*"):
+        file.unlink()
+    (folder / "journal.sqlite3").mkdir(parents=True)
+
+
+def _checked_rest(world: World) -> None:
+    world.run("clc reset WA1ALIASXX01 A B --at-a-time 1 --check false --check-timeout 1s")
+    world.rest = world.latest
+
+
+STEPS: dict[str, Callable[[World], object]] = {
+    "no credentials": _without_credentials,
+    "no keyring": lambda _world: keyring.set_keyring(fail.Keyring()),  # type: ignore[no-untyped-call]
+    "a token": lambda world: world.do(f"CLC_TOKEN={jwt()}"),
+    "expired token": lambda world: world.do(f"CLC_TOKEN={jwt(days_left=-1)}"),
+    "unreadable journal": _unreadable_journal,
+    "checked rest": _checked_rest,
+}
 
 
 class Case(NamedTuple):
@@ -137,470 +200,225 @@ class Case(NamedTuple):
 
     code: int
     title: str
-    steps: tuple[Step, ...]
+    steps: tuple[str, ...]
 
-    def play(self, world: World) -> list[Printed]:
-        """Carry out the steps; return what the commands printed."""
-        printed = []
-        for step in self.steps:
-            if isinstance(step, str):
-                printed.append(world.run(step))
-            else:
-                step(world)
-        return printed
+    def play(self, world: World) -> Printed:
+        """Carry out the steps; return what the last command printed."""
+        *before, last = self.steps
+        for step in before:
+            world.do(step)
+        return world.run(last)
 
 
-def case(code: int, title: str, *steps: Step) -> Case:
-    return Case(code, title, steps)
+def queues(server: str, href: str = "") -> httpx.Response:
+    """The answer that one server is queued."""
+    href = href or "/v2/operations/alias/status/wa1-1"
+    return httpx.Response(200, json=[queued(server, "wa1-1", href)])
 
 
-# --- steps -------------------------------------------------------------------------------------
+PATHS = {
+    "POST": "POST .*/reset",
+    "STATUS": "GET .*/status/",
+    "SERVER": "GET /v2/servers/",
+    "GROUPS": "datacenters",
+    "LOGIN": "login",
+    "GET": "GET",
+}
+ANSWERS: dict[str, Answer] = {
+    "down": httpx.ConnectError("[Errno 111] Connection refused"),
+    "lost": httpx.RemoteProtocolError("Server disconnected without sending a response."),
+    "A": queues(A),
+    "B": queues(B),
+    "A+B": httpx.Response(200, json=[queued(A, "wa1-1"), queued(B, "wa1-1")]),
+    "elsewhere": queues(A, "https://example.com/x"),
+    "linkless": httpx.Response(200, json=[{"server": A, "isQueued": True}]),
+    "succeeded": httpx.Response(200, json={"status": "succeeded"}),
+    "html": httpx.Response(200, content=b"<html>"),
+    "nonsense": httpx.Response(200, json={"x": 1}),
+    "words": httpx.Response(400, json={"message": "The request is invalid."}),
+    "later": httpx.Response(429, headers={"Retry-After": "900"}),
+}
 
-
-def cloud(**behaviour: object) -> Step:
-    def step(world: World) -> None:
-        world.cloud.behaviour = replace(world.cloud.behaviour, **behaviour)  # type: ignore[arg-type]
-
-    return step
-
-
-def answers(pattern: str, *given: Answer) -> Step:
-    return lambda world: world.answers.__setitem__(pattern, [*given])
-
-
-def signal_at(pattern: str, signum: int = 2) -> Step:
-    return lambda world: world.signals.__setitem__(pattern, signum)
-
-
-def variables(**values: str) -> Step:
-    return lambda _world: os.environ.update(values)
-
-
-def without_credentials(_world: World) -> None:
-    del os.environ["CLC_USERNAME"], os.environ["CLC_PASSWORD"]
-
-
-def with_token(world: World) -> None:
-    without_credentials(world)
-    os.environ["CLC_TOKEN"] = jwt()
-
-
-def expired(world: World) -> None:
-    without_credentials(world)
-    os.environ["CLC_TOKEN"] = jwt(days_left=-1)
-
-
-def types(text: str) -> Step:
-    return lambda world: setattr(world, "typed", text)
-
-
-def stdin(text: str) -> Step:
-    return lambda world: setattr(world, "stdin", text)
-
-
-def keeps_nothing(_world: World) -> None:
-    keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
-
-
-def _path(world: World) -> Path:
-    return world.home / ".local/state/clc-reset"
-
-
-def unreadable_journal(world: World) -> None:
-    (_path(world) / "journal.sqlite3").mkdir(parents=True)
-
-
-def journal_becomes_unreadable(world: World) -> None:
-    for file in _path(world).glob("journal.sqlite3*"):
-        file.unlink()
-    unreadable_journal(world)
-
-
-def live_run(*servers: str, sent: int = 1) -> Step:
-    """A run at a time, by a process that is alive: its first servers are intended."""
-
-    def step(world: World) -> None:
-        run = NewRun(Where(ORIGIN, "ALIAS"), "demo", servers, RollingOptions(sent))
-        found = world.journal.begin(run, servers[:sent], check=False, confirmed=set())
-        assert isinstance(found, Record)
-        world.records.append(found)
-
-    return step
-
-
-def link(server: str, operation: str, href: str = "") -> httpx.Response:
-    href = href or f"/v2/operations/alias/status/{operation}"
-    return httpx.Response(200, json=[queued(server, operation, href)])
-
-
-REFUSED = {"server": A, "isQueued": False, "errorMessage": "The operation cannot be queued."}
-POST, STATUS, SERVER, GROUPS = "POST .*/reset", "GET .*/status/", "GET /v2/servers/", "datacenters"
-TWICE = (cloud(fail=frozenset({B})),)
-"""Then the operation of B, and of all that share it, fails."""
-RUNNING = (cloud(duration=99), f"clc reset {A}")
-UNKNOWN = (answers(POST, LOST), f"clc reset {A}")
-STOPPED = f"clc reset WA1ALIASXX01 {A} {B} --at-a-time 1"
-SUCCEEDS = answers(STATUS, httpx.Response(200, json={"status": "succeeded"}))
-NO_JOURNAL = variables(CLC_NO_JOURNAL="1")
-BAD_PROXY = variables(ALL_PROXY="socks5://127.0.0.1:9")
-
-CASES = (
-    # 0
-    case(0, "queued", f"clc reset {A} {B}"),
-    case(0, "succeeded", f"clc reset {A} {C} --wait"),
-    case(0, "quietly", f"clc reset {A} --wait -q"),
-    case(0, "dry run", f"clc reset {A} {B} -n -a alias"),
-    case(0, "dry run, account unknown", f"clc reset {A} -n"),
-    case(0, "dry run, unsettled", *RUNNING, f"clc reset {A} -n -a alias"),
-    case(0, "dry run of a rest", live_run(A, B), "clc reset -n --rest-of RUN"),
-    case(0, "nothing left", f"clc reset {A}", "clc status -q", "clc reset --rest-of RUN"),
-    case(0, "a group", "clc reset -g database -y"),
-    case(0, "confirmed", types("y\n"), "clc reset -g database"),
-    case(0, "duplicates", f"clc reset {A} {A} -q"),
-    case(
-        0,
-        "one unasked",
-        answers(POST, httpx.Response(200, json=[queued(A, "wa1-1"), queued(B, "wa1-1")])),
-        f"clc reset {A}",
-    ),
-    case(0, "on a terminal", types(""), f"clc reset {A}"),
-    case(0, "journal can't be used", unreadable_journal, f"clc reset {A}"),
-    case(0, "journal is off", NO_JOURNAL, f"clc reset {A}"),
-    case(0, "status", f"clc reset {A} {C}", "clc status"),
-    case(0, "status --wait", f"clc reset {A} {C}", "clc status --wait"),
-    case(0, "status of an operation", f"clc reset {A}", "clc status wa1-12345"),
-    case(0, "history", f"clc reset {A} {C}", "clc history"),
-    case(0, "no history", "clc history"),
-    case(0, "no history of a server", f"clc history {A}"),
-    case(0, "servers", f"clc servers {A} -o json"),
-    case(0, "no servers", "clc servers -g staging"),
-    case(0, "login", stdin("demo\n"), "clc login -u demo --password-stdin"),
-    case(0, "not logged in", "clc logout"),
-    case(0, "whoami", "clc whoami"),
-    # 1
-    case(1, "refused", f"clc reset {A} WA1ALIASXX01"),
-    case(1, "operation failed", *TWICE, f"clc reset {B} --wait"),
-    case(1, "shared operation failed", *TWICE, f"clc reset {A} {B} --wait"),
-    case(1, "status of it", *TWICE, f"clc reset {A} {B} --wait", "clc status"),
-    case(1, "check failed", f"clc reset {A} {B} --check 'echo no; false' --check-timeout 1s"),
-    case(1, "stopped by a failure", STOPPED),
-    case(1, "status of the stopped run", STOPPED, "clc status"),
-    case(1, "status of one server of it", STOPPED, f"clc status {A}"),
-    case(
-        1,
-        "wave 2 refused",
-        answers(POST, link(A, "wa1-1"), 403),
-        SUCCEEDS,
-        f"clc reset {A} {B} {C} --at-a-time 1",
-    ),
-    case(
-        1,
-        "wave 2 unreachable",
-        answers(POST, link(A, "wa1-1"), DOWN),
-        SUCCEEDS,
-        f"clc reset {A} {B} {C} --at-a-time 1",
-    ),
-    case(1, "declined", types("n\n"), "clc reset -g database"),
-    case(1, "declined, unsettled", *RUNNING, types("n\n"), f"clc reset {A} {B}"),
-    case(
-        1,
-        "declined, group and unsettled",
-        cloud(duration=99),
-        "clc reset WA1ALIASDB01",
-        types("n\n"),
-        "clc reset -g database",
-    ),
-    case(1, "status of an unknown server", f"clc reset {A}", f"clc status {B}"),
-    case(
-        1,
-        "status of known and unknown",
-        f"clc reset {A}",
-        f"clc status {A} {B} 20260101-000000-00000000",
-    ),
-    case(1, "status of an unknown operation", "clc status wa1-99999"),
-    case(1, "status of what wasn't sent", answers(POST, 404), f"clc reset {A}", "clc status"),
-    case(1, "servers unknown", f"clc servers {A} NOSUCH"),
-    # 2
-    *(
-        case(2, line, line)
-        for line in (
-            "clc reset",
-            "clc reset -",
-            "clc reset A,B",
-            "clc reset ''",
-            "clc reset @file",
-            "clc reset web1.example.com",
-            "clc reset WB[01-03]",
-            f"clc reset {A}-{B}",
-            "clc reset wa1-12345",
-            "clc reset 20260115-021305-3f9a12bc",
-            f"clc reset {A} --timeout 3",
-            f"clc reset {A} --pause 3",
-            f"clc reset {A} --max-failures 1",
-            f"clc reset {A} --check-timeout 3",
-            f"clc reset {A} --check ' '",
-            f"clc reset {A} --rest-of x",
-            "clc reset --rest-of ''",
-            "clc reset --rest-of x",
-            f"clc reset {A} --timeout soon",
-            f"clc reset {A} -a ../x",
-            "clc reset -g database",
-            "clc reset -g nope -y",
-            "clc reset -g web -y",
-            "clc reset -g databas -y",
-            "clc reset -g staging -y",
-            "clc reset -g '' -y",
-            "clc status",
-            "clc status ''",
-            f"clc status --run x {A}",
-            "clc status --timeout 3",
-            f"clc servers {A} -g web",
-            "clc login",
-            "clc history -n 0",
-            "clc sandbox --fail NOSUCH true",
-        )
-    ),
-    case(2, "base URL", variables(CLC_BASE_URL="http://api.ctl.io"), f"clc reset {A}"),
-    case(2, "base URL of status", variables(CLC_BASE_URL="http://api.ctl.io"), "clc status"),
-    case(
-        2,
-        "no account in the token",
-        without_credentials,
-        variables(CLC_TOKEN="opaque"),
-        f"clc reset {A}",
-    ),
-    case(2, "rest without a journal", NO_JOURNAL, "clc reset --rest-of x"),
-    case(2, "status without a journal", NO_JOURNAL, "clc status"),
-    case(
-        2,
-        "rest of a run at another API",
-        f"clc reset {A}",
-        variables(CLC_BASE_URL="https://other.example"),
-        "clc reset --rest-of RUN",
-    ),
-    case(
-        2, "rest of a run in another account", f"clc reset {A}", "clc reset --rest-of RUN -a other"
-    ),
-    # 3
-    case(3, "still running", *RUNNING, f"clc reset {A} {B}"),
-    case(3, "outcome unknown", *UNKNOWN, f"clc reset {A}"),
-    case(3, "planned by a live run", live_run(A, B), f"clc reset {B}"),
-    case(3, "rest of a live run", live_run(A, B), "clc reset --rest-of RUN"),
-    case(
-        3,
-        "rest of a run that is followed first",
-        cloud(duration=99),
-        f"clc reset {A} {B} --at-a-time 1 --timeout 0",
-        "clc reset --rest-of RUN",
-    ),
-    case(3, "rest without a readable journal", unreadable_journal, "clc reset --rest-of x"),
-    # 4
-    case(4, "no token", without_credentials, f"clc reset {A}"),
-    case(4, "no keyring", without_credentials, keeps_nothing, f"clc reset {A}"),
-    case(4, "expired", expired, f"clc reset {A}"),
-    case(4, "expired at the sandbox", cloud(expired_token=True), f"clc reset {A}"),
-    case(4, "wrong password", variables(CLC_PASSWORD="guess"), f"clc reset {A}"),
-    case(4, "token refused (CLC_TOKEN)", with_token, answers(POST, 401), f"clc reset {A}"),
-    case(4, "token refused (log in)", answers(POST, 401), f"clc reset {A}"),
-    case(4, "forbidden", answers(POST, 403), f"clc reset {A}"),
-    case(
-        4,
-        "token file missing",
-        without_credentials,
-        variables(CLC_TOKEN_FILE="~/token"),
-        f"clc reset {A}",
-    ),
-    case(
-        4, "quoted token", without_credentials, variables(CLC_TOKEN=f'"{jwt()}"'), f"clc reset {A}"
-    ),
-    case(4, "groups forbidden", answers(GROUPS, 403), "clc reset -g web -y"),
-    case(4, "while waiting", cloud(duration=99), answers(STATUS, 401), f"clc reset {A} --wait"),
-    case(4, "status while waiting", *RUNNING, answers(STATUS, 401), "clc status --wait"),
-    case(4, "status without a token", *RUNNING, expired, "clc status"),
-    case(4, "status of nothing without a token", expired, "clc status wa1-1"),
-    case(4, "servers without a token", expired, "clc servers"),
-    case(4, "servers refused", answers(SERVER, 401), f"clc servers {A} {B}"),
-    case(4, "groups refused to servers", answers(GROUPS, 403), "clc servers"),
-    case(4, "whoami without a token", without_credentials, "clc whoami"),
-    case(4, "login refused", stdin("guess\n"), "clc login -u demo --password-stdin"),
-    case(
-        4,
-        "login without a keyring",
-        keeps_nothing,
-        stdin("demo\n"),
-        "clc login -u demo --password-stdin",
-    ),
-    case(4, "logout without a keyring", keeps_nothing, "clc logout"),
-    # 5
-    case(
-        5,
-        "unreachable",
-        without_credentials,
-        variables(CLC_TOKEN=jwt(), CLC_ACCOUNT="ALIAS"),
-        answers(POST, DOWN),
-        f"clc reset {A} {B}",
-    ),
-    case(5, "login unreachable", answers("login", DOWN), f"clc reset {A}"),
-    case(5, "refused request", answers(POST, 404), f"clc reset {A}"),
-    case(
-        5,
-        "refused with words",
-        answers(POST, httpx.Response(400, json={"message": "The request is invalid."})),
-        f"clc reset {A}",
-    ),
-    case(
-        5,
-        "too often",
-        answers(POST, httpx.Response(429, headers={"Retry-After": "900"})),
-        f"clc reset {A}",
-    ),
-    case(
-        5,
-        "groups unreadable",
-        answers(GROUPS, httpx.Response(200, json={"x": 1})),
-        "clc reset -g web -y",
-    ),
-    case(5, "groups of servers unreachable", answers(GROUPS, DOWN), "clc servers"),
-    case(5, "servers unreachable", answers(SERVER, DOWN), f"clc servers {A} {B}"),
-    case(5, "proxy", BAD_PROXY, f"clc reset {A}"),
-    case(5, "status through a bad proxy, of nothing", BAD_PROXY, "clc servers"),
-    # 6
-    case(6, "lost answer", cloud(lose_answer=True), f"clc reset {A} {B}"),
-    case(6, "server error", answers(POST, 503), f"clc reset {A}"),
-    case(6, "no JSON", answers(POST, httpx.Response(200, content=b"<html>")), f"clc reset {A}"),
-    case(6, "left out of the answer", answers(POST, link(A, "wa1-1")), f"clc reset {A} {B}"),
-    case(6, "without a journal", NO_JOURNAL, answers(POST, LOST), f"clc reset {A} {B}"),
-    case(6, "status, changed at once", cloud(lose_answer=True), f"clc reset {A} {C}", "clc status"),
-    case(1, "status of a run that isn't there", "clc status --run x"),
-    case(7, "status of a live run", live_run(A, B, sent=1), f"clc status {B}"),
-    case(
-        6,
-        "lost in another account",
-        answers(POST, LOST),
-        f"clc reset {A} -a sub",
-        "clc status -a sub",
-    ),
-    case(
-        1,
-        "stopped in another account",
-        f"clc reset WA1ALIASXX01 {A} -a sub --at-a-time 1",
-        f"clc status {A} -a sub",
-    ),
-    case(6, "status, not changed", answers(POST, LOST), f"clc reset {A} {C}", "clc status"),
-    case(
-        6,
-        "status --wait to the limit",
-        answers(POST, LOST),
-        f"clc reset {A} {C}",
-        "clc status --wait --timeout 0",
-    ),
-    case(6, "status without a token", *UNKNOWN, expired, "clc status"),
-    case(6, "status, unreachable", *UNKNOWN, answers("GET", DOWN), "clc status"),
-    case(6, "status of an operation that is gone", *RUNNING, answers(STATUS, 404), "clc status"),
-    case(
-        6,
-        "status link elsewhere",
-        answers(POST, link(A, "wa1-1", "https://example.com/x")),
-        f"clc reset {A} --wait",
-    ),
-    case(
-        6,
-        "no status link",
-        answers(POST, httpx.Response(200, json=[{"server": A, "isQueued": True}])),
-        f"clc reset {A} --wait",
-    ),
-    case(6, "rolling", answers(POST, LOST), f"clc reset {A} {B} {C} --at-a-time 1"),
-    case(
-        6,
-        "rest of it",
-        answers(POST, LOST),
-        f"clc reset {A} --at-a-time 1",
-        "clc reset --rest-of RUN",
-    ),
-    case(6, "status of a killed run", live_run(A, B, sent=2), "clc status"),
-    case(
-        6,
-        "an earlier run in doubt",
-        answers(POST, LOST, link(B, "wa1-1")),
-        f"clc reset {A} -q",
-        f"clc reset {B} -q",
-        f"clc status {A}",
-    ),
-    case(6, "journal unreadable", f"clc reset {A}", journal_becomes_unreadable, "clc status"),
-    # 7
-    case(7, "time limit", cloud(duration=99), f"clc reset {A} {C} --wait --timeout 0"),
-    case(
-        7,
-        "time limit without a journal",
-        NO_JOURNAL,
-        cloud(duration=99),
-        f"clc reset {A} {C} --wait --timeout 0",
-    ),
-    case(
-        1,
-        "time limit of a rolling run",
-        cloud(duration=99),
-        f"clc reset {A} {C} --at-a-time 1 --timeout 0",
-        "clc status",
-    ),
-    case(7, "status", cloud(duration=99), f"clc reset {A} {C}", "clc status"),
-    case(
-        7,
-        "status at the limit",
-        cloud(duration=99),
-        f"clc reset {A} {C}",
-        "clc status --wait --timeout 0",
-    ),
-    case(7, "status, unreachable", *RUNNING, answers("GET", DOWN), "clc status"),
-    case(
-        7,
-        "status at the limit, unreachable",
-        *RUNNING,
-        answers("GET", DOWN),
-        "clc status --wait --timeout 0",
-    ),
-    case(7, "status through a bad proxy", *RUNNING, BAD_PROXY, "clc status"),
-    case(7, "status, no answer", *RUNNING, answers(STATUS, 503), "clc status"),
-    case(
-        7,
-        "an earlier run in doubt, named by the latest",
-        cloud(duration=99),
-        answers(POST, LOST, link(B, "wa1-1")),
-        f"clc reset {A} -q",
-        f"clc reset {B} -q",
-        answers(STATUS, 503),
-        "clc status",
-    ),
-    case(
-        1,
-        "rest of a run with a check, one server left out",
-        f"clc reset WA1ALIASXX01 {A} {B} --at-a-time 1 --check false --check-timeout 1s",
-        lambda world: setattr(world, "rest", world.latest),
-        f"clc reset {A} --again -q",
-        "clc reset --rest-of REST",
-    ),
-    # signals
-    case(130, "status --wait of a lost reset", *UNKNOWN, signal_at(SERVER), "clc status --wait"),
-    case(
-        130,
-        "before a rest is sent",
-        f"clc reset WA1ALIASXX01 {A} --at-a-time 1",
-        signal_at("login"),
-        "clc reset --rest-of RUN",
-    ),
-    case(130, "before it is sent", signal_at("login"), f"clc reset {A}"),
-    case(130, "while waiting", cloud(duration=99), signal_at(STATUS), f"clc reset {A} {C} --wait"),
-    case(130, "between waves", signal_at(STATUS), f"clc reset {A} {C} --at-a-time 1"),
-    case(129, "status while waiting", *RUNNING, signal_at(STATUS, 1), "clc status --wait"),
+# code, title: steps | the command; see World.do
+CASES = tuple(
+    Case(int(code), title, tuple(steps.split(" | ")))
+    for code, title, steps in re.findall(
+        r"^(\d+) ([^:]+): (.+)$",
+        """
+0 queued: clc reset A B
+0 succeeded: clc reset A C --wait
+0 quietly: clc reset A --wait -q
+0 dry run: clc reset A B -n -a alias
+0 dry run, account unknown: clc reset A -n
+0 dry run, unsettled: slow | clc reset A | clc reset A -n -a alias
+0 dry run of a rest: live 1 A B | clc reset -n --rest-of RUN
+0 nothing left: clc reset A | clc status -q | clc reset --rest-of RUN
+0 a group: clc reset -g database -y
+0 confirmed: types y | clc reset -g database
+0 duplicates: clc reset A A -q
+0 one unasked: POST A+B | clc reset A
+0 on a terminal: types | clc reset A
+0 journal can't be used: unreadable journal | clc reset A
+0 journal is off: CLC_NO_JOURNAL=1 | clc reset A
+0 status: clc reset A C | clc status
+0 status --wait: clc reset A C | clc status --wait
+0 status of an operation: clc reset A | clc status wa1-12345
+0 history: clc reset A C | clc history
+0 no history: clc history
+0 no history of a server: clc history A
+0 servers: clc servers A -o json
+0 no servers: clc servers -g staging
+0 login: stdin demo | clc login -u demo --password-stdin
+0 not logged in: clc logout
+0 whoami: clc whoami
+1 refused: clc reset A WA1ALIASXX01
+1 operation failed: fails | clc reset B --wait
+1 shared operation failed: fails | clc reset A B --wait
+1 status of it: fails | clc reset A B --wait | clc status
+1 check failed: clc reset A B --check 'echo no; false' --check-timeout 1s
+1 stopped by a failure: clc reset WA1ALIASXX01 A B --at-a-time 1
+1 status of the stopped run: clc reset WA1ALIASXX01 A B --at-a-time 1 | clc status
+1 status of one server of it: clc reset WA1ALIASXX01 A B --at-a-time 1 | clc status A
+1 wave 2 refused: POST A 403 | STATUS succeeded | clc reset A B C --at-a-time 1
+1 wave 2 unreachable: POST A down | STATUS succeeded | clc reset A B C --at-a-time 1
+1 declined: types n | clc reset -g database
+1 declined, unsettled: slow | clc reset A | types n | clc reset A B
+1 declined, group and unsettled: slow | clc reset WA1ALIASDB01 | types n | clc reset -g database
+1 status of an unknown server: clc reset A | clc status B
+1 status of known and unknown: clc reset A | clc status A B 20260101-000000-00000000
+1 status of an unknown operation: clc status wa1-99999
+1 status of what wasn't sent: POST 404 | clc reset A | clc status
+1 servers unknown: clc servers A NOSUCH
+1 status of a run that isn't there: clc status --run x
+1 stopped in another account: clc reset WA1ALIASXX01 A -a sub --at-a-time 1 | clc status A -a sub
+1 limit of a rolling run: slow | clc reset A C --at-a-time 1 --timeout 0 | clc status
+1 rest of a run with a check: checked rest | clc reset A --again -q | clc reset --rest-of REST
+2 nothing named: clc reset
+2 nothing in standard input: clc reset -
+2 a comma: clc reset A,B
+2 an empty name: clc reset ''
+2 a file: clc reset @file
+2 a host: clc reset web1.example.com
+2 a pattern: clc reset WB[01-03]
+2 a range: clc reset A-B
+2 an operation: clc reset wa1-12345
+2 a run: clc reset 20260115-021305-3f9a12bc
+2 timeout without wait: clc reset A --timeout 3
+2 pause without waves: clc reset A --pause 3
+2 failures without waves: clc reset A --max-failures 1
+2 check timeout without check: clc reset A --check-timeout 3
+2 an empty check: clc reset A --check ' '
+2 a rest and servers: clc reset A --rest-of x
+2 an empty run: clc reset --rest-of ''
+2 no such run: clc reset --rest-of x
+2 no duration: clc reset A --timeout soon
+2 no account: clc reset A -a ../x
+2 a group without a terminal: clc reset -g database
+2 no such group: clc reset -g nope -y
+2 two such groups: clc reset -g web -y
+2 a near miss: clc reset -g databas -y
+2 an empty group: clc reset -g staging -y
+2 no group: clc reset -g '' -y
+2 status of nothing: clc status
+2 status of an empty name: clc status ''
+2 status of a run and a server: clc status --run x A
+2 status with a timeout only: clc status --timeout 3
+2 servers and groups: clc servers A -g web
+2 login without a terminal: clc login
+2 no number: clc history -n 0
+2 no such server: clc sandbox --fail NOSUCH true
+2 base URL: CLC_BASE_URL=http://api.ctl.io | clc reset A
+2 base URL of status: CLC_BASE_URL=http://api.ctl.io | clc status
+2 no account in the token: CLC_TOKEN=opaque | clc reset A
+2 rest without a journal: CLC_NO_JOURNAL=1 | clc reset --rest-of x
+2 status without a journal: CLC_NO_JOURNAL=1 | clc status
+2 rest at another API: clc reset A | CLC_BASE_URL=https://x.example | clc reset --rest-of RUN
+2 rest of a run in another account: clc reset A | clc reset --rest-of RUN -a other
+3 still running: slow | clc reset A | clc reset A B
+3 outcome unknown: POST lost | clc reset A | clc reset A
+3 planned by a live run: live 1 A B | clc reset B
+3 rest of a live run: live 1 A B | clc reset --rest-of RUN
+3 rest to follow first: slow | clc reset A B --at-a-time 1 --timeout 0 | clc reset --rest-of RUN
+3 rest without a readable journal: unreadable journal | clc reset --rest-of x
+4 no token: no credentials | clc reset A
+4 no keyring: no credentials | no keyring | clc reset A
+4 expired: expired token | clc reset A
+4 expired at the sandbox: expired tokens | clc reset A
+4 wrong password: CLC_PASSWORD=guess | clc reset A
+4 token refused (CLC_TOKEN): a token | POST 401 | clc reset A
+4 token refused (log in): POST 401 | clc reset A
+4 forbidden: POST 403 | clc reset A
+4 token file missing: CLC_TOKEN_FILE=~/token | clc reset A
+4 quoted token: CLC_TOKEN="x" | clc reset A
+4 groups forbidden: GROUPS 403 | clc reset -g web -y
+4 while waiting: slow | STATUS 401 | clc reset A --wait
+4 status while waiting: slow | clc reset A | STATUS 401 | clc status --wait
+4 status without a token: slow | clc reset A | expired token | clc status
+4 status of nothing without a token: expired token | clc status wa1-1
+4 servers without a token: expired token | clc servers
+4 servers refused: SERVER 401 | clc servers A B
+4 groups refused to servers: GROUPS 403 | clc servers
+4 whoami without a token: no credentials | clc whoami
+4 login refused: stdin guess | clc login -u demo --password-stdin
+4 login without a keyring: no keyring | stdin demo | clc login -u demo --password-stdin
+4 logout without a keyring: no keyring | clc logout
+5 unreachable: a token | CLC_ACCOUNT=ALIAS | POST down | clc reset A B
+5 login unreachable: LOGIN down | clc reset A
+5 refused request: POST 404 | clc reset A
+5 refused with words: POST words | clc reset A
+5 too often: POST later | clc reset A
+5 groups unreadable: GROUPS nonsense | clc reset -g web -y
+5 groups of servers unreachable: GROUPS down | clc servers
+5 servers unreachable: SERVER down | clc servers A B
+5 proxy: ALL_PROXY=socks5://127.0.0.1:9 | clc reset A
+5 servers through a bad proxy: ALL_PROXY=socks5://127.0.0.1:9 | clc servers
+6 lost answer: loses answers | clc reset A B
+6 server error: POST 503 | clc reset A
+6 no JSON: POST html | clc reset A
+6 left out of the answer: POST A | clc reset A B
+6 without a journal: CLC_NO_JOURNAL=1 | POST lost | clc reset A B
+6 status, changed at once: loses answers | clc reset A C | clc status
+6 lost in another account: POST lost | clc reset A -a sub | clc status -a sub
+6 status, not changed: POST lost | clc reset A C | clc status
+6 status --wait to the limit: POST lost | clc reset A C | clc status --wait --timeout 0
+6 status without a token: POST lost | clc reset A | expired token | clc status
+6 status, unreachable: POST lost | clc reset A | GET down | clc status
+6 status of an operation that is gone: slow | clc reset A | STATUS 404 | clc status
+6 status link elsewhere: POST elsewhere | clc reset A --wait
+6 no status link: POST linkless | clc reset A --wait
+6 rolling: POST lost | clc reset A B C --at-a-time 1
+6 rest of it: POST lost | clc reset A --at-a-time 1 | clc reset --rest-of RUN
+6 status of a killed run: live 2 A B | clc status
+6 an earlier run in doubt: POST lost B | clc reset A -q | clc reset B -q | clc status A
+6 journal unreadable: clc reset A | unreadable journal | clc status
+7 status of a live run: live 1 A B | clc status B
+7 time limit: slow | clc reset A C --wait --timeout 0
+7 time limit without a journal: CLC_NO_JOURNAL=1 | slow | clc reset A C --wait --timeout 0
+7 status: slow | clc reset A C | clc status
+7 status at the limit: slow | clc reset A C | clc status --wait --timeout 0
+7 status, unreachable: slow | clc reset A | GET down | clc status
+7 limit, unreachable: slow | clc reset A | GET down | clc status --wait --timeout 0
+7 status through a bad proxy: slow | clc reset A | ALL_PROXY=socks5://127.0.0.1:9 | clc status
+7 status, no answer: slow | clc reset A | STATUS 503 | clc status
+7 in doubt before: POST lost B | clc reset A -q | clc reset B -q | STATUS 503 | clc status
+130 status --wait of a lost reset: POST lost | clc reset A | signal 2 SERVER | clc status --wait
+130 rest: clc reset WA1ALIASXX01 A --at-a-time 1 | signal 2 LOGIN | clc reset --rest-of RUN
+130 before it is sent: signal 2 LOGIN | clc reset A
+130 while waiting: slow | signal 2 STATUS | clc reset A C --wait
+130 between waves: signal 2 STATUS | clc reset A C --at-a-time 1
+129 status while waiting: slow | clc reset A | signal 1 STATUS | clc status --wait
+""",
+        re.MULTILINE,
+    )
 )
 
 
 def main() -> None:
-    for each in CASES:
+    for case in CASES:
         with tempfile.TemporaryDirectory() as folder, World(Path(folder))() as world:
-            printed = each.play(world)[-1]
-        wrong = "" if printed.code == each.code else f"   <- not {each.code}"
-        print(f"=== {printed.code}: {each.title}{wrong}\n$ {printed.line}")
+            printed = case.play(world)
+        wrong = "" if printed.code == case.code else f"   <- not {case.code}"
+        print(f"=== {printed.code}: {case.title}{wrong}\n$ {printed.line}")
         print("".join(f"  | {line}\n" for line in printed.stdout.splitlines()), end="")
         print("".join(f"  {line}\n" for line in printed.stderr.splitlines()), flush=True)
 

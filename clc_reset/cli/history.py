@@ -41,4 +41,4 @@ def command(
 
     from clc_reset.commands import history
 
-    return history.run(invocation.inbox, ids, number, form, verbose=verbose)
+    return history.run(invocation.session(form, verbose=verbose), ids, number)

@@ -36,4 +36,4 @@ def command(
     # a password that is typed is asked for, so that it isn't shown
     is_piped = password_stdin and not arguments.is_typed()
     read = partial(arguments.password, invocation.inbox) if is_piped else None
-    return login.run(invocation.inbox, username, account, read, verbose=verbose)
+    return login.run(invocation.session(verbose=verbose), username, account, read)

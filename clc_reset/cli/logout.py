@@ -16,4 +16,4 @@ def command(invocation: Invocation, *, verbose: bool) -> int:
     """
     from clc_reset.commands import logout
 
-    return logout.run(invocation.inbox, verbose=verbose)
+    return logout.run(invocation.session(verbose=verbose))

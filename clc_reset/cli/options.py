@@ -17,6 +17,7 @@ from clc_reset.exit_codes import ExitCode
 from clc_reset.identifiers import ACCOUNT_VARIABLES, is_account_alias
 
 if TYPE_CHECKING:
+    from clc_reset.commands.session import Session
     from clc_reset.workers import Inbox
 
 FORMS = ("table", "tsv", "json")
@@ -47,6 +48,14 @@ class Invocation:
         if self._handles_signals:
             inbox.handle_signals()
         return inbox
+
+    def session(
+        self, form: str | None = None, *, quiet: bool = False, verbose: bool = False
+    ) -> "Session":
+        """Return the surroundings of the command, with the output format that was asked for."""
+        from clc_reset.commands.session import Session
+
+        return Session(self.inbox, form, quiet=quiet, verbose=verbose)
 
     def standard_input(self) -> str:
         """Return all of standard input. Raises UsageError and Interrupted."""

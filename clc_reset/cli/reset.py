@@ -97,9 +97,8 @@ def command(
     from clc_reset.commands import reset
 
     request = reset.Given(tuple(ids), groups, **given)  # type: ignore[arg-type] # click's own types
-    return reset.run(
-        invocation.inbox, request, form, duplicates=duplicates, quiet=quiet, verbose=verbose
-    )
+    session = invocation.session(form, quiet=quiet, verbose=verbose)
+    return reset.run(session, request, duplicates=duplicates)
 
 
 def _check(given: dict[str, object], servers: tuple[str, ...], groups: tuple[str, ...]) -> None:

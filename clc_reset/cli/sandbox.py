@@ -95,4 +95,4 @@ def command(
         fail=frozenset(server.upper() for server in fail),
         **given,  # type: ignore[arg-type] # click's own types
     )
-    return sandbox.run(invocation.inbox, arguments, behaviour, port, latency, verbose=verbose)
+    return sandbox.run(invocation.session(verbose=verbose), arguments, behaviour, port, latency)

@@ -19,7 +19,13 @@ from clc_reset.cli.options import Invocation
 @options.verbose
 @click.pass_obj
 def command(
-    invocation: Invocation, /, servers: tuple[str, ...], groups: tuple[str, ...], **given: object
+    invocation: Invocation,
+    servers: tuple[str, ...],
+    groups: tuple[str, ...],
+    account: str | None,
+    form: str | None,
+    *,
+    verbose: bool,
 ) -> int:
     """List servers, or look at the ones named.
 
@@ -39,10 +45,5 @@ def command(
 
     from clc_reset.commands import servers as work
 
-    return work.run(
-        invocation.inbox,
-        ids,
-        groups,
-        duplicates=duplicates,
-        **given,  # type: ignore[arg-type] # click's own types
-    )
+    session = invocation.session(form, verbose=verbose)
+    return work.run(session, ids, groups, account=account, duplicates=duplicates)

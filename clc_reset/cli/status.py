@@ -30,7 +30,16 @@ from clc_reset.cli.options import Invocation
 @options.verbose
 @click.pass_obj
 def command(
-    invocation: Invocation, /, names: tuple[str, ...], run_name: str | None, **given: object
+    invocation: Invocation,
+    names: tuple[str, ...],
+    run_name: str | None,
+    account: str | None,
+    timeout: float | None,
+    form: str | None,
+    *,
+    wait: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     """Show the state of earlier resets.
 
@@ -41,7 +50,7 @@ def command(
     Without --wait, each operation is asked once. With --wait, a run that is still going on is
     followed to its end. "succeeded" means that the operation is done, not that the server is up.
     """
-    options.check_timeout(given["timeout"], waits=bool(given["wait"]))
+    options.check_timeout(timeout, waits=wait)
     asked: list[str] = []
     if run_name is not None:
         arguments.check_run(run_name)
@@ -53,9 +62,6 @@ def command(
 
     from clc_reset.commands import status
 
-    return status.run(
-        invocation.inbox,
-        asked,
-        is_run=run_name is not None,
-        **given,  # type: ignore[arg-type] # click's own types
-    )
+    session = invocation.session(form, quiet=quiet, verbose=verbose)
+    is_run = run_name is not None
+    return status.run(session, asked, is_run=is_run, account=account, wait=wait, timeout=timeout)

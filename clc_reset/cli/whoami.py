@@ -19,4 +19,4 @@ def command(invocation: Invocation, account: str | None, form: str | None, *, ve
     """
     from clc_reset.commands import whoami
 
-    return whoami.run(invocation.inbox, account, form, verbose=verbose)
+    return whoami.run(invocation.session(form, verbose=verbose), account)

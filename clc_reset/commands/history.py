@@ -8,17 +8,13 @@ from clc_reset.commands.session import Session
 from clc_reset.journal.rows import Run
 from clc_reset.resets import followup
 from clc_reset.text import show_age, show_time
-from clc_reset.workers import Inbox
 
 FIRST = 3
 """Servers of a run that are named."""
 
 
-def run(
-    inbox: Inbox, servers: Sequence[str], number: int, form: str | None, *, verbose: bool
-) -> int:
+def run(session: Session, servers: Sequence[str], number: int) -> int:
     """List runs, the newest first; return the exit code."""
-    session = Session(inbox, form, verbose=verbose)
     runs = session.journal.runs(number, servers)
     states = [_states(run) for run in runs]
     now = session.clocks.now().utc

@@ -9,7 +9,6 @@ from clc_reset.auth.sources import refuse_expired, source_before_the_keyring
 from clc_reset.commands.session import Session
 from clc_reset.exit_codes import ExitCode
 from clc_reset.text import show_time
-from clc_reset.workers import Inbox
 
 _WITHOUT_A_TERMINAL = "Give the user name with -u, and the password with --password-stdin."
 
@@ -17,12 +16,10 @@ _log = logging.getLogger(__name__)
 
 
 def run(
-    inbox: Inbox,
+    session: Session,
     username: str | None,
     account: str | None,
     read_password: Callable[[], str] | None,
-    *,
-    verbose: bool,
 ) -> int:
     """Log in and store the token; return the exit code.
 
@@ -30,7 +27,6 @@ def run(
     `account` becomes the one to act in, instead of the login's own. Raises ClcError and
     Interrupted.
     """
-    session = Session(inbox, verbose=verbose)
     origin = session.origin
     keyring = session.keyring()
     keyring.check()  # before the password is sent

@@ -6,17 +6,15 @@ import os
 from clc_reset.auth.sources import source_before_the_keyring
 from clc_reset.commands.session import Session
 from clc_reset.exit_codes import ExitCode
-from clc_reset.workers import Inbox
 
 _log = logging.getLogger(__name__)
 
 
-def run(inbox: Inbox, *, verbose: bool) -> int:
+def run(session: Session) -> int:
     """Delete the token of the API in use; return the exit code.
 
     Raises UsageError, KeyringError and Interrupted.
     """
-    session = Session(inbox, verbose=verbose)
     was_logged_in = session.keyring().forget(session.origin)
     _log.info("%s at %s.", "Logged out" if was_logged_in else "Not logged in", session.origin)
     if source := source_before_the_keyring(os.environ):

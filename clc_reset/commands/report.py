@@ -5,8 +5,9 @@ Only the outcome of a reset says whether something was reset.
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 from clc_reset.commands.session import Session
 from clc_reset.errors import (
@@ -39,8 +40,6 @@ from clc_reset.ui.streams import Delivery, is_terminal
 
 NOTHING = "No server was reset."
 
-_T = TypeVar("_T")
-
 
 class Remark(NamedTuple):
     """A message beside a result. `kind` is its word in JSON, `hint` the next step."""
@@ -69,30 +68,35 @@ def outcome(
     code = known.exit_code
     if missing and code == ExitCode.OK:
         code = ExitCode.FAILED
-    renderer = session.renderer
 
-    def safe(work: Callable[[], _T], otherwise: _T) -> _T:
+    @contextmanager
+    def bugs_are_messages() -> Generator[None]:
         try:
-            return work()
+            yield
         except Exception as error:
-            renderer.error(INTERNAL, _describe(error), "", code)
-            return otherwise
+            session.renderer.error(INTERNAL, _describe(error), "", code)
 
+    advice = Advice(known, usual_account, is_whole=is_whole)
     remarks = [*missing]
-    safe(lambda: remarks.extend(_remarks(known, usual_account, is_whole=is_whole)), None)
+    with bugs_are_messages():
+        remarks.extend(advice.remarks())
     delivery = Delivery.PRINTED
-    is_silent = session.quiet and session.form is None and code == ExitCode.OK
-    if known.has_result and not is_silent:
+    is_silent = session.quiet and code == ExitCode.OK
+    if known.has_result and not (is_silent and session.form is None):
         beside = dict(extra or {})
         if remarks:
             beside["error"] = problem(remarks[0].kind, remarks[0].message, code)
-        delivery = safe(lambda: _result(session, known, beside), delivery)
-    if not (session.quiet and code == ExitCode.OK):
-        safe(lambda: _notes(session, known), None)
+        with bugs_are_messages():
+            delivery = session.renderer.results(
+                known.account, known.results, beside, run=known.run, verbose=session.verbose
+            )
+            if delivery is Delivery.ELSEWHERE and sys.stdout is not None:
+                session.streams.note("Standard output can't be written; the result is above.")
+    if not is_silent:
+        with bugs_are_messages():
+            _notes(session, known, None if remarks else advice)
     for remark in remarks:
-        renderer.error(remark.kind, remark.message, remark.hint, code)
-    if not remarks:
-        safe(lambda: _how_it_goes_on(session, known, usual_account), None)
+        session.renderer.error(remark.kind, remark.message, remark.hint, code)
     if delivery is Delivery.CLOSED_PIPE and code != ExitCode.UNKNOWN:
         return ExitCode.CLOSED_PIPE
     return code
@@ -129,16 +133,7 @@ def _describe(error: BaseException) -> str:
     return f"{describe(error) if isinstance(error, OSError) else describe_bug(error)}."
 
 
-def _result(session: Session, known: Outcome, extra: Mapping[str, object]) -> Delivery:
-    delivery = session.renderer.results(
-        known.account, known.results, extra, run=known.run, verbose=session.verbose
-    )
-    if delivery is Delivery.ELSEWHERE and sys.stdout is not None:
-        session.streams.note("Standard output can't be written; the result is above.")
-    return delivery
-
-
-def _notes(session: Session, known: Outcome) -> None:
+def _notes(session: Session, known: Outcome, advice: "Advice | None") -> None:
     line = summary(known)
     if line is not None:
         session.streams.note(line)
@@ -147,57 +142,13 @@ def _notes(session: Session, known: Outcome) -> None:
             "Warning: the API also answered for servers that were not asked for: "
             f"{enumerate_names(known.unasked)}."
         )
-
-
-def _how_it_goes_on(session: Session, known: Outcome, usual_account: str | None) -> None:
-    """Tell a person how to follow operations that aren't waited for."""
     is_read = is_terminal(session.streams.stderr) and not session.quiet
-    if known.pending and not known.waited and is_read:
-        follow = how_to_follow(known, usual_account)
-        session.streams.note(f"{_in_the_cloud(known)}\n{follow}")
+    if advice is not None and known.pending and not known.waited and is_read:
+        session.streams.note(f"{advice.in_the_cloud()}\n{advice.how_to_follow()}")
 
 
-# --- remarks ---
-
-
-def _remarks(known: Outcome, usual_account: str | None, *, is_whole: bool) -> Iterator[Remark]:
-    unknown = known.servers(ServerState.UNKNOWN)
-    kind = OUTCOME_UNKNOWN
-    if known.ending is Ending.INTERRUPTED and known.problem and unknown:
-        kind = INTERRUPTED  # the signal ended the wait for the answer: one remark for both
-    elif known.ending not in {Ending.COMPLETE, Ending.STOPPED}:
-        yield _cut_short(known, usual_account)
-    if unknown:
-        yield _unknown(known, unknown, kind, usual_account)
-    if known.has_result:
-        yield from _not_sent(known, usual_account, is_whole=is_whole)
-        yield from _failed_in_part(known, usual_account)
-
-
-def _cut_short(known: Outcome, usual_account: str | None) -> Remark:
-    follow = how_to_follow(known, usual_account)
-    goes_on = _in_the_cloud(known) if known.was_sent or not known.resets else NOTHING
-    match known.ending:
-        case Ending.INTERRUPTED:
-            return Remark(INTERRUPTED, _joined("Interrupted.", goes_on), follow)
-        case Ending.TIME_LIMIT:
-            passed = f"The time limit of {show_seconds(known.limit or 0)} has passed."
-            return Remark(TIME_LIMIT, _joined(passed, goes_on), follow)
-        case Ending.ERROR if known.error is not None:
-            return _error(known, known.error, goes_on, follow)
-        case _:
-            return Remark(INTERNAL, _joined(known.crash or "", goes_on), follow)
-
-
-def _error(known: Outcome, error: ClcError, goes_on: str, follow: str) -> Remark:
-    hints = [error.hint, "" if goes_on == NOTHING else follow]
-    is_safe = goes_on == NOTHING and error.exit_code is ExitCode.NOT_SENT
-    if is_safe and known.run is not None and not known.has_record:
-        hints.append(
-            "The journal couldn't note this, so the next reset of these servers will ask first, "
-            "or end with exit code 3."
-        )
-    return Remark(error.kind, _joined(error.message, goes_on), "\n".join(filter(None, hints)))
+def _them(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"
 
 
 def _joined(message: str, more: str) -> str:
@@ -206,155 +157,184 @@ def _joined(message: str, more: str) -> str:
     return separator.join(filter(None, (message, more)))
 
 
-def _unknown(known: Outcome, names: Sequence[str], kind: str, usual_account: str | None) -> Remark:
-    message = f"The outcome is unknown for {count(len(names), 'server')}: {enumerate_names(names)}."
-    if not known.resets:
-        return Remark(kind, message, _next_step(known, ServerState.UNKNOWN, usual_account))
-    if known.problem:
-        message = f"{sentence(f'A reset was sent, but {known.problem}')} {message}"
-    look = f"clc status --run {known.run}"
-    if not known.run:
-        look = _command("servers", names[:NAMED_IN_COMMANDS], known, usual_account)
-    they_have = "it has" if len(names) == 1 else "they have"
-    return Remark(
-        kind,
-        message,
-        f"The request may have reset {_them(names)}, and wasn't repeated.\n"
-        f"To see whether {they_have} changed: {look}",
-    )
+class Advice:
+    """The remarks about an outcome, with the next steps as commands to paste."""
 
+    def __init__(self, known: Outcome, usual_account: str | None, *, is_whole: bool = True) -> None:
+        self._known = known
+        self._usual_account = usual_account
+        self._is_whole = is_whole
 
-def _next_step(known: Outcome, state: ServerState, usual_account: str | None) -> str:
-    """Return the next step for servers with this state, by what they show.
+    def remarks(self) -> Iterator[Remark]:
+        """Yield the remarks; the first one tells most of the exit code."""
+        known = self._known
+        unknown = known.servers(ServerState.UNKNOWN)
+        kind = OUTCOME_UNKNOWN
+        if known.ending is Ending.INTERRUPTED and known.problem and unknown:
+            kind = INTERRUPTED  # the signal ended the wait for the answer: one remark for both
+        elif known.ending not in {Ending.COMPLETE, Ending.STOPPED}:
+            yield self._cut_short()
+        if unknown:
+            yield self._unknown(unknown, kind)
+        if known.has_result:
+            yield from self._not_sent()
+            yield from self._failed_in_part()
 
-    Servers of several accounts can't be named in one command.
-    """
-    shown: dict[bool | None, list[str]] = {True: [], False: [], None: []}
-    for result in known.results:
-        if result.state is state and result.server:
-            changed = None if result.evidence is None else result.evidence.changed
-            shown[changed].append(result.server)
-    is_one = sum(map(len, shown.values())) == 1
-    is_unknown = state is ServerState.UNKNOWN
-    hints = []
-    if shown[True]:
-        hints.append("Those that have changed were most likely reset: leave them alone.")
-    was_cut_short = known.ending is Ending.INTERRUPTED
-    if is_unknown and known.can_change and (shown[False] or was_cut_short):
-        hints.append("A change can still come: the API takes up to 30 s a server.")
-        if known.can_be_awaited and known.run is not None:
-            hints.append(f"To wait for a change: clc status --wait --run {known.run}")
-    if known.account is None:
-        return "\n".join(hints)
-    if shown[False] and len(shown[False]) <= NAMED_IN_COMMANDS:
-        them = "it" if is_one else "those that haven't changed"
-        if is_unknown and known.can_change:
-            them = "it, if it hasn't changed by then" if is_one else f"{them} by then"
-        again = " --again" if is_unknown else ""
-        command = _command("reset", shown[False], known, usual_account)
-        hints.append(f"To reset {them}: {command}{again}")
-    if shown[None] and is_unknown:
-        look = _command("servers", shown[None][:NAMED_IN_COMMANDS], known, usual_account)
-        hints.append(f"To look at {_them(shown[None])}: {look}")
-    return "\n".join(hints)
+    def _cut_short(self) -> Remark:
+        known, follow = self._known, self.how_to_follow()
+        goes_on = self.in_the_cloud() if known.was_sent or not known.resets else NOTHING
+        match known.ending:
+            case Ending.INTERRUPTED:
+                return Remark(INTERRUPTED, _joined("Interrupted.", goes_on), follow)
+            case Ending.TIME_LIMIT:
+                passed = f"The time limit of {show_seconds(known.limit or 0)} has passed."
+                return Remark(TIME_LIMIT, _joined(passed, goes_on), follow)
+            case Ending.ERROR if known.error is not None:
+                hints = [known.error.hint, "" if goes_on == NOTHING else follow]
+                is_safe = goes_on == NOTHING and known.error.exit_code is ExitCode.NOT_SENT
+                if is_safe and known.run is not None and not known.has_record:
+                    hints.append(
+                        "The journal couldn't note this, so the next reset of these servers will "
+                        "ask first, or end with exit code 3."
+                    )
+                message = _joined(known.error.message, goes_on)
+                return Remark(known.error.kind, message, "\n".join(filter(None, hints)))
+            case _:
+                return Remark(INTERNAL, _joined(known.crash or "", goes_on), follow)
 
-
-def _them(names: Sequence[str]) -> str:
-    return "it" if len(names) == 1 else "them"
-
-
-def _command(name: str, servers: Sequence[str], known: Outcome, usual_account: str | None) -> str:
-    """Return a command about these servers, to paste."""
-    elsewhere = ["-a", known.account] if known.account != usual_account else []
-    return " ".join(["clc", name, *filter(None, elsewhere), *servers])
-
-
-def _not_sent(known: Outcome, usual_account: str | None, *, is_whole: bool) -> Iterator[Remark]:
-    """Name the servers that weren't sent, and why, with the command that sends them alone."""
-    unsent = [r for r in known.results if r.state is ServerState.NOT_SENT]
-    taken = [r for r in unsent if known.resets and r.run not in {None, known.run}]
-    left = [r.server or "" for r in unsent if r not in taken]
-    kind, message, hint = STOPPED, "", ""
-    if known.ending is Ending.STOPPED and known.error is not None:
-        kind, hint = known.error.kind, known.error.hint
-        reason = continued(known.error.message)
-        message = f"Wave {known.wave:,} of {known.waves:,} wasn't sent: {reason}"
-    if left:
-        were = "was" if len(left) == 1 else "were"
-        these = f"{count(len(left), 'server')} {were} not sent: {enumerate_names(left)}."
-        message = _joined(message, these)
-        hint = "\n".join(
-            filter(None, (hint, _how_to_send(known, left, usual_account, is_whole=is_whole)))
+    def _unknown(self, names: Sequence[str], kind: str) -> Remark:
+        known = self._known
+        servers = count(len(names), "server")
+        message = f"The outcome is unknown for {servers}: {enumerate_names(names)}."
+        if not known.resets:
+            return Remark(kind, message, self._next_step(ServerState.UNKNOWN))
+        if known.problem:
+            message = f"{sentence(f'A reset was sent, but {known.problem}')} {message}"
+        look = f"clc status --run {known.run}"
+        if not known.run:
+            look = self._command("servers", names[:NAMED_IN_COMMANDS])
+        they_have = "it has" if len(names) == 1 else "they have"
+        return Remark(
+            kind,
+            message,
+            f"The request may have reset {_them(names)}, and wasn't repeated.\n"
+            f"To see whether {they_have} changed: {look}",
         )
-    if message:
-        yield Remark(kind, message, hint)
-    if taken:
-        names = enumerate_names([result.server or "" for result in taken])
-        yield Remark(STOPPED, f"Left out, since another run may have reset them: {names}.")
 
+    def _next_step(self, state: ServerState) -> str:
+        """Return the next step for servers with this state, by what they show.
 
-def _how_to_send(
-    known: Outcome, left: Sequence[str], usual_account: str | None, *, is_whole: bool
-) -> str:
-    if known.run is not None and is_whole:
-        once = ", once the others are over" if known.pending else ""
-        return f"To reset {_them(left)}{once}: clc reset --rest-of {known.run}"
-    if known.account is not None and len(left) <= NAMED_IN_COMMANDS:
-        return f"To reset {_them(left)}: {_command('reset', left, known, usual_account)}"
-    return ""
+        Servers of several accounts can't be named in one command.
+        """
+        known = self._known
+        shown: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+        for result in known.results:
+            if result.state is state and result.server:
+                changed = None if result.evidence is None else result.evidence.changed
+                shown[changed].append(result.server)
+        is_one = sum(map(len, shown.values())) == 1
+        is_unknown = state is ServerState.UNKNOWN
+        hints = []
+        if shown[True]:
+            hints.append("Those that have changed were most likely reset: leave them alone.")
+        was_cut_short = known.ending is Ending.INTERRUPTED
+        if is_unknown and known.can_change and (shown[False] or was_cut_short):
+            hints.append("A change can still come: the API takes up to 30 s a server.")
+            if known.can_be_awaited and known.run is not None:
+                hints.append(f"To wait for a change: clc status --wait --run {known.run}")
+        if known.account is None:
+            return "\n".join(hints)
+        if shown[False] and len(shown[False]) <= NAMED_IN_COMMANDS:
+            them = "it" if is_one else "those that haven't changed"
+            if is_unknown and known.can_change:
+                them = "it, if it hasn't changed by then" if is_one else f"{them} by then"
+            again = " --again" if is_unknown else ""
+            hints.append(f"To reset {them}: {self._command('reset', shown[False])}{again}")
+        if shown[None] and is_unknown:
+            look = self._command("servers", shown[None][:NAMED_IN_COMMANDS])
+            hints.append(f"To look at {_them(shown[None])}: {look}")
+        return "\n".join(hints)
 
+    def _command(self, name: str, servers: Sequence[str]) -> str:
+        """Return a command about these servers, to paste."""
+        return " ".join(["clc", name, *self._elsewhere(self._known.account), *servers])
 
-def _failed_in_part(known: Outcome, usual_account: str | None) -> Iterator[Remark]:
-    """Say what to do where a shared operation failed and its servers show different things."""
-    failed = [r for r in known.results if r.state is ServerState.FAILED and r.evidence]
-    hint = _next_step(known, ServerState.FAILED, usual_account)
-    if failed and hint:
-        names = enumerate_names([result.server or "" for result in failed])
-        yield Remark(SHARED_FAILURE, f"A shared operation failed: {names}.", hint)
+    def _elsewhere(self, account: str | None) -> list[str]:
+        return ["-a", account] if account and account != self._usual_account else []
 
+    def _not_sent(self) -> Iterator[Remark]:
+        """Name the servers that weren't sent, and why, with the command that sends them alone."""
+        known = self._known
+        unsent = [r for r in known.results if r.state is ServerState.NOT_SENT]
+        taken = [r for r in unsent if known.resets and r.run not in {None, known.run}]
+        left = [r.server or "" for r in unsent if r not in taken]
+        kind, message, hint = STOPPED, "", ""
+        if known.ending is Ending.STOPPED and known.error is not None:
+            kind, hint = known.error.kind, known.error.hint
+            reason = continued(known.error.message)
+            message = f"Wave {known.wave:,} of {known.waves:,} wasn't sent: {reason}"
+        if left:
+            were = "was" if len(left) == 1 else "were"
+            these = f"{count(len(left), 'server')} {were} not sent: {enumerate_names(left)}."
+            message = _joined(message, these)
+            hint = "\n".join(filter(None, (hint, self._how_to_send(left))))
+        if message:
+            yield Remark(kind, message, hint)
+        if taken:
+            names = enumerate_names([result.server or "" for result in taken])
+            yield Remark(STOPPED, f"Left out, since another run may have reset them: {names}.")
 
-def _in_the_cloud(known: Outcome) -> str:
-    """Return what becomes of operations that nobody waits for any more."""
-    pending = known.pending
-    if not pending:
+    def _how_to_send(self, left: Sequence[str]) -> str:
+        known = self._known
+        if known.run is not None and self._is_whole:
+            once = ", once the others are over" if known.pending else ""
+            return f"To reset {_them(left)}{once}: clc reset --rest-of {known.run}"
+        if known.account is not None and len(left) <= NAMED_IN_COMMANDS:
+            return f"To reset {_them(left)}: {self._command('reset', left)}"
         return ""
-    number = count(len(pending), "operation")
-    is_one = len(pending) == 1
-    running = {result.operation for result in known.results if result.state is ServerState.RUNNING}
-    if known.resets or running.issuperset(pending):
-        verb = "is" if is_one else "are"
-        return f"The resets continue in the cloud: {number} {verb} still running."
-    verb = "isn't" if is_one else "aren't"
-    return f"{number} {verb} known to be over."
 
+    def _failed_in_part(self) -> Iterator[Remark]:
+        """Say what to do where a shared operation failed and its servers show different things."""
+        results = self._known.results
+        failed = [r.server or "" for r in results if r.state is ServerState.FAILED and r.evidence]
+        hint = self._next_step(ServerState.FAILED)
+        if failed and hint:
+            message = f"A shared operation failed: {enumerate_names(failed)}."
+            yield Remark(SHARED_FAILURE, message, hint)
 
-def how_to_follow(known: Outcome, usual_account: str | None) -> str:
-    """Return how to take up the wait again, as a command to paste; empty if nothing is pending.
+    def in_the_cloud(self) -> str:
+        """Return what becomes of operations that nobody waits for any more."""
+        known, pending = self._known, self._known.pending
+        if not pending:
+            return ""
+        number = count(len(pending), "operation")
+        is_one = len(pending) == 1
+        running = {r.operation for r in known.results if r.state is ServerState.RUNNING}
+        if known.resets or running.issuperset(pending):
+            verb = "is" if is_one else "are"
+            return f"The resets continue in the cloud: {number} {verb} still running."
+        verb = "isn't" if is_one else "aren't"
+        return f"{number} {verb} known to be over."
 
-    It names the run. Without a journal it names up to ten operations.
-    """
-    pending = known.pending
-    if not pending and not known.servers(ServerState.PLANNED):
-        return ""
-    begins = f"To follow {'it' if len(pending) == 1 else 'them'}: clc status --wait"
-    if known.run is not None:
-        return f"{begins} --run {known.run}"
-    ids: dict[str | None, list[str]] = {}
-    for operation in pending:
-        if is_operation_id(operation.id):
+    def how_to_follow(self) -> str:
+        """Return how to take up the wait again, as a command to paste; empty if nothing is pending.
+
+        It names the run. Without a journal it names up to ten operations.
+        """
+        known, pending = self._known, self._known.pending
+        if not pending and not known.servers(ServerState.PLANNED):
+            return ""
+        begins = f"To follow {'it' if len(pending) == 1 else 'them'}: clc status --wait"
+        if known.run is not None:
+            return f"{begins} --run {known.run}"
+        named = [op for op in pending if is_operation_id(op.id)][:NAMED_IN_COMMANDS]
+        ids: dict[str | None, list[str]] = {}
+        for operation in named:
             ids.setdefault(operation.account, []).append(operation.id)
-    lines = []
-    left = NAMED_IN_COMMANDS
-    for account, operations in ids.items():
-        named = operations[:left]
-        left -= len(named)
-        if named:
-            elsewhere = ["-a", account] if account and account != usual_account else []
-            lines.append(" ".join([begins, *elsewhere, *named]))
-    more = len(pending) - (NAMED_IN_COMMANDS - left)
-    if more:
-        lines.append(f"{count(more, 'more operation')} can't be named here.")
-    return "\n".join(lines)
+        lines = [" ".join([begins, *self._elsewhere(of), *some]) for of, some in ids.items()]
+        if more := len(pending) - len(named):
+            lines.append(f"{count(more, 'more operation')} can't be named here.")
+        return "\n".join(lines)
 
 
 def summary(known: Outcome) -> str | None:

@@ -3,19 +3,13 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from clc_reset.auth import sources
 from clc_reset.commands import report
 from clc_reset.commands.session import Session
-from clc_reset.errors import (
-    ClcError,
-    Interrupted,
-    JournalError,
-    UnsettledError,
-    UsageError,
-)
+from clc_reset.errors import ClcError, Interrupted, JournalError, UnsettledError, UsageError
 from clc_reset.journal.rows import Where
 from clc_reset.journal.runs import Rest
 from clc_reset.models import RollingOptions, ServerResult, ServerState
@@ -26,7 +20,6 @@ from clc_reset.resets.outcome import Ending, Outcome
 from clc_reset.resets.request import Dependencies, Question, ResetRequest
 from clc_reset.text import count, enumerate_names
 from clc_reset.ui.streams import size_of
-from clc_reset.workers import Inbox
 
 LINES_BESIDE = 3
 """Lines of the screen that a list of servers leaves free."""
@@ -56,18 +49,10 @@ class Given(NamedTuple):
     max_failures: int | None = None
 
 
-def run(
-    inbox: Inbox, given: Given, form: str | None, *, duplicates: int, quiet: bool, verbose: bool
-) -> int:
+def run(session: Session, given: Given, *, duplicates: int = 0) -> int:
     """Reset servers; return the exit code."""
-    session = Session(inbox, form, quiet=quiet, verbose=verbose)
     if duplicates:
         _log.info("%s ignored", count(duplicates, "duplicate"))
-    return reset(session, given)
-
-
-def reset(session: Session, given: Given) -> int:
-    """Reset servers in these surroundings; return the exit code."""
     usual = None
     try:
         if given.groups and not (given.yes or given.dry_run):
@@ -81,19 +66,27 @@ def reset(session: Session, given: Given) -> int:
         places = _places(session, alias, given)
         if given.dry_run:
             return _show_dry_run(session, list(places), alias)
-        where = Where(session.origin, alias)
-        request = _request(session, given, rest, where, credential.user, tuple(places))
+        options = _options(given, RollingOptions() if rest is None else rest.options)
+        request = ResetRequest(
+            Where(session.origin, alias),
+            credential.user,
+            tuple(places) if rest is None else rest.servers,
+            options,
+            waits=given.wait or options.at_a_time is not None or options.check is not None,
+            looks=not session.quiet,
+            again=given.again,
+            rest=rest,
+            asks=bool(given.groups) and not given.yes,
+        )
         known = _carry_out(session, request, places if request.asks else {})
-    except Interrupted as interrupt:
-        known = Outcome.not_sent("", (), waited=False).ended_by(interrupt)
-    except ClcError as error:
+    except (ClcError, Interrupted) as error:
         known = Outcome.not_sent("", (), waited=False).ended_by(error)
     if given.rest_of is not None and not known.results and known.ending is Ending.COMPLETE:
-        doubt = "The outcome of some of its servers is unknown. To see them: clc status --run"
-        session.streams.note(
-            f"Nothing left to reset from run {given.rest_of}."
-            + (f" {doubt} {given.rest_of}" if known.in_doubt else "")
-        )
+        note = f"Nothing left to reset from run {given.rest_of}."
+        if known.in_doubt:
+            note += " The outcome of some of its servers is unknown. To see them: "
+            note += f"clc status --run {given.rest_of}"
+        session.streams.note(note)
     return report.outcome(session, known, usual_account=usual, extra={"run": known.run})
 
 
@@ -105,39 +98,28 @@ def _carry_out(session: Session, request: ResetRequest, places: Mapping[str, str
         checks = session.checks(options.check, options.directory)
         if request.rest is not None:
             _log.info("Check: %s (in %s)", options.check, options.directory)
+
+    def confirm(question: Question) -> bool:
+        lines = []
+        if places:
+            size = size_of(sys.stderr)
+            account = request.where.account
+            lines = [f"In account {account}:", *screenful(places, size.columns, size.lines)]
+        if question.lines:
+            lines += ["Earlier resets are unsettled:", *question.lines]
+        session.streams.note("\n".join(lines))
+        return session.prompts.confirm(_question(question))
+
     deps = Dependencies(
         session.client,
         session.journal,
         session.inbox,
         session.clocks,
         checks,
-        _confirm(session, request.where.account, places) if session.prompts.can_ask else None,
+        confirm if session.prompts.can_ask else None,
     )
     with session.progress(tells_refusals=request.waits) as emit:
         return resets.run(request, deps, emit)
-
-
-def _request(
-    session: Session,
-    given: Given,
-    rest: Rest | None,
-    where: Where,
-    user: str | None,
-    servers: tuple[str, ...],
-) -> ResetRequest:
-    options = _options(given, RollingOptions() if rest is None else rest.options)
-    implied = options.at_a_time is not None or options.check is not None
-    return ResetRequest(
-        where,
-        user,
-        servers if rest is None else rest.servers,
-        options,
-        waits=given.wait or implied,
-        looks=not session.quiet,
-        again=given.again,
-        rest=rest,
-        asks=bool(given.groups) and not given.yes,
-    )
 
 
 def _options(given: Given, before: RollingOptions) -> RollingOptions:
@@ -203,12 +185,11 @@ def _places(session: Session, account: str, given: Given) -> dict[str, str]:
 
 def _dry_run(session: Session, given: Given, rest: Rest | None) -> int:
     """Show what would be reset, as far as that needs no token."""
-    account = given.account
     if rest is not None:
         return _show_dry_run(session, rest.servers, rest.run.account, rest)
-    if account is None:
-        credential = session.sources.without_request()
-        account = credential.account if credential else None
+    account = given.account
+    if account is None and (credential := session.sources.without_request()):
+        account = credential.account
     alias = None if account is None else sources.checked_alias(account)
     return _show_dry_run(session, given.servers, alias)
 
@@ -218,16 +199,12 @@ def _show_dry_run(
 ) -> int:
     where = f"in account {account}" if account else "in the login's own account"
     message = f"Would be reset {where}."
-    delivery = session.renderer.results(
-        account,
-        [ServerResult(server, ServerState.NOT_SENT, None, message) for server in servers],
-        {"dry_run": True},
-    )
+    results = [ServerResult(server, ServerState.NOT_SENT, None, message) for server in servers]
+    delivery = session.renderer.results(account, results, {"dry_run": True})
     session.streams.note(f"Dry run: {count(len(servers), 'server')} {where}; nothing was sent.")
     if rest is not None and rest.going_on:
-        session.streams.note(
-            f"Would be refused: run {', '.join(rest.going_on)} is still going on, or may be."
-        )
+        runs = ", ".join(rest.going_on)
+        session.streams.note(f"Would be refused: run {runs} is still going on, or may be.")
     elif account is not None and session.journal.is_on and rest is None:
         try:
             found = session.journal.unsettled(Where(session.origin, account), servers)
@@ -241,24 +218,6 @@ def _show_dry_run(
 
 
 # --- confirm ---
-
-
-def _confirm(
-    session: Session, account: str, places: Mapping[str, str]
-) -> Callable[[Question], bool]:
-    """Return what asks one question about groups and unsettled servers."""
-
-    def confirm(question: Question) -> bool:
-        lines = []
-        if places:
-            size = size_of(sys.stderr)
-            lines = [f"In account {account}:", *screenful(places, size.columns, size.lines)]
-        if question.lines:
-            lines += ["Earlier resets are unsettled:", *question.lines]
-        session.streams.note("\n".join(lines))
-        return session.prompts.confirm(_question(question))
-
-    return confirm
 
 
 def _question(question: Question) -> str:
@@ -282,7 +241,7 @@ def screenful(places: Mapping[str, str], width: int, height: int) -> list[str]:
             some = servers[first : first + at_a_time]
             lines.append((f"    {'  '.join(some)}", len(some)))
     most = max(1, height - LINES_BESIDE)
-    if len(lines) <= most:
-        return [line for line, _ in lines]
-    more = sum(number for _, number in lines[most - 1 :])
-    return [*(line for line, _ in lines[: most - 1]), f"  and {count(more, 'more server')}"]
+    if len(lines) > most:
+        more = sum(number for _, number in lines[most - 1 :])
+        lines[most - 1 :] = [(f"  and {count(more, 'more server')}", 0)]
+    return [line for line, _ in lines]

@@ -21,7 +21,6 @@ from clc_reset.sandbox.inventory import ALIAS, PASSWORD, USERNAME
 from clc_reset.sandbox.server import Server, serve_beside
 from clc_reset.text import count, enumerate_names, quote
 from clc_reset.ui.streams import is_terminal
-from clc_reset.workers import Inbox
 
 __all__ = ["Behaviour", "run"]
 
@@ -42,28 +41,21 @@ _SHELL_OPTION = r"--[a-z-]+|-[abd-z]+"  # any but `-c`
 
 
 def run(
-    inbox: Inbox,
-    command: Sequence[str],
-    behaviour: Behaviour,
-    port: int,
-    latency: float,
-    *,
-    verbose: bool,
+    session: Session, command: Sequence[str], behaviour: Behaviour, port: int, latency: float
 ) -> int:
     """Serve a cloud for a command, or until a signal; return the exit code.
 
     Without a command, standard output gets shell commands that point the clients of another shell
     here. Raises UsageError and Interrupted.
     """
-    session = Session(inbox, verbose=verbose)
-    log = session.streams.note if verbose or not command else lambda _line: None
+    log = session.streams.note if session.verbose or not command else lambda _line: None
     with _start(behaviour, port, latency, log) as server:
         folder = _make_state_folder()
         try:
             if command:
-                return _become(command, server, folder, session, quiet=not verbose)
+                return _become(command, server, folder, session)
             _invite(server, folder, session)
-            with inbox.interruptible():
+            with session.inbox.interruptible():
                 server.serve_forever()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -91,9 +83,7 @@ def _start(behaviour: Behaviour, port: int, latency: float, log: Callable[[str],
         ) from error
 
 
-def _become(
-    command: Sequence[str], server: Server, folder: str, session: Session, *, quiet: bool
-) -> int:
+def _become(command: Sequence[str], server: Server, folder: str, session: Session) -> int:
     """Replace this process by a command that uses the server.
 
     Returns only where the command can't be run: the exit code.
@@ -107,7 +97,9 @@ def _become(
             session.streams.note(f"Sandbox at {server.url}, account {ALIAS}. 'exit' leaves it.")
         clean_up = partial(shutil.rmtree, folder, ignore_errors=True)
         try:
-            serve_beside(server, path, command, environ, quiet=quiet, clean_up=clean_up)
+            serve_beside(
+                server, path, command, environ, quiet=not session.verbose, clean_up=clean_up
+            )
         except OSError as error:
             reason, code = error.strerror or f"{error}", NOT_EXECUTABLE
     elif Path(command[0]).exists() or shutil.which(command[0], mode=os.F_OK, path=search_path):

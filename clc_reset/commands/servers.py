@@ -11,7 +11,6 @@ from clc_reset.models import Observation
 from clc_reset.resets import evidence
 from clc_reset.resets.groups import Groups, Member
 from clc_reset.text import count
-from clc_reset.workers import Inbox
 
 LOOK_SECONDS = 30.0
 """The limit for all looks at servers that are named."""
@@ -20,17 +19,14 @@ _log = logging.getLogger(__name__)
 
 
 def run(
-    inbox: Inbox,
+    session: Session,
     servers: Sequence[str],
     groups: Sequence[str],
     *,
     account: str | None,
     duplicates: int,
-    form: str | None,
-    verbose: bool,
 ) -> int:
     """List servers, or look at those named; return the exit code."""
-    session = Session(inbox, form, verbose=verbose)
     if duplicates:
         _log.info("%s ignored", count(duplicates, "duplicate"))
     credential = session.log_in()

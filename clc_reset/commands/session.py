@@ -37,14 +37,7 @@ class Session:
     `form` is the output format, None for the usual one. `quiet` and `verbose` set what is logged.
     """
 
-    def __init__(
-        self,
-        inbox: Inbox,
-        form: str | None = None,
-        *,
-        quiet: bool = False,
-        verbose: bool = False,
-    ) -> None:
+    def __init__(self, inbox: Inbox, form: str | None, *, quiet: bool, verbose: bool) -> None:
         self.inbox = inbox
         self.clocks = Clocks()
         self.form = form

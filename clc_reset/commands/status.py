@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from clc_reset.auth import sources
 from clc_reset.commands import report
@@ -17,29 +17,11 @@ from clc_reset.resets.followup import Selection
 from clc_reset.resets.outcome import Outcome
 from clc_reset.resets.request import Dependencies
 from clc_reset.text import enumerate_names
-from clc_reset.workers import Inbox
 
 _log = logging.getLogger(__name__)
 
 
 def run(
-    inbox: Inbox,
-    names: Sequence[str],
-    *,
-    is_run: bool,
-    account: str | None,
-    wait: bool,
-    timeout: float | None,
-    form: str | None,
-    quiet: bool,
-    verbose: bool,
-) -> int:
-    """Show what became of the servers, operations and runs named; return the exit code."""
-    session = Session(inbox, form, quiet=quiet, verbose=verbose)
-    return show(session, names, is_run=is_run, account=account, wait=wait, timeout=timeout)
-
-
-def show(
     session: Session,
     names: Sequence[str],
     *,
@@ -48,7 +30,7 @@ def show(
     wait: bool,
     timeout: float | None,
 ) -> int:
-    """Show what became of earlier resets in these surroundings; return the exit code.
+    """Show what became of the servers, operations and runs named; return the exit code.
 
     With `is_run` the only name is the beginning of a run's id.
     """
@@ -61,29 +43,29 @@ def show(
     except JournalError as error:
         session.renderer.error(error.kind, error.message, error.hint, ExitCode.UNKNOWN)
         return ExitCode.UNKNOWN
-    for run_ in selection.runs:
-        _log.info("%s", followup.requested(run_))
+    for earlier in selection.runs:
+        _log.info("%s", followup.requested(earlier))
+    missing = [Remark(NOT_FOUND, message, hint) for message, hint in selection.missing]
     if credential is None:
-        if denied is not None and not (selection.rows or selection.missing):
+        if denied is not None and not (selection.rows or missing):
             raise denied
-        known, lost = followup.unasked(selection, denied), list[str]()
+        known, usual = followup.unasked(selection, denied), None
     else:
-        account_of_operations = sources.account(alias, credential) if selection.operations else ""
-        known, lost = _ask(session, selection, account_of_operations, wait=wait, limit=timeout)
+        known, lost = _ask(session, selection, alias, credential, wait=wait, limit=timeout)
+        usual = sources.usual_account(os.environ, credential)
+        if lost:
+            message = f"Neither the journal nor the API knows: {enumerate_names(lost)}."
+            hint = f"If {alias} isn't the account of the reset, add -a."
+            missing.append(Remark(NOT_FOUND, message, hint))
     if not names:
         _name_earlier(session, selection.runs[0])
     is_whole = len(selection.runs) == 1 and len({s.asked for s in selection.rows}) == 1
-    usual = None if credential is None else sources.usual_account(os.environ, credential)
+    extra = {}
+    if is_whole:
+        (whole,) = selection.runs
+        extra = {"run": whole.id, "time": whole.at.utc.isoformat()}
     return report.outcome(
-        session,
-        known,
-        usual_account=usual,
-        extra=_extra(selection) if is_whole else {},
-        missing=[
-            *(Remark(NOT_FOUND, message, hint) for message, hint in selection.missing),
-            *_unknown_operations(lost, alias),
-        ],
-        is_whole=is_whole,
+        session, known, usual_account=usual, extra=extra, missing=missing, is_whole=is_whole
     )
 
 
@@ -120,20 +102,24 @@ def _select(
 
 
 def _ask(
-    session: Session, selection: Selection, account: str, *, wait: bool, limit: float | None
+    session: Session,
+    selection: Selection,
+    alias: str | None,
+    credential: Credential,
+    *,
+    wait: bool,
+    limit: float | None,
 ) -> tuple[Outcome, list[str]]:
     client = session.client
     deps = Dependencies(client, session.journal, session.inbox, session.clocks)
-    question = followup.Question(
-        selection,
-        tuple(client.operation(account, name) for name in selection.operations),
-        account or None,
-        waits=wait,
-        limit=limit,
-        looks=not session.quiet or not wait,
-    )
+    operations = []
+    if selection.operations:
+        account = sources.account(alias, credential)
+        operations = [client.operation(account, name) for name in selection.operations]
     with session.progress(shows=wait) as emit:
-        return followup.ask(question, deps, emit)
+        return followup.FollowUp(
+            selection, operations, deps, emit, waits=wait, limit=limit, looks=not session.quiet
+        ).ask()
 
 
 def _name_earlier(session: Session, latest: Run) -> None:
@@ -146,15 +132,3 @@ def _name_earlier(session: Session, latest: Run) -> None:
             enumerate_names(servers, 10),
             earlier.id,
         )
-
-
-def _unknown_operations(names: Sequence[str], account: str | None) -> list[Remark]:
-    if not names:
-        return []
-    message = f"Neither the journal nor the API knows: {enumerate_names(names)}."
-    return [Remark(NOT_FOUND, message, f"If {account} isn't the account of the reset, add -a.")]
-
-
-def _extra(selection: Selection) -> Mapping[str, object]:
-    run_ = selection.runs[0]
-    return {"run": run_.id, "time": run_.at.utc.isoformat()}

@@ -4,15 +4,13 @@ from clc_reset.auth import sources
 from clc_reset.commands import report
 from clc_reset.commands.session import Session
 from clc_reset.text import show_span
-from clc_reset.workers import Inbox
 
 
-def run(inbox: Inbox, account: str | None, form: str | None, *, verbose: bool) -> int:
+def run(session: Session, account: str | None) -> int:
     """Print the credential in use without its token; return the exit code.
 
     Raises ClcError and Interrupted.
     """
-    session = Session(inbox, form, verbose=verbose)
     own = session.sources.credential()
     now = session.clocks.now().utc
     delivery = session.renderer.record(

@@ -6,19 +6,21 @@ the caller. But anybody's edit moves it, too. So it is evidence: it never change
 code. Both times are on the API's clock.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections import Counter
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import takewhile
 from typing import NamedTuple
 
 from clc_reset.models import Evidence, Observation, Operation
+from clc_reset.resets.events import ServerChanged
 from clc_reset.resets.request import Api
 from clc_reset.text import describe
 from clc_reset.workers import Failure, Inbox
 
 SECONDS_FOR_ALL = 10.0
-TOO_CLOSE = timedelta(seconds=2)
-"""A change this near to the request may have come before it: both clocks tell whole seconds."""
+TOO_CLOSE = 2.0
+"""Seconds: a change this near to the request may be older: both clocks tell whole seconds."""
 LOOK_EVERY = 5.0
 LOOKS_AN_OPERATION = 4
 LOOKS_IN_ALL = 16
@@ -33,28 +35,21 @@ class Sent(NamedTuple):
     at: datetime | None
 
 
-class Change(NamedTuple):
-    """The number of changed servers of a shared operation."""
-
-    operation: Operation
-    changed: int
-    of: int
-
-
 def judge(observation: Observation, sent: Sent) -> Evidence:
     """Return what a server's latest change says about a request."""
     if observation.changed_at is None or sent.at is None:
         return Evidence(None, observation, sent.at)
-    distance = observation.changed_at - sent.at
-    after = distance.total_seconds()
-    if distance < -TOO_CLOSE:
-        return Evidence(changed=False, observation=observation, sent_at=sent.at, after=after)
-    if distance <= TOO_CLOSE:
-        return Evidence(None, observation, sent.at, after)
-    user = observation.changed_by
-    if sent.user is None or (user is not None and user.lower() == sent.user.lower()):
-        return Evidence(changed=True, observation=observation, sent_at=sent.at, after=after)
-    return Evidence(None, observation, sent.at, after, user or "nobody named")
+    after = (observation.changed_at - sent.at).total_seconds()
+    changed, another = None, None
+    if after < -TOO_CLOSE:
+        changed = False
+    elif after > TOO_CLOSE:
+        user = observation.changed_by
+        if sent.user is None or (user is not None and user.lower() == sent.user.lower()):
+            changed = True
+        else:
+            another = user or "nobody named"
+    return Evidence(changed, observation, sent.at, after, another)
 
 
 def describe_evidence(evidence: Evidence) -> str:
@@ -108,9 +103,9 @@ class Watch:
     """Chooses the servers of shared operations to look at while those run.
 
     `turns` are the servers of each operation in the order of the answer, which is the order in
-    which the API works on them. Every five seconds four of an operation are looked at, at the most,
-    and sixteen in all; the operation that has waited longest comes first. `sent` returns the
-    request of a server; without its time on the API's clock no change can be told.
+    which the API works on them. Every five seconds the next four of an operation are looked at, at
+    the most, and sixteen in all; the operation that has waited longest comes first. `sent` returns
+    the request of a server; without its time on the API's clock no change can be told.
     """
 
     def __init__(
@@ -120,60 +115,58 @@ class Watch:
         self._left = {op: list(servers) for op, servers in turns.items() if len(servers) > 1}
         self._of = {op: len(servers) for op, servers in self._left.items()}
         self._operation_of = {s: op for op, servers in self._left.items() for s in servers}
-        self._due = dict.fromkeys(self._left, LOOK_EVERY)
-        self._begun_now: dict[Operation, set[str]] = {op: set() for op in self._left}
-        self._looking: set[str] = set()
-        self._begun: deque[float] = deque()
+        self._looked_at: dict[str, float] = {}  # the latest one comes last
 
-    def next(self, seconds: float, most: int) -> list[str]:
-        """Return the servers to look at now, `seconds` after the wait began, `most` in all."""
-        while self._begun and self._begun[0] <= seconds - LOOK_EVERY:
-            self._begun.popleft()
-        most = min(most, LOOKS_IN_ALL - len(self._begun))
+    def next(self, seconds: float, most: int, looking: Container[Hashable]) -> list[str]:
+        """Return the servers to look at now, `seconds` after the wait began, `most` in all.
+
+        `looking` are those that are being looked at.
+        """
+        before = seconds - LOOK_EVERY
         chosen: list[str] = []
-        for operation, due in sorted(self._due.items(), key=lambda item: item[1]):
-            places = most - len(chosen)
-            if due > seconds or places <= 0:
+        if before < 0:
+            return chosen
+        latest = takewhile(lambda look: look[1] > before, reversed(self._looked_at.items()))
+        begun = Counter(self._operation_of[server] for server, _ in latest)
+        most = min(most, LOOKS_IN_ALL - begun.total())
+        for operation, servers in list(self._left.items()):
+            if len(chosen) >= most:
                 break
-            if self.sent(self._left[operation][0]).at is None:
-                self._due[operation] = seconds + LOOK_EVERY
+            if self.sent(servers[0]).at is None:
                 continue
-            begun = self._begun_now[operation]
-            upcoming = [
-                server
-                for server in self._left[operation][:LOOKS_AN_OPERATION]
-                if server not in self._looking and server not in begun
-            ][: LOOKS_AN_OPERATION - len(begun)]
-            chosen += upcoming[:places]
-            begun.update(upcoming[:places])
-            if len(upcoming) <= places:  # else it is the first one to have places again
-                begun.clear()
-                self._due[operation] = seconds + LOOK_EVERY
-        self._looking.update(chosen)
-        self._begun += [seconds] * len(chosen)
+            upcoming = sorted(
+                (
+                    server
+                    for server in servers[:LOOKS_AN_OPERATION]
+                    if server not in looking and self._looked_at.get(server, 0.0) <= before
+                ),
+                key=lambda server: self._looked_at.get(server, 0.0),
+            )[: min(most - len(chosen), LOOKS_AN_OPERATION - begun[operation])]
+            if upcoming:
+                chosen += upcoming
+                self._left[operation] = self._left.pop(operation)
+        for server in chosen:
+            self._looked_at.pop(server, None)
+            self._looked_at[server] = seconds
         return chosen
 
-    def add(self, observation: Observation) -> Change | None:
+    def add(self, observation: Observation, seconds: float) -> ServerChanged | None:
         """Take an observation; return a change, once for each server."""
         server = observation.server
-        self._looking.discard(server)
-        operation = self._operation_of.get(server)
-        left = self._left.get(operation, []) if operation is not None else []
-        if operation is None or server not in left:
-            return None
-        evidence = judge(observation, self.sent(server))
-        if not evidence.changed:
-            if evidence.changed is None:  # it mustn't keep those behind it from being looked at
-                left.remove(server)
-                left.append(server)
+        operation = self._operation_of[server]
+        left = self._left.get(operation, [])
+        changed = judge(observation, self.sent(server)).changed
+        if server not in left or changed is False:
             return None
         left.remove(server)
+        if changed is None:  # it mustn't keep those behind it from being looked at
+            left.append(server)
+            return None
         of = self._of[operation]
         if not left:
             self.end(operation)
-        return Change(operation, of - len(left), of)
+        return ServerChanged(operation, server, of - len(left), of, seconds)
 
     def end(self, operation: Operation) -> None:
         """Look no more at an operation's servers: it is over, or all have changed."""
         self._left.pop(operation, None)
-        self._due.pop(operation, None)

@@ -12,18 +12,12 @@ from clc_reset.errors import ClcError, Interrupted, JournalError
 from clc_reset.identifiers import looks_like_operation_id, looks_like_run
 from clc_reset.journal.rows import RowState, Run, ServerRow
 from clc_reset.journal.runs import Journal
-from clc_reset.models import (
-    PENDING,
-    Evidence,
-    Operation,
-    ServerResult,
-    ServerState,
-    usual_limit,
-)
+from clc_reset.models import PENDING, Evidence, Operation, ServerResult, ServerState, usual_limit
 from clc_reset.resets import events, evidence, guard
 from clc_reset.resets.outcome import NOT_REACHED, Ending, Outcome, with_status
+from clc_reset.resets.polling import Wait
 from clc_reset.resets.request import Dependencies
-from clc_reset.resets.run import Following, cautious, follow
+from clc_reset.resets.run import cautious, follow
 from clc_reset.text import continued, count, quote, sentence, show_time
 
 ONE_ROUND_SECONDS = 90.0
@@ -39,6 +33,11 @@ class Shown(NamedTuple):
     row: ServerRow
     asked: str
 
+    @property
+    def key(self) -> tuple[str | None, str | None]:
+        """Run and server, as a result has them."""
+        return self.run.id, self.row.server
+
 
 class Selection(NamedTuple):
     """The rows to show, in the order named; and the operations that the journal doesn't know.
@@ -51,6 +50,11 @@ class Selection(NamedTuple):
     operations: tuple[str, ...] = ()
     runs: tuple[Run, ...] = ()
     missing: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_live(self) -> bool:
+        """True if a run is going on, or may be."""
+        return any(shown.run.may_go_on for shown in self.rows)
 
 
 # --- select ---
@@ -72,34 +76,36 @@ def select(
     if not names:
         latest = journal.latest(origin, account)
         return Selection() if latest is None else _whole(journal, latest)
-    selection = Selection()
+    found = []
     for name in names:
         if is_run or looks_like_run(name):
-            found = _named_run(journal, origin, name)
+            found.append(_of_run(journal, origin, name))
         elif looks_like_operation_id(name):
-            run = journal.with_operation(origin, name, account)
-            found = Selection(operations=(name,)) if run is None else _of_operation(run, name)
+            found.append(_of_operation(journal, origin, account, name))
         else:
-            found = _of_server(journal, origin, account, name.upper())
-        selection = Selection(
-            selection.rows + found.rows,
-            selection.operations + found.operations,
-            selection.runs + found.runs,
-            selection.missing + found.missing,
-        )
-    rows: dict[tuple[str, str], Shown] = {}
-    for shown in selection.rows:
-        rows.setdefault((shown.run.id, shown.row.server), shown)
-    operations = tuple(dict.fromkeys(selection.operations))
-    return selection._replace(rows=tuple(rows.values()), operations=operations)
+            found.append(_of_server(journal, origin, account, name.upper()))
+    rows: dict[tuple[str | None, str | None], Shown] = {}
+    for selection in found:
+        for shown in selection.rows:
+            rows.setdefault(shown.key, shown)
+    return Selection(
+        tuple(rows.values()),
+        tuple(dict.fromkeys(name for selection in found for name in selection.operations)),
+        tuple(run for selection in found for run in selection.runs),
+        tuple(message for selection in found for message in selection.missing),
+    )
+
+
+def _standing(journal: Journal, run: Run) -> tuple[Shown, ...]:
+    """Return the rows that stand for the servers of a run now."""
+    return tuple(Shown(holder, row, run.id) for holder, row in journal.resolve(run))
 
 
 def _whole(journal: Journal, run: Run) -> Selection:
-    rows = tuple(Shown(holder, row, run.id) for holder, row in journal.resolve(run))
-    return Selection(rows, runs=(run,))
+    return Selection(_standing(journal, run), runs=(run,))
 
 
-def _named_run(journal: Journal, origin: str, name: str) -> Selection:
+def _of_run(journal: Journal, origin: str, name: str) -> Selection:
     run = journal.run(name)
     if run is None:
         return Selection(missing=((f"The journal has no run {quote(name)}.", _LIST),))
@@ -109,14 +115,12 @@ def _named_run(journal: Journal, origin: str, name: str) -> Selection:
     return _whole(journal, run)
 
 
-def _of_operation(run: Run, name: str) -> Selection:
-    return Selection(
-        tuple(
-            Shown(run, row, run.id)
-            for row in run.rows
-            if row.operation is not None and row.operation.id.lower() == name.lower()
-        )
-    )
+def _of_operation(journal: Journal, origin: str, account: str | None, name: str) -> Selection:
+    run = journal.with_operation(origin, name, account)
+    if run is None:
+        return Selection(operations=(name,))
+    rows = (r for r in run.rows if r.operation and r.operation.id.lower() == name.lower())
+    return Selection(tuple(Shown(run, row, run.id) for row in rows))
 
 
 def _of_server(journal: Journal, origin: str, account: str | None, server: str) -> Selection:
@@ -126,50 +130,49 @@ def _of_server(journal: Journal, origin: str, account: str | None, server: str) 
         message = f"The journal has no reset of {quote(server)}{where} at {origin}."
         hint = f"To look at the server itself: clc servers {server}\n{_LIST}"
         return Selection(missing=((message, hint),))
-    return Selection(
-        tuple(
-            Shown(holder, row, run.id)
-            for holder, row in journal.resolve(run)
-            if row.server == server
-        )
-    )
+    return Selection(tuple(s for s in _standing(journal, run) if s.row.server == server))
 
 
 # --- what the journal knows ---
 
 
+def requested(run: Run) -> str:
+    """Return what a run asked for, where and when."""
+    servers = count(len(run.rows), "server")
+    when = show_time(run.at.utc)
+    return f"Reset of {servers} in account {run.account}, requested at {when} (run {run.id})."
+
+
 def known(rows: Iterable[Shown]) -> tuple[ServerResult, ...]:
     """Return the results as the journal has them, with the latest known statuses."""
     shares: dict[str, Counter[Operation | None]] = {}
-    return tuple(_result(shown, shares) for shown in rows)
+    results = []
+    for run, row, asked in rows:
+        result = _as_answered(run, row)
+        if result.state is ServerState.QUEUED and row.status is not None:
+            if run.id not in shares:
+                shares[run.id] = Counter(other.operation for other in run.rows)
+            result = with_status(result, row.status, shares[run.id][row.operation])
+        if row.failed_check is not None and result.state is ServerState.SUCCEEDED:
+            result = result._replace(
+                state=ServerState.FAILED, message=row.failed_check, has_failed_check=True
+            )
+        if run.id != asked:
+            note = f"in run {run.id}"
+            message = f"{result.message} ({note})" if result.message else note
+            result = result._replace(message=message)
+        results.append(result)
+    return tuple(results)
 
 
-def _result(shown: Shown, shares: dict[str, Counter[Operation | None]]) -> ServerResult:
-    run, row = shown.run, shown.row
-    result = _of_row(run, row)
-    if result.state is ServerState.QUEUED and row.status is not None:
-        if run.id not in shares:
-            shares[run.id] = Counter(other.operation for other in run.rows)
-        result = with_status(result, row.status, shares[run.id][row.operation])
-    if row.failed_check is not None and result.state is ServerState.SUCCEEDED:
-        result = result._replace(
-            state=ServerState.FAILED, message=row.failed_check, has_failed_check=True
-        )
-    if run.id != shown.asked:
-        note = f"in run {run.id}"
-        result = result._replace(message=f"{result.message} ({note})" if result.message else note)
-    return result
-
-
-def _of_row(run: Run, row: ServerRow) -> ServerResult:
+def _as_answered(run: Run, row: ServerRow) -> ServerResult:
     """Return the result of a row as it was answered."""
     state, message = ServerState.UNKNOWN, row.message
     match row.state:
         case RowState.PLANNED if run.may_go_on:
             state, message = ServerState.PLANNED, "The run has still to send it."
         case RowState.PLANNED:
-            state = ServerState.NOT_SENT
-            message = NOT_REACHED
+            state, message = ServerState.NOT_SENT, NOT_REACHED
             if row.message:
                 message = sentence(f"Not sent: {continued(row.message)}")
         case RowState.TAKEN:
@@ -187,23 +190,20 @@ def _of_row(run: Run, row: ServerRow) -> ServerResult:
 def unasked(selection: Selection, error: ClcError | None) -> Outcome:
     """Return what the journal knows where the API can't be asked, and why it can't."""
     results = (
-        *(_as_last_known(result) for result in known(selection.rows)),
-        *(
-            ServerResult(None, ServerState.QUEUED, Operation(name, None), "Not asked.")
-            for name in selection.operations
-        ),
+        result._replace(message="as last known")
+        if result.state is ServerState.RUNNING and result.message is None
+        else result
+        for result in known(selection.rows)
     )
-    outcome = _outcome(selection, results)
+    named = (
+        ServerResult(None, ServerState.QUEUED, Operation(name, None), "Not asked.")
+        for name in selection.operations
+    )
+    outcome = _outcome(selection, (*results, *named))
     open_states = PENDING | {ServerState.UNKNOWN, ServerState.PLANNED}
-    if error is not None and any(result.state in open_states for result in results):
+    if error is not None and any(result.state in open_states for result in outcome.results):
         return outcome._replace(ending=Ending.ERROR, error=error)
     return outcome
-
-
-def _as_last_known(result: ServerResult) -> ServerResult:
-    if result.state is ServerState.RUNNING and result.message is None:
-        return result._replace(message="as last known")
-    return result
 
 
 def _outcome(selection: Selection, results: tuple[ServerResult, ...]) -> Outcome:
@@ -221,122 +221,174 @@ def _outcome(selection: Selection, results: tuple[ServerResult, ...]) -> Outcome
 # --- ask ---
 
 
-class Question(NamedTuple):
-    """A question about earlier resets: asked once, or until all is over.
+class FollowUp:
+    """A question about earlier resets: asked once or, with `waits`, until all is over.
 
-    `limit` is in seconds, None for the usual limit.
-
-    `operations` are those that the journal doesn't know, and `account` the one that they are in.
+    `operations` are those that the journal doesn't know. `limit` is in seconds, None for the usual
+    limit. `looks` lets servers be looked at meanwhile.
     """
 
-    selection: Selection
-    operations: tuple[Operation, ...] = ()
-    account: str | None = None
-    waits: bool = False
-    limit: float | None = None
-    looks: bool = True
+    def __init__(
+        self,
+        selection: Selection,
+        operations: Sequence[Operation],
+        deps: Dependencies,
+        emit: events.Emit,
+        *,
+        waits: bool = False,
+        limit: float | None = None,
+        looks: bool = False,
+    ) -> None:
+        servers = [shown.row.server for shown in selection.rows]
+        self._selection = selection
+        self._operations = operations
+        self._deps = deps
+        self._emit = cautious(emit)
+        self._waits = waits
+        self._limit = usual_limit(servers) if limit is None else limit
+        self._looks = looks
+        self._deadline = deps.clocks.monotonic() + self._limit
+        self._sent_times = guard.SentTimes(deps)
 
+    def ask(self) -> tuple[Outcome, list[str]]:
+        """Return what became of earlier resets, and the operations that nobody knows."""
+        outcome = self._ask()
+        while self._waits and outcome.ending is Ending.COMPLETE and self._selection.is_live:
+            try:
+                self._reload()
+            except JournalError as error:
+                outcome = outcome.ended_by(error)
+            else:
+                outcome = self._ask()
+        if self._waits and outcome.ending is Ending.COMPLETE:
+            outcome = self._watch_lost(outcome)
+        lost: list[str] = []
+        results = []
+        for result in outcome.results:
+            if result.server is None and result.operation and result.state is ServerState.UNKNOWN:
+                lost.append(result.operation.id)
+            else:
+                results.append(result)
+        undecided = self._undecided(outcome)
+        outcome = outcome._replace(
+            results=tuple(results),
+            limit=self._limit,
+            can_change=bool(undecided),
+            can_be_awaited=any(shown.row.is_in_doubt for shown in undecided),
+        )
+        return outcome, lost
 
-def ask(question: Question, deps: Dependencies, emit: events.Emit) -> tuple[Outcome, list[str]]:
-    """Return what became of earlier resets, and the operations that nobody knows."""
-    emit = cautious(emit)
-    began = deps.clocks.monotonic()
-    selection = question.selection
-    servers = [shown.row.server for shown in selection.rows]
-    limit = usual_limit(servers) if question.limit is None else question.limit
-    sent_at = guard.SentTimes(deps)
-    while True:
-        passed = deps.clocks.monotonic() - began
-        outcome = _ask(selection, question, deps, emit, sent_at, max(0.0, limit - passed))
-        if not (question.waits and outcome.ending is Ending.COMPLETE and _is_live(selection)):
-            break
+    def _reload(self) -> None:
+        """Take the rows as the journal has them now. Raises JournalError."""
+        rows = self._selection.rows
+        fresh: dict[tuple[str, str], Shown] = {}
+        for asked in {shown.asked for shown in rows}:
+            run = self._deps.journal.run(asked)
+            if run is not None:
+                standing = _standing(self._deps.journal, run)
+                fresh |= {(asked, shown.row.server): shown for shown in standing}
+        rows = tuple(fresh.get((shown.asked, shown.row.server), shown) for shown in rows)
+        self._selection = self._selection._replace(rows=rows)
+
+    def _ask(self) -> Outcome:
+        """Ask once, or wait until something of a live run has changed."""
+        rows, journal = self._selection.rows, self._deps.journal
+        shown_of = {shown.key: shown for shown in rows}
+        runs = {shown.run.id: shown.run for shown in rows}
+        named = (ServerResult(None, ServerState.QUEUED, op) for op in self._operations)
+        shares = Counter(self._operations)
+        shares.update(row.operation for run in runs.values() for row in run.rows if row.operation)
+        has_changed = None
+        if self._waits and self._selection.is_live:
+            watched = [*runs, *{shown.asked for shown in rows}]
+            before = _progress(journal, watched)
+
+            def has_changed() -> bool:
+                return _progress(journal, watched) not in {None, before}
+
+        turns = sorted(rows, key=lambda s: -1 if s.row.turn is None else s.row.turn)
+        left = max(0.0, self._deadline - self._deps.clocks.monotonic())
+        wait = Wait(
+            left if self._waits else ONE_ROUND_SECONDS,
+            lambda result: self._sent(shown_of[result.run, result.server]),
+            journal.statuses(lambda op: {s.row.run for s in rows if s.row.operation == op}),
+            shares,
+            [shown.row.server for shown in turns],
+            once=not self._waits,
+            looks=self._looks and self._waits,
+            has_changed=has_changed,
+        )
         try:
-            selection = _reload(selection, deps.journal)
-        except JournalError as error:
-            outcome = outcome.ended_by(error)._replace(ending=Ending.ERROR)
-            break
-    if question.waits and outcome.ending is Ending.COMPLETE:
-        outcome = _watch_lost(outcome, selection, deps, emit, sent_at, began + limit)
-    gone = [
-        result
-        for result in outcome.results
-        if result.server is None and result.state is ServerState.UNKNOWN
-    ]
-    results = tuple(result for result in outcome.results if result not in gone)
-    lost = [result.operation.id for result in gone if result.operation is not None]
-    undecided = _undecided(outcome, selection, deps)
-    outcome = outcome._replace(
-        results=results,
-        limit=limit,
-        can_change=bool(undecided),
-        can_be_awaited=any(shown.row.is_in_doubt for shown in undecided),
-    )
-    return outcome, lost
+            outcome = _outcome(self._selection, (*known(rows), *named))
+            return follow(outcome, wait, self._deps, self._emit)
+        finally:
+            wait.statuses.close()
 
+    def _sent(self, shown: Shown) -> evidence.Sent:
+        """Return the request of a row."""
+        at = self._sent_times.of(shown.row.wave)
+        return evidence.Sent(shown.run.account, shown.run.user, at)
 
-def _is_live(selection: Selection) -> bool:
-    return any(shown.run.may_go_on for shown in selection.rows)
+    def _may_change(self, shown: Shown) -> bool:
+        """Return whether the usual limit of a reset, counted from the request, has not passed."""
+        wave, now = shown.row.wave, self._deps.clocks.now()
+        return wave is not None and now.seconds_since(wave.at) < wave.usual
 
+    def _undecided(self, outcome: Outcome) -> list[Shown]:
+        """Return the servers with an unknown outcome that may still show a change.
 
-def _reload(selection: Selection, journal: Journal) -> Selection:
-    """Return the selection as the journal has it now."""
-    fresh: dict[str, dict[str, tuple[Run, ServerRow]]] = {}
-    for asked in {shown.asked for shown in selection.rows}:
-        run = journal.run(asked)
-        if run is not None:
-            fresh[asked] = {row.server: (holder, row) for holder, row in journal.resolve(run)}
-    rows = tuple(
-        Shown(*fresh[shown.asked][shown.row.server], shown.asked)
-        if shown.row.server in fresh.get(shown.asked, {})
-        else shown
-        for shown in selection.rows
-    )
-    return selection._replace(rows=rows)
+        One that changed within 2 s of the request never counts as changed, however long it is
+        awaited.
+        """
+        result_of = {(result.run, result.server): result for result in outcome.results}
+        undecided = []
+        for shown in self._selection.rows:
+            result = result_of[shown.key]
+            is_open = result.evidence is None or not _is_decided(result.evidence)
+            if result.state is ServerState.UNKNOWN and is_open and self._may_change(shown):
+                undecided.append(shown)
+        return undecided
 
+    def _watch_lost(self, outcome: Outcome) -> Outcome:
+        """Look at servers whose answer was lost until each has changed, or its limit has passed.
 
-def _ask(
-    selection: Selection,
-    question: Question,
-    deps: Dependencies,
-    emit: events.Emit,
-    sent_at: guard.SentTimes,
-    limit: float,
-) -> Outcome:
-    """Ask once, or wait until something of a live run has changed."""
-    shown_of = {(shown.run.id, shown.row.server): shown for shown in selection.rows}
-    runs = {shown.run.id: shown.run for shown in selection.rows}
-    named = tuple(ServerResult(None, ServerState.QUEUED, op) for op in question.operations)
-    outcome = _outcome(selection, (*known(selection.rows), *named))
-
-    def sent(result: ServerResult) -> evidence.Sent:
-        return _request_of(shown_of[result.run or "", result.server or ""], sent_at)
-
-    statuses = deps.journal.statuses(
-        lambda operation: {s.row.run for s in selection.rows if s.row.operation == operation}
-    )
-    watched = [*runs, *{shown.asked for shown in selection.rows}]
-    has_changed = None
-    if question.waits and _is_live(selection):
-        before = _progress(deps.journal, watched)
-
-        def has_changed() -> bool:
-            return _progress(deps.journal, watched) not in {None, before}
-
-    turns = sorted(selection.rows, key=lambda s: -1 if s.row.turn is None else s.row.turn)
-    how = Following(
-        sent,
-        limit if question.waits else ONE_ROUND_SECONDS,
-        statuses,
-        [shown.row.server for shown in turns],
-        _shares(runs.values(), question.operations),
-        once=not question.waits,
-        looks=question.looks,
-        has_changed=has_changed,
-    )
-    try:
-        return follow(outcome, deps, emit, how)
-    finally:
-        statuses.close()
+        The next sixteen every five seconds, in the order asked; the usual limit counts from the
+        request.
+        """
+        monotonic, inbox = self._deps.clocks.monotonic, self._deps.inbox
+        lost = {shown.key for shown in self._selection.rows if shown.row.is_in_doubt}
+        left = deque(shown for shown in self._undecided(outcome) if shown.key in lost)
+        number = sum(
+            result.evidence is not None and result.evidence.changed is True
+            for result in outcome.results
+            if (result.run, result.server) in lost
+        )
+        total = number + len(left)
+        judged: dict[tuple[str | None, str | None], Evidence] = {}
+        began = monotonic()
+        try:
+            while True:
+                left = deque(filter(self._may_change, left))
+                remaining = self._deadline - monotonic()
+                if not left or remaining <= 0:
+                    return outcome
+                inbox.sleep(min(evidence.LOOK_EVERY, remaining))
+                upcoming = [left.popleft() for _ in range(min(evidence.LOOKS_IN_ALL, len(left)))]
+                places = [(shown.run.account, shown.row.server) for shown in upcoming]
+                seen = evidence.look(places, self._deps.api, inbox)
+                for place, shown in zip(places, upcoming, strict=True):
+                    found = evidence.judge(seen[place], self._sent(shown))
+                    if found.observation.problem is None:  # else the look before it stands
+                        judged[shown.key] = found
+                    if found.changed:
+                        number += 1
+                        seconds = monotonic() - began
+                        self._emit(events.ServerChanged(None, place[1], number, total, seconds))
+                    elif not _is_decided(found):
+                        left.append(shown)
+                outcome = outcome.with_evidence(judged)
+        except Interrupted as interrupt:
+            return outcome.ended_by(interrupt)
 
 
 def _progress(journal: Journal, runs: Sequence[str]) -> tuple[object, ...] | None:
@@ -346,94 +398,6 @@ def _progress(journal: Journal, runs: Sequence[str]) -> tuple[object, ...] | Non
     return None
 
 
-def _request_of(shown: Shown, sent_at: guard.SentTimes) -> evidence.Sent:
-    at = sent_at.of(shown.row.wave)
-    return evidence.Sent(shown.run.account, shown.run.user, at)
-
-
-def _shares(runs: Iterable[Run], operations: Iterable[Operation]) -> Counter[Operation]:
-    shares = Counter(row.operation for run in runs for row in run.rows if row.operation)
-    shares.update(operations)
-    return shares
-
-
-def _undecided(outcome: Outcome, selection: Selection, deps: Dependencies) -> list[Shown]:
-    """Return the servers with an unknown outcome that may still show a change.
-
-    One that changed within 2 s of the request never counts as changed, however long it is awaited.
-    """
-    result_of = {(result.run, result.server): result for result in outcome.results}
-    undecided = []
-    for shown in selection.rows:
-        result = result_of[shown.run.id, shown.row.server]
-        is_open = result.evidence is None or not _is_decided(result.evidence)
-        if result.state is ServerState.UNKNOWN and is_open and _may_change(shown, deps):
-            undecided.append(shown)
-    return undecided
-
-
 def _is_decided(found: Evidence) -> bool:
     is_too_close = found.changed is None and found.after is not None and found.by_another is None
     return bool(found.changed) or is_too_close
-
-
-def _watch_lost(
-    outcome: Outcome,
-    selection: Selection,
-    deps: Dependencies,
-    emit: events.Emit,
-    sent_at: guard.SentTimes,
-    deadline: float,
-) -> Outcome:
-    """Look at servers whose answer was lost until each has changed, or its limit has passed.
-
-    The next sixteen every five seconds, in the order asked; the usual limit counts from the
-    request. `deadline` is on the monotonic clock.
-    """
-    left = deque(s for s in _undecided(outcome, selection, deps) if s.row.is_in_doubt)
-    lost = {(s.run.id, s.row.server) for s in selection.rows if s.row.is_in_doubt}
-    number = sum(
-        result.evidence is not None and result.evidence.changed is True
-        for result in outcome.results
-        if (result.run, result.server) in lost
-    )
-    total = number + len(left)
-    judged: dict[tuple[str | None, str | None], Evidence] = {}
-    began = deps.clocks.monotonic()
-    try:
-        while True:
-            left = deque(shown for shown in left if _may_change(shown, deps))
-            remaining = deadline - deps.clocks.monotonic()
-            if not left or remaining <= 0:
-                return outcome
-            deps.inbox.sleep(min(evidence.LOOK_EVERY, remaining))
-            looks = min(evidence.LOOKS_IN_ALL, len(left))
-            upcoming = [left.popleft() for _ in range(looks)]
-            places = [(shown.run.account, shown.row.server) for shown in upcoming]
-            seen = evidence.look(places, deps.api, deps.inbox)
-            for place, shown in zip(places, upcoming, strict=True):
-                found = evidence.judge(seen[place], _request_of(shown, sent_at))
-                if found.observation.problem is None:  # else the look before it stands
-                    judged[shown.run.id, shown.row.server] = found
-                if found.changed:
-                    number += 1
-                    seconds = deps.clocks.monotonic() - began
-                    emit(events.ServerChanged(None, place[1], number, total, seconds))
-                elif not _is_decided(found):
-                    left.append(shown)
-            outcome = outcome.with_evidence(lambda r: judged.get((r.run, r.server)))
-    except Interrupted as interrupt:
-        return outcome.ended_by(interrupt)
-
-
-def _may_change(shown: Shown, deps: Dependencies) -> bool:
-    """Return whether the usual limit of a reset, counted from the request, has not passed."""
-    wave = shown.row.wave
-    return wave is not None and deps.clocks.now().seconds_since(wave.at) < wave.usual
-
-
-def requested(run: Run) -> str:
-    """Return what a run asked for, where and when."""
-    servers = count(len(run.rows), "server")
-    when = show_time(run.at.utc)
-    return f"Reset of {servers} in account {run.account}, requested at {when} (run {run.id})."

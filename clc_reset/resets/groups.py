@@ -1,7 +1,7 @@
 """Find the servers that the names of groups stand for."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice, takewhile
 from typing import NamedTuple
 
 from clc_reset.errors import UsageError
@@ -63,10 +63,10 @@ class Groups:
                 )
         return self.members(names)
 
-    def _part(self, name: str) -> Iterator[ServerGroup]:
+    def _part(self, name: str) -> Iterable[ServerGroup]:
         """Return the group of that name, and those inside it."""
         wanted = _comparable(name)
-        places = [
+        fitting = [
             place
             for place, group in enumerate(self._groups)
             if wanted in {_comparable(group.name), _comparable(group.id)}
@@ -75,19 +75,18 @@ class Groups:
             for place, group in enumerate(self._groups)
             if wanted == _comparable(f"{group.datacenter} {group.name}")
         ]
-        if not places:
+        if not fitting:
             raise UsageError(
                 f"Account {self._account} has no group {quote(name)}.{self._nearest(wanted)}",
                 hint="To see what there is: clc servers\nArchives and templates are left out.",
             )
-        if len(places) > 1:
-            fitting = [self._described(place) for place in places]
+        if len(fitting) > 1:
+            described = enumerate_names([self._described(place) for place in fitting], SOME)
             raise UsageError(
-                f"Account {self._account} has {len(places):,} groups {quote(name)}: "
-                f"{enumerate_names(fitting, SOME)}.",
+                f"Account {self._account} has {len(fitting):,} groups {quote(name)}: {described}.",
                 hint="Name the data centre, too, as in 'WA1 Web', or give an id.",
             )
-        return self._within(places[0])
+        return self._within(fitting[0])
 
     def _nearest(self, wanted: str) -> str:
         from difflib import get_close_matches  # for a name that fits no group
@@ -96,14 +95,11 @@ class Groups:
         near = get_close_matches(wanted, names, n=1, cutoff=LEAST_LIKENESS)
         return f" Did you mean {quote(names[near[0]])}?" if near else ""
 
-    def _within(self, place: int) -> Iterator[ServerGroup]:
-        """Yield the group at that place, and those inside it."""
-        top = self._groups[place]
-        yield top
-        for inside in range(place + 1, len(self._groups)):  # a slice would copy it for each name
-            if self._groups[inside].depth <= top.depth:
-                return
-            yield self._groups[inside]
+    def _within(self, place: int) -> Iterable[ServerGroup]:
+        """Return the group at that place, and those inside it."""
+        groups = islice(self._groups, place, None)
+        top = next(groups)
+        return chain([top], takewhile(lambda group: group.depth > top.depth, groups))
 
     def _described(self, place: int) -> str:
         group = self._groups[place]

@@ -13,22 +13,11 @@ from clc_reset.errors import AuthenticationError, DeclinedError, JournalError, U
 from clc_reset.journal.database import DoubtError
 from clc_reset.journal.record import Admitted, Record
 from clc_reset.journal.rows import EarlierReset, RowState, Wave
-from clc_reset.journal.runs import Rest
-from clc_reset.models import (
-    Evidence,
-    Operation,
-    OperationStatus,
-    PollFailure,
-)
+from clc_reset.journal.runs import NewRun, Rest
+from clc_reset.models import Evidence, Operation, OperationStatus, PollFailure
 from clc_reset.resets import evidence
 from clc_reset.resets.request import Dependencies, Question, ResetRequest
-from clc_reset.text import (
-    NAMED_IN_COMMANDS,
-    count,
-    describe,
-    enumerate_names,
-    show_age,
-)
+from clc_reset.text import NAMED_IN_COMMANDS, count, describe, enumerate_names, show_age
 from clc_reset.workers import Failure
 
 SECONDS_FOR_POLLS = 30.0
@@ -75,16 +64,19 @@ def begin(request: ResetRequest, deps: Dependencies) -> Record:
     confirmed: set[tuple[str, str]] = set()
     is_confirmed = not request.asks
     for _ in range(MOST_TRIES):
+        found: Record | tuple[EarlierReset, ...]
         try:
-            found = _find(request, deps, confirmed, records=is_confirmed)
+            if is_confirmed:
+                found = _record(request, deps, confirmed)
+            else:  # only look, before the question
+                where, servers = request.where, request.servers
+                found = () if request.again else deps.journal.unsettled(where, servers)
         except JournalError as error:
-            if not is_confirmed:
-                _confirm(request, [], deps)
-            return _without_record(request, deps, error)
+            return _without_record(request, deps, error, asks=not is_confirmed)
         if isinstance(found, Record):
             found.confirmed = confirmed
             return found
-        unsettled = settle(found, request, deps)
+        unsettled = settle(found, request.where.account, deps)
         if unsettled and deps.confirm is None:
             raise _refusal(unsettled, deps.clocks.now(), may_add_again=request.rest is None)
         if unsettled or not is_confirmed:
@@ -96,68 +88,47 @@ def begin(request: ResetRequest, deps: Dependencies) -> Record:
     )
 
 
-def _find(
-    request: ResetRequest, deps: Dependencies, confirmed: set[tuple[str, str]], *, records: bool
-) -> Record | tuple[EarlierReset, ...]:
-    """Record the run, unless something is unsettled; or only look, before a question."""
-    if records:
-        return _record(request, deps, confirmed)
-    return () if request.again else deps.journal.unsettled(request.where, request.servers)
-
-
 def _record(
     request: ResetRequest, deps: Dependencies, confirmed: set[tuple[str, str]]
 ) -> Record | tuple[EarlierReset, ...]:
     """Record the run, or return what is unsettled. Raises JournalError."""
+    new = NewRun(request.where, request.user, request.servers, request.options)
     if request.rest is None:
-        return deps.journal.begin(
-            request.new_run,
-            request.waves(request.servers)[0],
-            check=not request.again,
-            confirmed=confirmed,
-        )
-    found = deps.journal.claim(
-        request.new_run, request.rest, again=request.again, confirmed=confirmed
-    )
-    if not isinstance(found, Rest):
-        return found
-    if found.going_on and not request.again:
-        raise _is_going_on(found)
-    if found.running and _still_running(found, request, deps):
+        wave = request.waves(request.servers)[0]
+        return deps.journal.begin(new, wave, check=not request.again, confirmed=confirmed)
+    rest = deps.journal.claim(new, request.rest, again=request.again, confirmed=confirmed)
+    if not isinstance(rest, Rest):
+        return rest
+    if rest.going_on and not request.again:
         raise UnsettledError(
-            f"Operations of run {found.run.id} are still running.",
-            hint=f"To follow them first: clc status --wait --run {found.run.id}",
+            f"Run {enumerate_names(rest.going_on, RUNS_NAMED)} is still going on, or may be.",
+            hint=f"To follow it: clc status --wait --run {rest.going_on[0]}\n"
+            "If it certainly isn't running any more, add --again.",
         )
-    if found.running:
-        return ()  # they are over by now
-    raise NothingLeft(found)
+    if not rest.running:
+        raise NothingLeft(rest)
+    earlier = [EarlierReset(row, rest.run.user, row.wave.at) for row in rest.running if row.wave]
+    if settle(earlier, request.where.account, deps):
+        raise UnsettledError(
+            f"Operations of run {rest.run.id} are still running.",
+            hint=f"To follow them first: clc status --wait --run {rest.run.id}",
+        )
+    return ()  # they are over by now
 
 
-def _is_going_on(rest: Rest) -> UnsettledError:
-    runs = enumerate_names(rest.going_on, RUNS_NAMED)
-    return UnsettledError(
-        f"Run {runs} is still going on, or may be.",
-        hint=f"To follow it: clc status --wait --run {rest.going_on[0]}\n"
-        "If it certainly isn't running any more, add --again.",
-    )
-
-
-def _still_running(rest: Rest, request: ResetRequest, deps: Dependencies) -> bool:
-    """Ask the operations of a run once; return whether one isn't known to be over."""
-    found = [EarlierReset(row, rest.run.user, row.wave.at) for row in rest.running if row.wave]
-    return bool(settle(found, request, deps))
-
-
-def _without_record(request: ResetRequest, deps: Dependencies, error: JournalError) -> Record:
+def _without_record(
+    request: ResetRequest, deps: Dependencies, error: JournalError, *, asks: bool
+) -> Record:
     """Return an empty record with a warning, where a reset may go on without one."""
+    if asks:
+        _confirm(request, [], deps)
+    problem = None
     if request.rest is not None:
-        raise UnsettledError(
-            f"Run {request.rest.run.id} can't be claimed. {error.message}", hint=error.hint
-        ) from error
-    if isinstance(error, DoubtError) and len(request.waves(request.servers)) > 1:
-        raise UnsettledError(
-            f"It can't be told whether this run is recorded. {error.message}", hint=error.hint
-        ) from error
+        problem = f"Run {request.rest.run.id} can't be claimed."
+    elif isinstance(error, DoubtError) and len(request.waves(request.servers)) > 1:
+        problem = "It can't be told whether this run is recorded."
+    if problem:
+        raise UnsettledError(f"{problem} {error.message}", hint=error.hint) from error
     _log.warning(
         "%s This reset isn't recorded: clc status can't show it, and clc can't check for earlier "
         "resets. %s",
@@ -184,53 +155,42 @@ def admit(
 def _confirm(request: ResetRequest, unsettled: Sequence[Unsettled], deps: Dependencies) -> None:
     """Ask one question about all servers. Raises DeclinedError and Interrupted."""
     deps.inbox.check()
-    number = len({item.earlier.row.server for item in unsettled})
     lines = tuple(describe_all(unsettled, deps.clocks.now()))
-    question = Question(request.servers, number, lines)
+    question = Question(request.servers, len(_servers(unsettled)), lines)
     if deps.confirm is None or not deps.confirm(question):
         raise DeclinedError("Declined.")
 
 
 def _refusal(unsettled: Sequence[Unsettled], now: Moment, *, may_add_again: bool) -> UnsettledError:
     """Return the error; where the command can't be typed again with --again, it names one."""
+    servers = _servers(unsettled)
     runs = list(dict.fromkeys(item.earlier.row.run for item in unsettled))[:RUNS_NAMED]
-    follow = [f"To follow it: clc status --wait --run {run}" for run in runs]
-    lines = describe_all(unsettled, now)
-    servers = list(dict.fromkeys(item.earlier.row.server for item in unsettled))
-    anyway = []
+    hints = [f"To follow it: clc status --wait --run {run}" for run in runs]
     if may_add_again:
-        anyway = ["To reset anyway, add --again."]
+        hints.append("To reset anyway, add --again.")
     elif len(servers) <= NAMED_IN_COMMANDS:
-        anyway = [f"To reset it anyway: clc reset {' '.join(servers)} --again"]
-    return UnsettledError(
-        "\n".join([f"{_count(unsettled)} unsettled:", *lines]),
-        hint="\n".join([*follow, *anyway]),
-    )
+        hints.append(f"To reset it anyway: clc reset {' '.join(servers)} --again")
+    title = f"An earlier reset of {count(len(servers), 'server')} is unsettled:"
+    return UnsettledError("\n".join([title, *describe_all(unsettled, now)]), hint="\n".join(hints))
 
 
-def _count(unsettled: Sequence[Unsettled]) -> str:
-    number = len({item.earlier.row.server for item in unsettled})
-    return f"An earlier reset of {count(number, 'server')} is"
+def _servers(unsettled: Sequence[Unsettled]) -> list[str]:
+    return list(dict.fromkeys(item.earlier.row.server for item in unsettled))
 
 
 # --- settle ---
 
 
-def settle(
-    found: Sequence[EarlierReset], request: ResetRequest, deps: Dependencies
-) -> list[Unsettled]:
+def settle(found: Sequence[EarlierReset], account: str, deps: Dependencies) -> list[Unsettled]:
     """Ask once what became of earlier resets; return those that aren't settled even so.
 
     One is settled when its operation is over, or can't be asked any more while the server shows a
     change by the same user after the request. Raises AuthenticationError if the token is refused,
     and Interrupted.
     """
-    if not found:
-        return []
     planned = [earlier for earlier in found if earlier.row.state is RowState.PLANNED]
     sent = [earlier for earlier in found if earlier.row.state is not RowState.PLANNED]
     statuses = _statuses(sent, deps)
-    account = request.where.account
     looked = [
         (account, earlier.row.server)
         for earlier in sent
@@ -243,14 +203,14 @@ def settle(
     for earlier in sent:
         operation = _operation(earlier)
         status = statuses.get(operation)
-        shown = seen.get((account, earlier.row.server))
         judged = None
-        if shown is not None:
+        if shown := seen.get((account, earlier.row.server)):
             at = sent_at.of(earlier.row.wave)
             judged = evidence.judge(shown, evidence.Sent(account, earlier.user, at))
+        has_changed = judged is not None and judged.changed
         if operation and isinstance(status, OperationStatus) and status.is_final:
             recorder.add(operation, status)
-        elif _is_gone(status) and judged is not None and judged.changed:
+        elif has_changed and isinstance(status, PollFailure) and status.not_found:
             deps.journal.settle(earlier.row)
         else:
             unsettled.append(Unsettled(earlier, status, judged))
@@ -276,10 +236,6 @@ class SentTimes:
         return self._known.get(wave.number)
 
 
-def _is_gone(status: Status) -> bool:
-    return isinstance(status, PollFailure) and status.not_found
-
-
 def _operation(earlier: EarlierReset) -> Operation | None:
     """Return the operation that can be asked for, if the reset was queued with one."""
     operation = earlier.row.operation
@@ -295,16 +251,15 @@ def _statuses(
     results = deps.inbox.map(deps.api.operation_status, operations, SECONDS_FOR_POLLS)
     statuses: dict[Operation | None, OperationStatus | PollFailure] = {}
     for operation in operations:
-        result = results.get(operation, Failure(TimeoutError()))
-        if isinstance(result, Failure):
-            if isinstance(result.error, AuthenticationError):
-                raise result.error
-            result = PollFailure(
-                f"no answer within {SECONDS_FOR_POLLS:g} s"
-                if isinstance(result.error, TimeoutError)
-                else describe(result.error)
-            )
-        statuses[operation] = result
+        match results.get(operation):
+            case None:
+                statuses[operation] = PollFailure(f"no answer within {SECONDS_FOR_POLLS:g} s")
+            case Failure(AuthenticationError() as error):
+                raise error
+            case Failure(error):
+                statuses[operation] = PollFailure(describe(error))
+            case status:
+                statuses[operation] = status
     return statuses
 
 

@@ -4,8 +4,7 @@ Nothing else decides what a reset came to: the exit code is read off it, and tab
 it; neither adds to it.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Self
 
@@ -226,11 +225,23 @@ class Outcome(NamedTuple):
 
         return self._replace(results=tuple(map(after, self.results)))
 
-    def with_evidence(self, evidence: Callable[[ServerResult], Evidence | None]) -> Self:
-        """Return it with what its servers show; a look that failed is in the message."""
+    def doubtful(self, shares: Mapping[Operation, int]) -> list[ServerResult]:
+        """Return the results of which a look at the server can tell more than their state does."""
+
+        def is_doubtful(result: ServerResult) -> bool:
+            if result.state is ServerState.FAILED:
+                is_shared = result.operation is not None and shares.get(result.operation, 1) > 1
+                return is_shared and not result.has_failed_check
+            timed_out = self.ending is Ending.TIME_LIMIT
+            return result.state is ServerState.UNKNOWN or (timed_out and result.state in PENDING)
+
+        return [result for result in self.results if result.server and is_doubtful(result)]
+
+    def with_evidence(self, evidence: Mapping[tuple[str | None, str | None], Evidence]) -> Self:
+        """Return it with what servers show, by run and server; a failed look is in the message."""
 
         def after(result: ServerResult) -> ServerResult:
-            found = evidence(result)
+            found = evidence.get((result.run, result.server))
             if found is None:
                 return result
             problem = found.observation.problem
@@ -242,11 +253,6 @@ class Outcome(NamedTuple):
             return result._replace(evidence=found, message=message)
 
         return self._replace(results=tuple(map(after, self.results)))
-
-
-def shares_of(results: Iterable[ServerResult]) -> Counter[Operation]:
-    """Return how many servers share each operation."""
-    return Counter(result.operation for result in results if result.operation is not None)
 
 
 def followable(result: ServerResult) -> ServerResult:
@@ -274,20 +280,3 @@ def with_status(result: ServerResult, status: OperationStatus, sharing: int) -> 
             )
         return result._replace(state=ServerState.FAILED, status=None, message=message)
     return result._replace(state=ServerState.RUNNING, status=status, message=None)
-
-
-def doubtful(
-    results: Iterable[ServerResult],
-    shares: Mapping[Operation, int],
-    *,
-    timed_out: bool,
-) -> list[ServerResult]:
-    """Return the results of which a look at the server can tell more than their state does."""
-
-    def is_doubtful(result: ServerResult) -> bool:
-        if result.state is ServerState.FAILED:
-            is_shared = result.operation is not None and shares.get(result.operation, 1) > 1
-            return is_shared and not result.has_failed_check
-        return result.state is ServerState.UNKNOWN or (timed_out and result.state in PENDING)
-
-    return [result for result in results if result.server and is_doubtful(result)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from clc_reset.clocks import ApiTime, Clocks, Moment
 from clc_reset.journal.rows import Where
-from clc_reset.journal.runs import Journal, NewRun, Rest
+from clc_reset.journal.runs import Journal, Rest
 from clc_reset.models import (
     Observation,
     Operation,
@@ -39,11 +39,6 @@ class ResetRequest(NamedTuple):
     again: bool = False
     rest: Rest | None = None
     asks: bool = False
-
-    @property
-    def new_run(self) -> NewRun:
-        """The run to begin."""
-        return NewRun(self.where, self.user, self.servers, self.options)
 
     def waves(self, servers: Sequence[str]) -> list[tuple[str, ...]]:
         """Return the servers of each wave, in order."""

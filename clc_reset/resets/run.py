@@ -1,24 +1,16 @@
 """One reset: admit and record, send, record, wait, check, go on or stop. It always returns."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
 
-from clc_reset.clocks import Moment
 from clc_reset.errors import CHECK_THE_NETWORK, Interrupted, UnreachableError
-from clc_reset.journal.record import Record, Statuses
-from clc_reset.models import (
-    Evidence,
-    Operation,
-    ResetAnswer,
-    ServerResult,
-    ServerState,
-    usual_limit,
-)
+from clc_reset.journal.record import Record
+from clc_reset.models import Operation, ResetAnswer, ServerResult, ServerState, usual_limit
 from clc_reset.resets import events, evidence, guard, polling
-from clc_reset.resets import outcome as outcomes
-from clc_reset.resets.outcome import Ending, Outcome
+from clc_reset.resets.outcome import Ending, Outcome, followable
+from clc_reset.resets.polling import Wait
 from clc_reset.resets.request import Dependencies, ResetRequest
 from clc_reset.text import describe, sentence
 
@@ -49,27 +41,30 @@ def run(request: ResetRequest, deps: Dependencies, emit: events.Emit) -> Outcome
             if not wave:
                 continue
             if len(waves) > 1:
-                emit(_wave_started(outcome, wave, len(record.servers)))
+                done = len(outcome.servers(ServerState.SUCCEEDED, ServerState.FAILED))
+                total = len(record.servers)
+                emit(events.WaveStarted(number, len(waves), wave, done, total))
             outcome = outcome.sending(wave)  # unknown from here
             answer = send(request, wave, record, deps, emit)
             outcome = outcome.with_answer(answer)  # kept before anything else can fail
             record.answered(answer)
             emit(events.Answered(answer.results))
             if request.waits and outcome.ending is Ending.COMPLETE:
-                following = _following(request, answer, record, deps)
-                followed = follow(outcome.of(wave), deps, emit, following)
+                followed = follow(
+                    outcome.of(wave), _wait(request, answer, record, deps), deps, emit
+                )
                 outcome = followed._replace(results=outcome.replacing(followed.results).results)
             if deps.checks is not None:
                 outcome = checked(outcome, wave, request, deps, emit)
-                record.checks_failed(_failed_checks(outcome.of(wave)))
+                failed = (r for r in outcome.of(wave).results if r.has_failed_check)
+                record.checks_failed({r.server or "": r.message or "" for r in failed})
             if outcome.ends_the_run(wave, request.options.max_failures):
                 break
-        outcome = _stopped(outcome)
     except guard.NothingLeft as nothing:
         outcome = outcome._replace(results=(), in_doubt=nothing.in_doubt)
     except (Exception, Interrupted) as error:
         outcome = outcome.ended_by(error)
-    return _ended_record(outcome, record)._replace(seconds=deps.clocks.monotonic() - began)
+    return _ended(outcome, record)._replace(seconds=deps.clocks.monotonic() - began)
 
 
 def cautious(emit: events.Emit) -> events.Emit:
@@ -128,154 +123,23 @@ def _begun(outcome: Outcome, record: Record, request: ResetRequest) -> Outcome:
     return outcome
 
 
-def _ended_record(outcome: Outcome, record: Record) -> Outcome:
+def _ended(outcome: Outcome, record: Record) -> Outcome:
     """Return the outcome after its end was recorded, which never raises and loses no result."""
+    if outcome.ending is Ending.COMPLETE and outcome.servers(ServerState.NOT_SENT):
+        outcome = outcome._replace(ending=Ending.STOPPED)
     try:
         return outcome._replace(has_record=record.end(outcome.results))
     except (Exception, Interrupted) as error:
         return outcome.ended_by(error)._replace(has_record=False)
 
 
-def _wave_started(outcome: Outcome, wave: Sequence[str], total: int) -> events.WaveStarted:
-    done = len(outcome.servers(ServerState.SUCCEEDED, ServerState.FAILED))
-    return events.WaveStarted(outcome.wave, outcome.waves, wave, done, total)
-
-
-def _stopped(outcome: Outcome) -> Outcome:
-    """Return an outcome of which servers were left as one that was stopped."""
-    is_short = ServerState.NOT_SENT in {result.state for result in outcome.results}
-    if outcome.ending is Ending.COMPLETE and is_short:
-        return outcome._replace(ending=Ending.STOPPED)
-    return outcome
-
-
 # --- wait ---
 
 
-class Following(NamedTuple):
-    """Options for following the operations of an outcome.
-
-    `sent` returns the request that a result comes from. `turns` are servers in the order in which
-    the API works on them. With `once` each operation is asked one time only; `looks` lets servers
-    be looked at meanwhile. `shares` is how many servers share an operation. `has_changed` ends the
-    wait early.
-    """
-
-    sent: Callable[[ServerResult], evidence.Sent]
-    limit: float
-    statuses: Statuses
-    turns: Sequence[str] = ()
-    shares: Mapping[Operation, int] | None = None
-    once: bool = False
-    looks: bool = True
-    has_changed: Callable[[], bool] | None = None
-
-
-def follow(outcome: Outcome, deps: Dependencies, emit: events.Emit, how: Following) -> Outcome:
-    """Poll the operations of an outcome to their end, and look where that leaves a doubt.
-
-    Returns the outcome with what was learned, whatever happens.
-    """
-    results = tuple(map(outcomes.followable, outcome.results))
-    outcome = outcome._replace(results=results, limit=how.limit)
-    shares = outcomes.shares_of(results) if how.shares is None else how.shares
-    waited = polling.Waited()
-    try:
-        wait = _wait_for(outcome, how)
-        if wait.operations and not how.once:
-            emit(events.Following(_servers_of(outcome)))
-        loud = _quiet if how.once else emit
-
-        def emit_and_flush(event: events.Event) -> None:
-            if isinstance(event, events.Tick):
-                how.statuses.flush()
-            loud(event)
-
-        polling.Polling(wait, deps, emit_and_flush, waited).run()
-        outcome = _ended(outcome, waited, once=how.once)
-    except Exception as error:
-        outcome = outcome.ended_by(error)
-    outcome = outcome.with_statuses(waited.statuses, waited.failures, waited.given_up, shares)
-    return look_at_doubtful(outcome, deps, how.sent, shares)
-
-
-def look_at_doubtful(
-    outcome: Outcome,
-    deps: Dependencies,
-    sent: Callable[[ServerResult], evidence.Sent],
-    shares: Mapping[Operation, int],
-) -> Outcome:
-    """Return the outcome with the evidence of its doubtful servers, unless it was cut short."""
-    timed_out = outcome.ending is Ending.TIME_LIMIT
-    doubtful = set(outcomes.doubtful(outcome.results, shares, timed_out=timed_out))
-    if outcome.error is not None or deps.inbox.signum is not None or not doubtful:
-        return outcome
-    try:
-        places = {(sent(r).account, r.server) for r in doubtful if r.server}
-        seen = evidence.look(sorted(places), deps.api, deps.inbox)
-
-        def judge(result: ServerResult) -> Evidence | None:
-            if result not in doubtful or result.server is None:
-                return None
-            request = sent(result)
-            return evidence.judge(seen[request.account, result.server], request)
-
-        return outcome.with_evidence(judge)
-    except Interrupted as interrupt:
-        return outcome.ended_by(interrupt)
-    except Exception as error:
-        _log.warning("The servers can't be looked at: %s.", describe(error))
-        return outcome
-
-
-def _quiet(_event: events.Event) -> None:
-    """Ignore an event."""
-
-
-def _ended(outcome: Outcome, waited: polling.Waited, *, once: bool) -> Outcome:
-    failures = list(waited.failures.values())
-    if once and failures and not waited.statuses and all(f.unreachable for f in failures):
-        error = UnreachableError(
-            f"The API can't be reached: {failures[0].reason}.", hint=CHECK_THE_NETWORK
-        )
-        return outcome._replace(ending=Ending.ERROR, error=error)
-    if waited.signum is not None:
-        return outcome._replace(ending=Ending.INTERRUPTED, signum=waited.signum)
-    if waited.error is not None:
-        return outcome._replace(ending=Ending.ERROR, error=waited.error)
-    return outcome._replace(ending=Ending.TIME_LIMIT) if waited.timed_out else outcome
-
-
-def _servers_of(outcome: Outcome) -> dict[Operation, list[str]]:
-    """Return the operations that aren't over, each with its servers in the order asked."""
-    servers: dict[Operation, list[str]] = {op: [] for op in outcome.pending}
-    for result in outcome.results:
-        if result.operation in servers and result.server:
-            servers[result.operation].append(result.server)
-    return servers
-
-
-def _wait_for(outcome: Outcome, how: Following) -> polling.Wait:
-    servers_of = _servers_of(outcome)
-    result_of = {r.server: r for r in outcome.results if r.server and r.operation in servers_of}
-    place = {server: number for number, server in enumerate(how.turns)}
-    turns = {
-        operation: sorted(servers, key=lambda server: place.get(server, len(place)))
-        for operation, servers in servers_of.items()
-    }
-    looks = how.looks and not how.once
-    watch = evidence.Watch(turns if looks else {}, lambda server: how.sent(result_of[server]))
-    return polling.Wait(
-        outcome.pending, how.limit, watch, how.once, how.has_changed, how.statuses.add
-    )
-
-
-def _following(
-    request: ResetRequest, answer: ResetAnswer, record: Record, deps: Dependencies
-) -> Following:
-    """Return how to follow the operations of one request."""
+def _wait(request: ResetRequest, answer: ResetAnswer, record: Record, deps: Dependencies) -> Wait:
+    """Return how to wait for the operations of one request."""
     at: list[datetime] = [] if answer.sent_at is None else [answer.sent_at]
-    left: Moment | None = answer.left or record.recorded
+    left = answer.left or record.recorded
 
     def sent(_result: ServerResult) -> evidence.Sent:
         if not at and left is not None and deps.api.api_time is not None:
@@ -283,15 +147,75 @@ def _following(
             record.sent_at(at[0])
         return evidence.Sent(request.where.account, request.user, at[0] if at else None)
 
-    servers = [result.server for result in answer.results if result.server]
     limit = request.options.limit
-    return Following(
-        sent,
-        usual_limit(servers) if limit is None else limit,
-        record.statuses,
-        answer.turns,
-        looks=request.looks,
-    )
+    if limit is None:
+        limit = usual_limit(result.server for result in answer.results if result.server)
+    shares = Counter(result.operation for result in answer.results if result.operation)
+    return Wait(limit, sent, record.statuses, shares, answer.turns, looks=request.looks)
+
+
+def follow(outcome: Outcome, wait: Wait, deps: Dependencies, emit: events.Emit) -> Outcome:
+    """Poll the operations of an outcome to their end, and look where that leaves a doubt.
+
+    Returns the outcome with what was learned, whatever happens.
+    """
+    results = tuple(map(followable, outcome.results))
+    outcome = outcome._replace(results=results, limit=wait.limit)
+    servers: dict[Operation, list[str]] = {operation: [] for operation in outcome.pending}
+    result_of: dict[str, ServerResult] = {}
+    for result in results:
+        if result.operation in servers and result.server:
+            servers[result.operation].append(result.server)
+            result_of[result.server] = result
+    turn = {server: number for number, server in enumerate(wait.turns)}
+    turns = {op: sorted(some, key=lambda s: turn.get(s, len(turn))) for op, some in servers.items()}
+    watch = evidence.Watch(turns if wait.looks else {}, lambda server: wait.sent(result_of[server]))
+    polls = polling.Polling(servers, wait, watch, deps, emit)
+    try:
+        if servers:
+            emit(events.Following(servers))
+        polls.run()
+        outcome = _waited(outcome, polls, once=wait.once)
+    except (Exception, Interrupted) as error:
+        outcome = outcome.ended_by(error)
+    outcome = outcome.with_statuses(polls.statuses, polls.failures, polls.given_up, wait.shares)
+    return _look_at_doubtful(outcome, wait, deps)
+
+
+def _waited(outcome: Outcome, polls: polling.Polling, *, once: bool) -> Outcome:
+    """Return the outcome as a wait that no signal cut short ended it."""
+    failures = list(polls.failures.values())
+    if once and failures and not polls.statuses and all(f.unreachable for f in failures):
+        error = UnreachableError(
+            f"The API can't be reached: {failures[0].reason}.", hint=CHECK_THE_NETWORK
+        )
+        return outcome._replace(ending=Ending.ERROR, error=error)
+    if polls.error is not None:
+        return outcome._replace(ending=Ending.ERROR, error=polls.error)
+    return outcome._replace(ending=Ending.TIME_LIMIT) if polls.timed_out else outcome
+
+
+def _look_at_doubtful(outcome: Outcome, wait: Wait, deps: Dependencies) -> Outcome:
+    """Return the outcome with the evidence of its doubtful servers, unless it was cut short."""
+    if outcome.error is not None or deps.inbox.signum is not None:
+        return outcome
+    try:
+        sent = [(result, wait.sent(result)) for result in outcome.doubtful(wait.shares)]
+        places = {(request.account, result.server or "") for result, request in sent}
+        seen = evidence.look(sorted(places), deps.api, deps.inbox)
+        return outcome.with_evidence(
+            {
+                (result.run, result.server): evidence.judge(
+                    seen[request.account, result.server or ""], request
+                )
+                for result, request in sent
+            }
+        )
+    except Interrupted as interrupt:
+        return outcome.ended_by(interrupt)
+    except Exception as error:
+        _log.warning("The servers can't be looked at: %s.", describe(error))
+        return outcome
 
 
 # --- check ---
@@ -332,8 +256,3 @@ def checked(
         for result in outcome.of(messages).results
     )
     return outcome if signum is None else outcome.ended_by(Interrupted(signum))
-
-
-def _failed_checks(outcome: Outcome) -> dict[str, str]:
-    """Return the servers whose checks failed, with the messages."""
-    return {r.server or "": r.message or "" for r in outcome.results if r.has_failed_check}

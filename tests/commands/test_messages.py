@@ -18,44 +18,27 @@ WHAT_WAS_SENT = re.compile(
 TO_PASTE = re.compile(r"^(?:.*: )?(clc [a-z].*)$", re.MULTILINE)
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case.code} {case.title}")
-def played(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Case, Printed]:
-    home: Path = tmp_path_factory.mktemp("home")
-    with World(home)() as world:
-        return request.param, request.param.play(world)[-1]
-
-
-def test_each_way_has_its_exit_code_and_no_traceback(played: tuple[Case, Printed]) -> None:
-    case, printed = played
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code} {case.title}")
+def test_each_way_has_its_exit_code_a_reason_and_advice_that_can_be_pasted(
+    tmp_path: Path, case: Case
+) -> None:
+    with World(tmp_path)() as world:
+        printed = case.play(world)
     assert printed.code == case.code, printed
     assert not re.search("Traceback|bug in clc", printed.stdout + printed.stderr)
-
-
-def test_an_exit_code_other_than_0_has_a_reason_in_the_result_or_a_message(
-    played: tuple[Case, Printed],
-) -> None:
-    case, printed = played
     if case.code not in {0, 1, 7}:
         assert re.search("^(Error: |Interrupted|Nothing left)", printed.stderr, re.MULTILINE)
     assert case.code == 0 or printed.stdout or printed.stderr
-
-
-def test_no_command_but_reset_says_what_was_sent(played: tuple[Case, Printed]) -> None:
-    _, printed = played
     if not printed.line.startswith("clc reset"):
         assert not WHAT_WAS_SENT.search(printed.stderr), printed.stderr
-
-
-def test_a_reset_that_sent_nothing_says_so(played: tuple[Case, Printed]) -> None:
-    case, printed = played
-    if printed.line.startswith("clc reset") and case.code in {3, 4, 5} and not printed.stdout:
+    elif case.code in {3, 4, 5} and not printed.stdout:
         assert "No server was reset." in printed.stderr
+    each_command_is_understood(printed)
+    no_other_server_is_named(printed)
 
 
-def test_each_command_to_paste_is_understood(played: tuple[Case, Printed]) -> None:
-    for line in TO_PASTE.findall(played[1].stderr):
+def each_command_is_understood(printed: Printed) -> None:
+    for line in TO_PASTE.findall(printed.stderr):
         name, *arguments = shlex.split(line.partition(" <")[0])[1:]
         assert name in command.commands
         found: click.Command = import_module(f"clc_reset.cli.{name}").command
@@ -63,8 +46,7 @@ def test_each_command_to_paste_is_understood(played: tuple[Case, Printed]) -> No
         found.make_context(name, arguments, parent=parent)
 
 
-def test_advice_for_some_servers_names_no_others(played: tuple[Case, Printed]) -> None:
-    _, printed = played
+def no_other_server_is_named(printed: Printed) -> None:
     shown = printed.line + printed.stdout + printed.stderr.partition("clc reset")[0]
     for line in re.findall(r"clc reset ((?!--rest-of|-).*)", printed.stderr):
         names = {word for word in line.split() if re.fullmatch("[A-Z0-9]+ALIAS[A-Z0-9]+", word)}

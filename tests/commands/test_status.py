@@ -9,19 +9,12 @@ from pathlib import Path
 import pytest
 import respx
 
-from tests.fakes import (
-    Run,
-    jwt,
-    queued,
-    rows,
-)
+from tests.fakes import Run, jwt, queued, rows
 
-A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASJOB03"
-
-
-@pytest.fixture(autouse=True)
-def _token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLC_TOKEN", jwt())
+A, B = "WA1ALIASWB01", "WA1ALIASWB02"
+REFUSED = {"server": B, "isQueued": False, "errorMessage": "No."}
+Answer = Callable[..., respx.Route]
+Patch = pytest.MonkeyPatch
 
 
 def latest(clc: Run) -> str:
@@ -29,11 +22,8 @@ def latest(clc: Run) -> str:
     return rows(clc("history").stdout)[0][0]
 
 
-# --- status ------------------------------------------------------------------------------------
-
-
 def test_status_asks_each_operation_once(
-    clc: Run, statuses: Callable[..., respx.Route], api_ctl_io: respx.Router
+    clc: Run, statuses: Answer, api_ctl_io: respx.Router
 ) -> None:
     statuses("wa1-1", "succeeded")
     statuses("va1-2", "executing")
@@ -47,9 +37,7 @@ def test_status_asks_each_operation_once(
     assert len(api_ctl_io.calls) == 2
 
 
-def test_status_waits_on_request_in_the_account_asked_for(
-    clc: Run, statuses: Callable[..., respx.Route]
-) -> None:
+def test_status_waits_on_request_in_the_account_asked_for(clc: Run, statuses: Answer) -> None:
     route = statuses("wa1-1", "executing", "succeeded", alias="SUB")
     result = clc("status", "--wait", "-a", "sub", "-", stdin="wa1-1")
     assert result.exit_code == 0
@@ -58,7 +46,7 @@ def test_status_waits_on_request_in_the_account_asked_for(
 
 
 def test_an_operation_that_nobody_knows_is_1_and_one_of_the_journal_6(
-    clc: Run, posts: Callable[..., respx.Route], statuses: Callable[..., respx.Route]
+    clc: Run, posts: Answer, statuses: Answer
 ) -> None:
     posts(queued(A, "wa1-2"))
     clc("reset", A)
@@ -69,20 +57,21 @@ def test_an_operation_that_nobody_knows_is_1_and_one_of_the_journal_6(
     assert shown["servers"] == []
     assert (shown["error"]["kind"], shown["error"]["exit_code"]) == ("not_found", 1)
     assert "Neither the journal nor the API knows: wa1-1." in result.stderr
+    assert "If ABCD isn't the account of the reset, add -a." in result.stderr
     result = clc("status", "wa1-2")
     assert result.exit_code == 6
     assert rows(result.stdout)[0][:3] == [A, "unknown", "wa1-2"]
 
 
 def test_the_latest_reset_is_told_with_what_its_operations_say_now(
-    clc: Run, api_ctl_io: respx.Router, posts: Callable[..., respx.Route]
+    clc: Run, posts: Answer, statuses: Answer
 ) -> None:
-    refused = {"server": B, "isQueued": False, "errorMessage": "No."}
-    posts(queued(A, "wa1-1"), refused)
+    posts(queued(A, "wa1-1"), REFUSED)
     clc("reset", A, B)
-    api_ctl_io.get("/v2/operations/abcd/status/wa1-1").respond(200, json={"status": "executing"})
+    statuses("wa1-1", "executing")
     result = clc("status")
     run = latest(clc)
+    assert result.exit_code == 1
     assert rows(result.stdout) == [
         [A, "running", "wa1-1", "running", "", run],
         [B, "failed", "", "No.", "", run],
@@ -92,16 +81,14 @@ def test_the_latest_reset_is_told_with_what_its_operations_say_now(
         rf"\(run {run}\)\.\n1 running, 1 failed\. Failed: WA1ALIASWB02\n",
         result.stderr,
     )
-    assert result.exit_code == 1
 
 
 def test_the_wait_is_taken_up_again_and_its_end_is_remembered(
-    clc: Run, api_ctl_io: respx.Router, posts: Callable[..., respx.Route]
+    clc: Run, posts: Answer, statuses: Answer
 ) -> None:
     posts(queued(A, "wa1-1"))
     clc("reset", A)
-    route = api_ctl_io.get("/v2/operations/abcd/status/wa1-1")
-    route.respond(200, json={"status": "succeeded"})
+    route = statuses("wa1-1", "succeeded")
     assert rows(clc("status", "--wait").stdout)[0][:3] == [A, "succeeded", "wa1-1"]
     result = clc("status", "-o", "json")
     assert result.exit_code == 0
@@ -112,19 +99,16 @@ def test_the_wait_is_taken_up_again_and_its_end_is_remembered(
 
 
 def test_another_account_and_another_api_are_not_meant(
-    clc: Run,
-    posts: Callable[..., respx.Route],
-    api_ctl_io: respx.Router,
-    monkeypatch: pytest.MonkeyPatch,
+    clc: Run, posts: Answer, monkeypatch: Patch
 ) -> None:
-    posts({"server": A, "isQueued": False})
-    clc("reset", A, "-a", "OTHR")
+    posts(REFUSED)
+    clc("reset", B, "-a", "OTHR")
     result = clc("status")
     assert result.exit_code == 2
     assert "The journal has no reset in account ABCD at https://api.ctl.io." in result.stderr
-    assert rows(clc("status", "-a", "othr").stdout)[0][0] == A
     run = latest(clc)
-    assert rows(clc("status", "--run", run).stdout)[0][0] == A
+    for arguments in (["-a", "othr"], ["--run", run]):
+        assert rows(clc("status", *arguments).stdout)[0][0] == B
     monkeypatch.setenv("CLC_BASE_URL", "https://elsewhere.example")
     result = clc("status", "--run", run)
     assert result.exit_code == 1
@@ -145,6 +129,7 @@ def test_another_account_and_another_api_are_not_meant(
         ("-a ../x", "more than letters and digits"),
     ],
 )
+@pytest.mark.usefixtures("with_token")
 def test_a_usage_error_asks_nothing(
     clc: Run, api_ctl_io: respx.Router, line: str, words: str
 ) -> None:
@@ -155,7 +140,7 @@ def test_a_usage_error_asks_nothing(
 
 
 def test_a_name_that_nobody_knows_is_1_with_what_to_do_and_hides_no_other(
-    clc: Run, posts: Callable[..., respx.Route]
+    clc: Run, posts: Answer
 ) -> None:
     posts(queued(A, "wa1-1", "https://example.com/"))
     clc("reset", A)
@@ -175,34 +160,36 @@ def test_a_name_that_nobody_knows_is_1_with_what_to_do_and_hides_no_other(
     assert result.stderr == "Error: The journal has no run 'x'.\nTo list runs: clc history\n"
 
 
-def test_a_journal_that_can_not_be_read_is_6(clc: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "code"), [("status", 6), (f"status {A} -o json", 6), ("history", 1)]
+)
+@pytest.mark.usefixtures("with_token")
+def test_a_journal_that_can_not_be_read_is_6(
+    clc: Run, tmp_path: Path, line: str, code: int
+) -> None:
     (tmp_path / "clc-reset" / "journal.sqlite3").mkdir(parents=True)
-    for arguments, code in ((["status"], 6), (["status", A, "-o", "json"], 6), (["history"], 1)):
-        result = clc(*arguments)
-        assert result.exit_code == code
-        assert "/clc-reset/journal.sqlite3 can't be read: " in result.stderr
-        assert "Remove " in result.stderr
-
-
-# --- servers, operations and runs that are named ------------------------------------------------
+    result = clc(*line.split())
+    assert result.exit_code == code
+    assert "/clc-reset/journal.sqlite3 can't be read: " in result.stderr
+    assert "Remove " in result.stderr
 
 
 def test_a_token_that_tells_no_account_is_enough_where_the_journal_does(
-    clc: Run, posts: Callable[..., respx.Route], monkeypatch: pytest.MonkeyPatch
+    clc: Run, posts: Answer, monkeypatch: Patch
 ) -> None:
-    posts({"server": A, "isQueued": False})
-    clc("reset", A)
+    posts(REFUSED)
+    clc("reset", B)
     monkeypatch.setenv("CLC_TOKEN", "opaque")
-    assert rows(clc("status").stdout)[0][0] == A
+    assert rows(clc("status").stdout)[0][0] == B
     result = clc("status", "wa1-7")
     assert result.exit_code == 2
     assert "with -a" in result.stderr
 
 
 def test_without_a_token_what_is_known_is_shown_and_why_no_more_is(
-    clc: Run, posts: Callable[..., respx.Route], monkeypatch: pytest.MonkeyPatch
+    clc: Run, posts: Answer, monkeypatch: Patch
 ) -> None:
-    posts(queued(A, "wa1-1"), {"server": B, "isQueued": False})
+    posts(queued(A, "wa1-1"), REFUSED)
     clc("reset", A, B)
     monkeypatch.setenv("CLC_TOKEN", jwt(days_left=-1))
     result = clc("status", "-o", "json")

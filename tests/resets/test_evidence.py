@@ -5,20 +5,17 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from clc_reset.exit_codes import ExitCode
 from clc_reset.models import Observation
 from clc_reset.resets.events import ServerChanged
 from clc_reset.resets.evidence import Sent, describe_evidence, judge
 from tests.resets.world import (
     ACCOUNT,
-    EXECUTING,
-    FAILED,
     NOON,
-    SUCCEEDED,
     TWO,
     USER,
     A,
     B,
+    C,
     World,
     changed,
     ids,
@@ -38,41 +35,38 @@ TIMELINES = [
 """Recorded: seconds from the POST to each server's change, in the order of the answer."""
 
 
-def observed(
-    seconds: float | None, by: str | None = USER, seen: datetime | None = NOON
-) -> Observation:
-    at = None if seconds is None else NOON + timedelta(seconds=seconds)
-    return Observation(A, seen, at, by)
+def at(seconds: float | None, by: str | None = USER, seen: datetime | None = NOON) -> Observation:
+    changed_at = None if seconds is None else NOON + timedelta(seconds=seconds)
+    return Observation(A, seen, changed_at, by)
 
 
-AFTER = "changed 12:01:17 UTC by nightly, 77 s after the request"
 NEAR = "within 2 s of the request: before or after it"
 
 
 @pytest.mark.parametrize(
     ("shown", "sent", "is_changed", "another", "expected"),
     [
-        (observed(77), SENT, True, None, AFTER),
-        (observed(77, "NIGHTLY"), SENT, True, None, AFTER.replace("nightly", "NIGHTLY")),
-        (observed(77, "else"), SENT, None, "else", AFTER.replace("nightly", "else")),
-        (observed(77, None), SENT, None, "nobody named", AFTER.replace("nightly", "nobody named")),
-        (observed(77, "x"), SENT._replace(user=None), True, None, AFTER.replace("nightly", "x")),
-        (observed(3), SENT, True, None, "changed 12:00:03 UTC by nightly, 3 s after the request"),
-        (observed(2), SENT, None, None, f"changed 12:00:02 UTC by nightly, {NEAR}"),
-        (observed(-2), SENT, None, None, f"changed 11:59:58 UTC by nightly, {NEAR}"),
-        (observed(-3), SENT, False, None, "not changed as of 12:00:00 UTC"),
-        (observed(-3, seen=None), SENT, False, None, "not changed"),
+        (at(77), SENT, True, None, "changed 12:01:17 UTC by nightly, 77 s after the request"),
+        (at(77, "NIGHTLY"), SENT, True, None, "changed 12:01:17 UTC by NIGHTLY, 77 s after the"),
+        (at(77, "else"), SENT, None, "else", "changed 12:01:17 UTC by else, 77 s after the"),
+        (at(77, None), SENT, None, "nobody named", "changed 12:01:17 UTC by nobody named, 77 s"),
         (
-            observed(77),
-            SENT._replace(at=None),
+            at(77, "x"),
+            SENT._replace(user=None),
+            True,
             None,
-            None,
-            "changed 12:01:17 UTC by nightly; when the request left isn't known on that clock",
+            "changed 12:01:17 UTC by x, 77 s",
         ),
-        (observed(None), SENT, None, None, "shows no date of change"),
+        (at(3), SENT, True, None, "changed 12:00:03 UTC by nightly, 3 s after the request"),
+        (at(2), SENT, None, None, f"changed 12:00:02 UTC by nightly, {NEAR}"),
+        (at(-2), SENT, None, None, f"changed 11:59:58 UTC by nightly, {NEAR}"),
+        (at(-3), SENT, False, None, "not changed as of 12:00:00 UTC"),
+        (at(-3, seen=None), SENT, False, None, "not changed"),
+        (at(77), SENT._replace(at=None), None, None, "; when the request left isn't known on that"),
+        (at(None), SENT, None, None, "shows no date of change"),
         (Observation(A, problem="no answer"), SENT, None, None, "couldn't be looked at: no answer"),
         (
-            observed(86400, seen=NOON + timedelta(days=2)),
+            at(86400, seen=NOON + timedelta(days=2)),
             SENT,
             True,
             None,
@@ -85,7 +79,7 @@ def test_a_change_is_judged_and_described(
 ) -> None:
     found = judge(shown, sent)
     assert (found.changed, found.by_another) == (is_changed, another)
-    assert describe_evidence(found) == expected
+    assert expected in describe_evidence(found)
 
 
 # --- a reset that waits ---
@@ -93,63 +87,56 @@ def test_a_change_is_judged_and_described(
 
 @pytest.mark.parametrize("skew", [0.0, 3600.0, -3600.0])
 @pytest.mark.parametrize("timeline", TIMELINES)
-@pytest.mark.parametrize("end", ["lost", "failed", "time limit"])
+@pytest.mark.parametrize(("end", "code"), [("lost", 6), ("failed", 1), ("time limit", 7)])
 def test_a_doubtful_batch_shows_which_servers_have_changed(
-    world: World, timeline: Sequence[int], skew: float, end: str
+    world: World, timeline: Sequence[int], skew: float, end: str, code: int
 ) -> None:
     world.skew = skew
-    at = dict(zip(ids(len(timeline)), timeline, strict=True))
     until = sorted(timeline)[1] + 1
-    world.show = world.changing({s: t for s, t in at.items() if t <= until})
-    world.statuses = lambda _op: FAILED if world.seconds >= until and end == "failed" else EXECUTING
+    of = dict(zip(ids(len(timeline)), timeline, strict=True))
+    world.show = world.changing({server: at for server, at in of.items() if at <= until})
+    world.statuses = lambda _op: (
+        "failed" if world.seconds >= until and end == "failed" else "executing"
+    )
     if end == "lost":
         left = world.clocks.now()
         world.answer = lambda servers: lost(servers)._replace(left=left)
         world.seconds = until
     limit = float(until) if end == "time limit" else None
-    outcome = world.reset(*reversed(at), waits=True, looks=False, limit=limit)
-    assert outcome.exit_code == {"lost": 6, "failed": 1, "time limit": 7}[end]
-    assert [result.server for result in outcome.results] == list(reversed(at))
-    for result in outcome.results:
-        assert result.server
-        assert result.evidence
-        assert result.evidence.changed is (at[result.server] <= until)
-        if result.evidence.changed:
-            assert result.evidence.after == at[result.server]
+    outcome = world.reset(*reversed(of), waits=True, looks=False, limit=limit)
+    assert outcome.exit_code == code
+    assert changed(outcome) == {server: of[server] <= until for server in reversed(of)}
+    after = {r.server: r.evidence.after for r in outcome.results if r.evidence}
+    assert {s: seconds for s, seconds in after.items() if (seconds or 0) > 0} == {
+        server: at for server, at in of.items() if at <= until
+    }
 
 
 def test_while_waiting_each_change_is_an_event_and_success_leaves_no_doubt(world: World) -> None:
-    at = dict(zip(ids(8), TIMELINES[0], strict=True))
-    world.show = world.changing(at)
-    world.answer = lambda servers: world.sent(*map(queued, servers), turns=list(at))
+    of = dict(zip(ids(8), TIMELINES[0], strict=True))
+    world.show = world.changing(of)
+    world.answer = lambda servers: world.sent(*map(queued, servers), turns=list(of))
     world.lasting(o1=187)
-    outcome = world.reset(*reversed(at), waits=True)
-    assert outcome.exit_code == ExitCode.OK
-    changes = world.of(ServerChanged)
-    assert [(e.server, e.changed, e.of) for e in changes] == [
-        (s, n, 8) for n, s in enumerate(at, 1)
-    ]
-    assert changed(outcome) == {}
+    outcome = world.reset(*reversed(of), waits=True)
+    assert (outcome.exit_code, changed(outcome)) == (0, {})
+    changes = [(e.server, e.changed, e.of) for e in world.of(ServerChanged)]
+    assert changes == [(server, n, 8) for n, server in enumerate(of, 1)]
 
 
-def test_without_looks_nothing_is_looked_at_while_waiting(world: World) -> None:
+@pytest.mark.parametrize(
+    "case", ["no looks", "own operations failed", "does not wait", "interrupted"]
+)
+def test_nothing_is_looked_at(world: World, case: str) -> None:
     world.lasting(o1=60)
-    world.reset(A, B, waits=True, looks=False)
-    assert world.looks() == []
-
-
-def test_only_servers_of_a_shared_operation_are_looked_at_when_it_failed(world: World) -> None:
-    answers = {A: queued(A), B: queued(B, TWO), "WA1ALIASWB03": refused("WA1ALIASWB03")}
-    world.answer = lambda servers: world.sent(*(answers[server] for server in servers))
-    world.statuses = lambda _op: FAILED
-    outcome = world.reset(*answers, waits=True)
-    assert set(states(outcome).values()) == {"failed"}
-    assert world.looks() == []
-
-
-def test_a_reset_that_does_not_wait_looks_at_nothing(world: World) -> None:
-    world.answer = lost
-    world.reset(A, B)
+    if case == "own operations failed":
+        answers = {A: queued(A), B: queued(B, TWO), C: refused(C)}
+        world.answer = lambda servers: world.sent(*(answers[server] for server in servers))
+        world.script("failed")
+    elif case == "does not wait":
+        world.answer = lost
+    elif case == "interrupted":
+        world.inbox.signal(1.0, 2)
+    world.reset(A, B, C, waits=case != "does not wait", looks=False)
     assert world.looks() == []
 
 
@@ -158,15 +145,14 @@ def test_a_look_that_fails_is_in_the_message_of_its_server(world: World, problem
     def show(server: str) -> Observation:
         if server == B and problem.startswith("Zero"):
             raise ZeroDivisionError("x")
-        return Observation(server, problem=problem) if server == B else observed(77)
+        return Observation(server, problem=problem) if server == B else at(77)
 
-    world.answer = lost
-    world.show = show
+    world.answer, world.show = lost, show
     outcome = world.reset(A, B, waits=True)
-    assert outcome.results[0].message == "Sent; outcome unknown: no answer within 180 s."
-    assert outcome.results[1].message == (
-        f"Sent; outcome unknown: no answer within 180 s; it couldn't be looked at: {problem}."
-    )
+    assert [result.message for result in outcome.results] == [
+        "Sent; outcome unknown: no answer within 180 s.",
+        f"Sent; outcome unknown: no answer within 180 s; it couldn't be looked at: {problem}.",
+    ]
 
 
 def test_all_looks_have_ten_seconds_sixteen_at_a_time(world: World) -> None:
@@ -175,9 +161,8 @@ def test_all_looks_have_ten_seconds_sixteen_at_a_time(world: World) -> None:
     outcome = world.reset(*ids(1000), waits=True)
     assert world.seconds == 10
     assert world.inbox.most_at_once == 16
-    late = [r for r in outcome.results if r.evidence and r.evidence.observation.problem]
+    late = [r for r in outcome.results if "no answer in time" in (r.message or "")]
     assert len(late) == 1000 - 20 * 16
-    assert "no answer in time" in (late[0].message or "")
 
 
 def test_a_signal_ends_the_look_and_keeps_the_result(world: World) -> None:
@@ -185,16 +170,7 @@ def test_a_signal_ends_the_look_and_keeps_the_result(world: World) -> None:
     world.latency = lambda _key: 2.0
     world.inbox.signal(1.0, 2)
     outcome = world.reset(A, B, waits=True)
-    assert outcome.exit_code == 130
-    assert set(states(outcome).values()) == {"unknown"}
-
-
-def test_after_a_signal_nothing_is_looked_at(world: World) -> None:
-    world.statuses = lambda _op: EXECUTING
-    world.inbox.signal(1.0, 2)
-    outcome = world.reset(A, B, waits=True)
-    assert outcome.exit_code == 130
-    assert world.looks() == []
+    assert (outcome.exit_code, states(outcome)) == (130, {A: "unknown", B: "unknown"})
 
 
 def test_without_any_date_header_no_time_is_claimed(world: World) -> None:
@@ -207,7 +183,7 @@ def test_without_any_date_header_no_time_is_claimed(world: World) -> None:
 def test_an_answer_that_names_its_time_needs_no_other_clock(world: World) -> None:
     world.knows_time = False
     world.show = world.changing({A: 30.0})
-    world.statuses = lambda _op: FAILED if world.seconds > 40 else EXECUTING
+    world.statuses = lambda _op: "failed" if world.seconds > 40 else "executing"
     assert changed(world.reset(A, B, waits=True)) == {A: True, B: False}
 
 
@@ -217,8 +193,7 @@ def test_where_looking_itself_fails_there_is_a_warning_and_the_result_stands(
     world.answer = lost
     world.show = lambda _server: Observation(A, changed_at=NOON.replace(tzinfo=None))
     outcome = world.reset(A, B, waits=True)
-    assert set(states(outcome).values()) == {"unknown"}
-    assert outcome.exit_code == ExitCode.UNKNOWN
+    assert (outcome.exit_code, states(outcome)) == (6, {A: "unknown", B: "unknown"})
     assert warnings(caplog)[0].startswith("The servers can't be looked at: TypeError")
 
 
@@ -226,7 +201,7 @@ def test_later_waves_leave_the_evidence_of_earlier_ones_as_it_is(world: World) -
     """The servers of each wave are held against that wave's own request, and once."""
     world.show = world.changing({A: 20.0})
     world.statuses = lambda _op: (
-        EXECUTING if world.seconds < 30 else FAILED if len(world.posts) == 1 else SUCCEEDED
+        "executing" if world.seconds < 30 else "failed" if len(world.posts) == 1 else "succeeded"
     )
     outcome = world.reset(A, B, *ids(2), at_a_time=2, max_failures=2, pause=100.0, looks=False)
     assert changed(outcome) == {A: True, B: False}

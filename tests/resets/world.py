@@ -35,15 +35,27 @@ from clc_reset.workers import Inbox
 ORIGIN, ACCOUNT, USER = "https://api.ctl.io", "ALIAS", "nightly"
 WHERE = Where(ORIGIN, ACCOUNT)
 A, B, C, D = "WA1ALIASWB01", "WA1ALIASWB02", "WA1ALIASWB03", "WA1ALIASWB04"
+IDS = count(1)
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 """The API's time when a world begins."""
 
 Status = OperationStatus | PollFailure
-MISS = PollFailure("the API answered 500")
-BUSY = PollFailure("the API answered 503", slow_down=True)
-GONE = PollFailure("the API answered 404", not_found=True)
-UNREACHED = PollFailure("connection refused", unreachable=True)
-SUCCEEDED, FAILED, EXECUTING = map(OperationStatus, ("succeeded", "failed", "executing"))
+Answer = Status | Exception | str
+FAILURES = {
+    "500": PollFailure("the API answered 500"),
+    "503": PollFailure("the API answered 503", slow_down=True),
+    "404": PollFailure("the API answered 404", not_found=True),
+    "down": PollFailure("connection refused", unreachable=True),
+}
+
+
+def status(answer: Answer) -> Status:
+    """The answer to a poll: `executing` is a status, `500` a failure; an exception is raised."""
+    if isinstance(answer, Exception):
+        raise answer
+    if isinstance(answer, str):
+        return FAILURES.get(answer) or OperationStatus(answer)
+    return answer
 
 
 def operation(number: int) -> Operation:
@@ -70,7 +82,8 @@ class World:
 
     `latency` is how long a call with a key takes, `statuses` and `show` are what the API answers
     for an operation and a server, `answer` for a reset. `skew` is how far this machine's wall clock
-    is ahead of the API's. `calls` are the polls and looks, each with its time.
+    is ahead of the API's. `calls` are the polls and looks, each with its time. The journal can't be
+    opened while it is `broken`, or `busy`; `opened` counts its transactions.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -79,10 +92,8 @@ class World:
         self.boot_id = "boot"
         self.knows_time = True
         self.latency: Callable[[Hashable], float] = lambda _key: 0.0
-        self.answer: Callable[[Sequence[str]], ResetAnswer] = lambda servers: self.sent(
-            *map(queued, servers)
-        )
-        self.statuses: Callable[[Operation], Status] = lambda _operation: SUCCEEDED
+        self.answer: Callable[[Sequence[str]], ResetAnswer] = self.queue
+        self.statuses: Callable[[Operation], Answer] = lambda _operation: "succeeded"
         self.show: Callable[[str], Observation] = self.changing({})
         self.posts: list[tuple[str, ...]] = []
         self.calls: list[tuple[float, Hashable]] = []
@@ -90,24 +101,15 @@ class World:
         self.bad: dict[str, str] = {}
         self.events: list[events.Event] = []
         self.questions: list[Question] = []
-        self.broken = False
-        """Nothing of the journal can be opened."""
-        self.busy = False
-        """Another process writes in the journal."""
+        self.broken = self.busy = False
         self.opened = 0
-        """Transactions of the journal."""
         self.connect: Callable[..., sqlite3.Connection] = sqlite3.connect
         self.inbox = VirtualInbox(self)
         self.clocks = VirtualClocks(self)
         self.folder = folder / "journal"
-        self._ids = count(1)
-        self.journal = self.another_journal()
-
-    def another_journal(self) -> Journal:
-        database = Database(
-            Location(str(self.folder), ""), self.inbox, self.clocks.monotonic, self._open
-        )
-        return Journal(database, self.clocks, lambda: f"{next(self._ids):08x}")
+        location = Location(str(self.folder), "")
+        database = Database(location, self.inbox, self.clocks.monotonic, self._open)
+        self.journal = Journal(database, self.clocks, lambda: f"{next(IDS):08x}")
 
     def _open(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
         if self.broken:
@@ -126,14 +128,10 @@ class World:
             self.questions.append(question)
             return confirm(question) if callable(confirm) else bool(confirm)
 
+        asks = None if confirm is None else ask
+        api = Api(self)
         return Dependencies(
-            Api(self),
-            self.journal,
-            self.inbox,
-            self.clocks,
-            None,
-            None if confirm is None else ask,
-            lambda: 0.5,
+            api, self.journal, self.inbox, self.clocks, confirm=asks, jitter=lambda: 0.5
         )
 
     def emit(self, event: events.Event) -> None:
@@ -155,8 +153,8 @@ class World:
         deps = self.deps(confirm)
         return run(request, deps._replace(checks=self if checks else None), emit or self.emit)
 
-    def rest_of(self, run_id: str, **options: Any) -> Outcome:
-        rest = self.journal.rest_of(run_id)
+    def rest_of(self, run_id: str | None, **options: Any) -> Outcome:
+        rest = self.journal.rest_of(run_id or "")
         return self.reset(*rest.servers, rest=rest, **rest.options._asdict() | options)
 
     def status(self, *names: str, wait: bool = False, **options: Any) -> tuple[Outcome, list[str]]:
@@ -165,13 +163,43 @@ class World:
             Operation(name, f"/v2/operations/alias/status/{name}", ACCOUNT)
             for name in selection.operations
         )
-        question = followup.Question(selection, named, ACCOUNT, waits=wait, **options)
-        return followup.ask(question, self.deps(), self.emit)
+        options = {"looks": True, "waits": wait} | options
+        return followup.FollowUp(selection, named, self.deps(), self.emit, **options).ask()
 
-    def latest(self) -> Run:
-        found = self.journal.latest(ORIGIN, ACCOUNT)
+    def begin(self, *servers: str, where: Where = WHERE) -> None:
+        """Record a run whose request is under way, or that was killed before an answer came."""
+        self.journal.begin(NewRun(where, USER, servers, RollingOptions()), servers, check=False)
+
+    def stop(self, *servers: str, **options: Any) -> str:
+        """Let a rolling run be interrupted in its first pause, and return its id."""
+        self.inbox.signal(self.seconds + 5)
+        outcome = self.reset(*servers, at_a_time=1, pause=10.0, **options)
+        assert outcome.exit_code == 143
+        self.inbox.signum = None
+        return outcome.run or ""
+
+    def other(self) -> "World":
+        """Another process on the same machine, at the same moment."""
+        another = World(self.folder.parent)
+        another.seconds = self.seconds
+        another.statuses, another.show = self.statuses, self.show
+        return another
+
+    def kill_others(self) -> None:
+        """Let go of all locks, as the end of a process does."""
+        for lock in self.folder.glob("*.lock"):
+            lock.unlink()
+            lock.touch()
+
+    def run_of(self, run: str | None = None) -> Run:
+        """The run with that id, or the latest one."""
+        found = self.journal.run(run) if run else self.journal.latest(ORIGIN, ACCOUNT)
         assert found is not None
         return found
+
+    def rows(self, run: str | None = None) -> list[str]:
+        """The states of the servers in a run, or in the latest one."""
+        return [row.state.value for row in self.run_of(run).rows]
 
     # the operator's checks
 
@@ -189,6 +217,14 @@ class World:
     def at(self, seconds: float | None = None) -> datetime:
         """The API's time, now or so many seconds after the beginning."""
         return NOON + timedelta(seconds=self.seconds if seconds is None else seconds)
+
+    def queue(self, servers: Sequence[str]) -> ResetAnswer:
+        """All share one operation."""
+        return self.sent(*map(queued, servers))
+
+    def queue_each(self, servers: Sequence[str]) -> ResetAnswer:
+        """Each has an operation of its own, with the number at the end of its name."""
+        return self.sent(*(queued(server, operation(int(server[-2:]))) for server in servers))
 
     def sent(self, *results: ServerResult, turns: Sequence[str] = ()) -> ResetAnswer:
         names = turns or [result.server for result in results if result.server]
@@ -210,20 +246,17 @@ class World:
     def lasting(self, **durations: float) -> None:
         """Let operations, `o1` by name, succeed at a time."""
         self.statuses = lambda asked: (
-            SUCCEEDED if self.seconds >= durations[f"o{asked.id[4:]}"] else EXECUTING
+            "succeeded" if self.seconds >= durations[f"o{asked.id[4:]}"] else "executing"
         )
 
-    def script(self, *statuses: Status | Exception) -> None:
+    def answers(self, answers: Mapping[Operation, Answer]) -> None:
+        """Answer polls of each operation with a status of its own."""
+        self.statuses = answers.__getitem__
+
+    def script(self, *answers: Answer) -> None:
         """Answer polls with these, one after another, the last one for ever."""
-        left = list(statuses)
-
-        def answer(_operation: Operation) -> Status:
-            status = left.pop(0) if len(left) > 1 else left[0]
-            if isinstance(status, Exception):
-                raise status
-            return status
-
-        self.statuses = answer
+        left = list(answers)
+        self.statuses = lambda _operation: left.pop(0) if len(left) > 1 else left[0]
 
     # --- what happened -------------------------------------------------------------------------
 
@@ -257,36 +290,13 @@ def changed(outcome: Outcome) -> dict[str | None, bool | None]:
 
 
 def message(outcome: Outcome) -> str:
+    """The message and the next step."""
     assert outcome.error is not None
-    return outcome.error.message
+    return f"{outcome.error.message}\n{outcome.error.hint}".strip()
 
 
 def left_out(server: str) -> ServerResult:
     return ServerResult(server, ServerState.UNKNOWN, None, "The answer leaves it out.")
-
-
-def begin(world: World, *servers: str, where: Where = WHERE) -> None:
-    """Record a run whose request is under way, or that was killed before an answer came."""
-    world.journal.begin(NewRun(where, USER, servers, RollingOptions()), servers, check=False)
-
-
-def other(world: World) -> World:
-    """Another process on the same machine, at the same moment."""
-    another = World(world.folder.parent)
-    another.seconds = world.seconds
-    another.journal = world.another_journal()
-    another.statuses, another.show = world.statuses, world.show
-    return another
-
-
-def stop_after_the_first_wave(world: World, *servers: str) -> str:
-    """Let a rolling run be interrupted in its pause, and return its id."""
-    world.inbox.signal(world.seconds + 5)
-    outcome = world.reset(*servers, at_a_time=1, pause=10.0)
-    assert outcome.exit_code == 143
-    assert outcome.run
-    world.inbox.signum = None
-    return outcome.run
 
 
 class VirtualInbox(Inbox):
@@ -377,7 +387,7 @@ class Api:
         return self._world.answer(servers)
 
     def operation_status(self, asked: Operation) -> Status:
-        return self._world.statuses(asked)
+        return status(self._world.statuses(asked))
 
     def server(self, account: str, server: str) -> Observation:
         assert account == ACCOUNT
@@ -395,10 +405,3 @@ def ids(number: int, datacenter: str = "WA1") -> list[str]:
 def fail(*_arguments: object, **_options: object) -> Any:
     """Raise what nobody expects."""
     raise ZeroDivisionError("x")
-
-
-def kill(world: World) -> None:
-    """Let go of all locks, as the end of a process does."""
-    for lock in world.folder.glob("*.lock"):
-        lock.unlink()
-        lock.touch()

@@ -266,8 +266,8 @@ class Command:
     def _code(self, session: Session) -> int:
         try:
             if isinstance(self.given, Given):
-                return int(reset.reset(session, self.given))
-            return int(status.show(session, account=None, **self.given._asdict()))
+                return int(reset.run(session, self.given))
+            return int(status.run(session, account=None, **self.given._asdict()))
         except (ClcError, Interrupted) as error:  # as cli.main does
             return int(report.error(session.renderer, error))
 
