@@ -19,7 +19,7 @@ _BASE_URL = (
     r"(?P<scheme>https?)://(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     r"(?:/v2)?/?"
 )
-_LOOPBACK = r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]"
+_LOOPBACK = r"localhost|127(?:\.[0-9]{1,3}){3}|::1|\[::1\]"
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -82,5 +82,5 @@ def api_origin(base_url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a URL's host is this machine: `localhost`, `127.0.0.1`, `[::1]`."""
+    """Return whether a URL's host is this machine: `localhost`, `127.0.0.1`, `[::1]`, `::1`."""
     return re.fullmatch(_LOOPBACK, host.lower()) is not None

@@ -103,13 +103,15 @@ def test_whatever_an_origin_is_made_of_it_is_its_own_spelling(base_url: str) -> 
     assert api_origin(origin) == origin
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "[::1]"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "[::1]", "::1"]
+)
 def test_a_loopback_host_is_this_machine(host: str) -> None:
     assert is_loopback(host)
 
 
 @pytest.mark.parametrize(
-    "host", ["", "127.0.0.1.example.com", "localhost.example.com", "10.0.0.1", "::1", "127.1"]
+    "host", ["", "127.0.0.1.example.com", "localhost.example.com", "10.0.0.1", "::2", "127.1"]
 )
 def test_any_other_host_is_not(host: str) -> None:
     assert not is_loopback(host)

@@ -1,6 +1,5 @@
 import itertools
 import json
-import os
 import signal
 import socket
 import threading
@@ -38,7 +37,7 @@ from tests.api.session import (
     states,
 )
 from tests.conftest import ORIGIN
-from tests.fakes import HANG, NEVER, http, loopback, wait_until
+from tests.fakes import HANG, NEVER, http, loopback
 
 
 def error_of(answer: ResetAnswer) -> tuple[type[Exception], str, str]:
@@ -503,23 +502,6 @@ def test_a_signal_between_two_tries_means_that_nothing_was_sent(deaf_port: int) 
 
     session.inbox.sleep = interrupted  # type: ignore[method-assign]
     assert_not_sent_for(signal.SIGINT, session.reset())
-
-
-def test_python_s_own_interrupt_of_the_wait_is_a_signal_too() -> None:
-    with loopback(HANG) as server:
-        session = Session(server.url)
-
-        def kill() -> None:
-            wait_until(lambda: server.posts == 1)
-            os.kill(os.getpid(), signal.SIGINT)
-
-        thread = threading.Thread(target=kill)
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        thread.start()
-        result = session.reset(A)
-        thread.join()
-        signal.signal(signal.SIGINT, before)
-    assert (result.sending, result.signum) == (Sending.MAYBE_SENT, signal.SIGINT)
 
 
 @pytest.mark.usefixtures("log")  # to log a request takes a look at the clock, after its answer

@@ -19,7 +19,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clc_reset.api.transport import Answer, NoAnswer, Request
+from clc_reset.api.transport import Answer, NoAnswer
 from clc_reset.errors import ClcError, UnreachableError, UsageError
 from clc_reset.models import Operation, OperationStatus, PollFailure, ResetAnswer, Sending
 from clc_reset.sandbox.cloud import Cloud
@@ -43,8 +43,8 @@ from tests.api.session import (
 from tests.conftest import ORIGIN
 from tests.fakes import NEVER, Loopback, http, jwt, loopback, tls_with
 
-GET = Request("GET", "/v2/x", None, 60.0)
-POST = Request("POST", "/v2/x", [], 0.5)
+GET = ("/v2/x", 60.0)
+POST: tuple[str, object, float] = ("/v2/x", [], 0.5)
 
 
 def problem_of(answer: ResetAnswer) -> str:
@@ -257,7 +257,7 @@ def test_there_is_no_tick_before_the_request_left(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     way = transport("http://127.0.0.1:1", inbox=Patient(lambda: 0.0))  # it never times out
-    outcome = way.exchange(POST._replace(seconds=0.01), ticks.append)
+    outcome = way.post("/v2/x", [], 0.01, None, ticks.append)
     assert isinstance(outcome, NoAnswer)
     assert outcome.never_left
     assert ticks == []
@@ -345,7 +345,7 @@ def test_what_any_link_comes_to_is_requested_of_the_api_as_it_is() -> None:
 
 def test_headers_that_drip_without_an_end_are_given_up() -> None:
     with dripping() as origin:
-        outcome = transport(origin).exchange(POST)
+        outcome = transport(origin).post(*POST)
     assert isinstance(outcome, NoAnswer)
     assert (outcome.reason, outcome.never_left) == ("no answer within 0.5 s", False)
 
@@ -353,7 +353,7 @@ def test_headers_that_drip_without_an_end_are_given_up() -> None:
 def test_a_body_that_drips_without_an_end_is_given_up() -> None:
     now = iter(range(0, 100_000, 100))
     with loopback(http(200, b"x" * 200_000)) as server:
-        outcome = transport(server.url, StillClocks(lambda: float(next(now)))).ask(GET)
+        outcome = transport(server.url, StillClocks(lambda: float(next(now)))).get(*GET)
     assert isinstance(outcome, NoAnswer)
     assert outcome.reason == "no answer within 60 s"
 
@@ -438,7 +438,7 @@ DAY = datetime.fromtimestamp(WALL_CLOCK, UTC)
 def test_a_pause_that_is_asked_for_is_a_number_or_a_date(text: str, seconds: float | None) -> None:
     header = f"Retry-After: {text}\r\n"
     with loopback(http(503, headers=header)) as server:
-        answer = transport(server.url).ask(GET)
+        answer = transport(server.url).get(*GET)
     assert isinstance(answer, Answer)
     assert answer.retry_after == seconds
 
@@ -446,7 +446,7 @@ def test_a_pause_that_is_asked_for_is_a_number_or_a_date(text: str, seconds: flo
 def test_a_pause_until_a_date_counts_by_the_clock_of_the_api() -> None:
     header = "Retry-After: Sun, 09 Sep 2001 01:48:45 GMT\r\n"
     with loopback(http(429, headers=DATE + header)) as server:
-        answer = transport(server.url).ask(GET)
+        answer = transport(server.url).get(*GET)
     assert isinstance(answer, Answer)
     assert (answer.date, answer.retry_after) == (THEN, 5.0)
 
@@ -459,7 +459,7 @@ def test_any_date_can_be_read() -> None:
         @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=40))
         def check(text: str) -> None:
             router.get("/v2/x").respond(200, headers={"Date": text, "Retry-After": text})
-            assert isinstance(way.ask(GET), Answer)
+            assert isinstance(way.get(*GET), Answer)
 
         check()
 
