@@ -57,15 +57,7 @@ _log = logging.getLogger(__name__)
 # As recorded. To join any link to the origin takes 0.1 ms, a second for 10,000.
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
 _YEARS = range(1970, 9999)  # of a clock with which one can count, back and forth
-_BEFORE_THE_REQUEST = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.InvalidURL,
-    httpx.UnsupportedProtocol,
-    UnicodeError,  # a host name that can't be one
-)
+_CONNECTING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 
 
 class Answer(NamedTuple):
@@ -132,7 +124,7 @@ class _Request:
 
     def never_left(self, error: Exception) -> bool:
         """Return whether it is certain that no byte had left when an error was raised."""
-        return self.left is None and (self.is_here or isinstance(error, _BEFORE_THE_REQUEST))
+        return self.left is None and (self.is_here or isinstance(error, _CONNECTING))
 
     def abandon(self) -> bool:
         """Keep the request from leaving, and return whether it is certain that it never did."""
@@ -223,10 +215,7 @@ class Transport:
     # --- requests ------------------------------------------------------------------------------
 
     def get(self, path: str, seconds: float, largest: int = LARGEST_ANSWER) -> Answer | NoAnswer:
-        """Send a GET in this thread; an answer that drips may take longer than its time.
-
-        `seconds` limits the wait, `largest` the answer's bytes.
-        """
+        """Send a GET in this thread; an answer that drips may take longer than `seconds`."""
         request = _Request(path, None, seconds, largest)
         request.began = self._clocks.monotonic()
         return self._finished(request, self._outcome(request))
@@ -277,8 +266,8 @@ class Transport:
             if request.content is not None:
                 headers = {**headers, "Content-Type": "application/json"}
                 content = json.dumps(request.content).encode()  # in ASCII, which carries anything
-            connecting, patience = min(CONNECT_SECONDS, request.seconds), request.patience
-            times = {"connect": connecting, "pool": connecting, "read": patience, "write": patience}
+            times = dict.fromkeys(("read", "write"), request.patience)
+            times["connect"] = min(CONNECT_SECONDS, request.seconds)
             sent = httpx.Request(
                 request.method,
                 self.origin + request.path,
@@ -353,7 +342,7 @@ class Transport:
                     hint = "If a private CA issued it, name the CA's certificate in SSL_CERT_FILE"
                     hint += " (a file in PEM format)."
                     final = UnreachableError(f"Can't reach {self.way}: {text}.", hint=hint)
-            case httpx.ConnectTimeout() | httpx.PoolTimeout():
+            case httpx.ConnectTimeout():
                 reason = f"no connection within {min(CONNECT_SECONDS, request.seconds):g} s"
             case httpx.TimeoutException() | TimeoutError():
                 reason = f"no answer within {request.seconds:g} s"
