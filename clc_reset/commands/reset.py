@@ -76,7 +76,7 @@ def reset(session: Session, given: Given) -> int:
         if given.dry_run and not given.groups:
             return _dry_run(session, given, rest)
         credential = session.log_in()
-        usual = sources.usual_account(os.environ, credential)
+        usual = sources.usual_account(credential)
         alias = rest.run.account if rest else sources.account(given.account, credential)
         places = _places(session, alias, given)
         if given.dry_run:

@@ -1,7 +1,6 @@
 """`clc status`: what became of earlier resets, now or once they are over."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 
 from clc_reset.auth import sources
@@ -73,7 +72,7 @@ def show(
     if not names:
         _name_earlier(session, selection.runs[0])
     is_whole = len(selection.runs) == 1 and len({s.asked for s in selection.rows}) == 1
-    usual = None if credential is None else sources.usual_account(os.environ, credential)
+    usual = None if credential is None else sources.usual_account(credential)
     return report.outcome(
         session,
         known,

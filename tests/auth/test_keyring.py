@@ -65,27 +65,16 @@ def load_in_a_process(**environ: str) -> str:
     ).stdout
 
 
-class Hanging(MemoryKeyring):
-    """Doesn't answer until it is released."""
+class Backend(MemoryKeyring):
+    """Does something before it looks for a password; says it can't store any."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Callable[[], object] = lambda: None) -> None:
         super().__init__()
-        self.released = threading.Event()
+        self.work = work
 
     def get_password(self, service: str, username: str) -> str | None:
-        self.released.wait(60)
-        return None
-
-
-class Broken(MemoryKeyring):
-    """Raises an error; its arguments may be a part of the text."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
-        self.error = error
-
-    def get_password(self, service: str, username: str) -> str | None:
-        raise self.error
+        self.work()
+        return super().get_password(service, username)
 
     def set_password(self, service: str, username: str, password: str) -> None:
         message = f"can't store {password}"
@@ -111,15 +100,14 @@ def test_what_is_stored_is_loaded_again(memory_keyring: MemoryKeyring) -> None:
     assert opened().load(ORIGIN) == Credential("opaque", "keyring")
 
 
-def test_each_base_url_has_its_own_entry(memory_keyring: MemoryKeyring) -> None:
-    opened().store("http://127.0.0.1:8080", CREDENTIAL)
-    assert list(memory_keyring.kept) == [(SERVICE, "http://127.0.0.1:8080")]
+def test_each_base_url_has_its_own_entry_until_it_is_forgotten(
+    memory_keyring: MemoryKeyring,
+) -> None:
+    other = "http://127.0.0.1:8080"
+    opened().store(other, CREDENTIAL)
+    assert list(memory_keyring.kept) == [(SERVICE, other)]
     assert opened().load(ORIGIN) is None
-
-
-def test_forget_deletes_the_entry(memory_keyring: MemoryKeyring) -> None:
-    opened().store(ORIGIN, CREDENTIAL)
-    assert [opened().forget(ORIGIN), opened().forget(ORIGIN)] == [True, False]
+    assert [opened().forget(origin) for origin in (ORIGIN, other, other)] == [False, True, False]
     assert memory_keyring.kept == {}
 
 
@@ -129,13 +117,18 @@ def test_forget_deletes_the_entry(memory_keyring: MemoryKeyring) -> None:
         "no json",
         "[]",
         "{}",
-        json.dumps({"token": "a b", "user": "", "account": "", "roles": []}),
-        json.dumps({"token": "t", "user": 5, "account": "", "roles": []}),
-        json.dumps({"token": "t", "user": None, "account": "A", "roles": 3}),
-        json.dumps({"token": "t", "user": None, "account": "A", "roles": "ServerAdmin"}),
-        json.dumps({"token": "t", "user": None, "account": "A", "roles": ["A", 3]}),
-        json.dumps({"token": ["t"], "user": None, "account": None, "roles": []}),
-        json.dumps({"token": "t", "user": ["a", "b"], "account": None, "roles": []}),
+        *[
+            json.dumps({"token": "t", "user": None, "account": "A", "roles": [], **odd})
+            for odd in (
+                {"token": "a b"},
+                {"token": ["t"]},
+                {"user": 5},
+                {"account": ["a", "b"]},
+                {"roles": 3},
+                {"roles": "ServerAdmin"},
+                {"roles": ["A", 3]},
+            )
+        ],
         "[" * 99999,
         '{"token": ' + "[" * 99999,
         "9" * 5000,
@@ -169,12 +162,10 @@ def test_a_backend_that_stores_nothing_is_refused(
         assert reason(lambda: opened().load(ORIGIN)) == no_backend
 
 
-def test_a_backend_that_loses_what_it_took_is_noticed(use_keyring: Use) -> None:
-    class Forgetful(MemoryKeyring):
-        def set_password(self, service: str, username: str, password: str) -> None:
-            pass
-
-    use_keyring(Forgetful())
+def test_a_backend_that_loses_what_it_took_is_noticed(
+    memory_keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_keyring, "set_password", lambda *_args: None)
     assert "didn't keep what was stored" in reason(lambda: opened().store(ORIGIN, CREDENTIAL))
 
 
@@ -203,12 +194,15 @@ def test_a_backend_in_plain_text_is_refused(use_keyring: Use, is_chained: bool) 
     ],
 )
 def test_a_backends_error_is_one_line(use_keyring: Use, error: BaseException, message: str) -> None:
-    use_keyring(Broken(error))
+    def fail() -> None:
+        raise error
+
+    use_keyring(Backend(fail))
     assert reason(lambda: opened().load(ORIGIN)) == f"The keyring can't be used: {message}"
 
 
 def test_a_backends_error_does_not_show_the_token(use_keyring: Use) -> None:
-    use_keyring(Broken(ValueError()))
+    use_keyring(Backend())
     shown = reason(lambda: opened().store(ORIGIN, CREDENTIAL))
     assert "can't store" in shown
     assert CREDENTIAL.token not in shown
@@ -218,40 +212,30 @@ def test_a_backends_error_does_not_show_the_token(use_keyring: Use) -> None:
 def test_what_a_backend_prints_goes_to_standard_error(
     use_keyring: Use, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Chatty(MemoryKeyring):
-        def get_password(self, service: str, username: str) -> str | None:
-            print("unlocked")  # noqa: T201
-            return None
-
-    use_keyring(Chatty())
+    use_keyring(Backend(lambda: print("unlocked")))  # noqa: T201
     assert opened().load(ORIGIN) is None
     assert capsys.readouterr() == ("", "unlocked\n")
 
 
-def test_a_backend_that_hangs_has_a_time_limit(use_keyring: Use) -> None:
-    hanging = Hanging()
-    use_keyring(hanging)
-    stdout = sys.stdout
-    assert "didn't answer within 0.02 s" in reason(lambda: opened(0.02).load(ORIGIN))
-    assert sys.stdout is stdout
-    hanging.released.set()
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_backend_that_hangs_is_left_at_its_limit_or_a_signal(
+    use_keyring: Use, is_interrupted: bool
+) -> None:
+    inbox, released, stdout = Inbox(), threading.Event(), sys.stdout
 
-
-def test_a_signal_ends_the_wait(use_keyring: Use) -> None:
-    inbox = Inbox()
-
-    class Interrupting(Hanging):
-        def get_password(self, service: str, username: str) -> str | None:
+    def hang() -> None:
+        if is_interrupted:
             inbox.interrupt(2)
-            return super().get_password(service, username)
+        released.wait(60)
 
-    hanging = Interrupting()
-    use_keyring(hanging)
-    stdout = sys.stdout
-    with pytest.raises(Interrupted):
-        Keyring(60, inbox).load(ORIGIN)
+    use_keyring(Backend(hang))
+    if is_interrupted:
+        with pytest.raises(Interrupted):
+            Keyring(60, inbox).load(ORIGIN)
+    else:
+        assert "didn't answer within 0.02 s" in reason(lambda: Keyring(0.02, inbox).load(ORIGIN))
     assert sys.stdout is stdout
-    hanging.released.set()
+    released.set()
 
 
 def test_without_a_thread_the_keyring_can_not_be_used(
