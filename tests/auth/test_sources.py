@@ -369,11 +369,14 @@ def test_ctrl_c_ends_the_wait_for_a_pipe(tmp_path: Path) -> None:
 # --- the account -------------------------------------------------------------------------------
 
 
+def test_the_account_is_the_one_given_or_the_logins_own() -> None:
+    assert account("sub", Credential("t", "x", account="abcd")) == "SUB"
+    assert account(None, Credential("t", "x", account="abcd")) == "ABCD"
+
+
 @pytest.mark.parametrize(
-    ("alias", "own", "found"),
+    ("alias", "own", "hint"),
     [
-        ("sub", "abcd", "SUB"),
-        (None, "abcd", "ABCD"),
         (None, None, "Give the account alias with -a, or in CLC_ACCOUNT."),
         ("", "abcd", "Is a shell variable unset?"),
         (None, " ", "Is a shell variable unset?"),
@@ -381,13 +384,12 @@ def test_ctrl_c_ends_the_wait_for_a_pipe(tmp_path: Path) -> None:
         (None, "A-B", "It looks like this: ALIAS"),
     ],
 )
-def test_the_account_is_the_one_given_or_the_logins_own(
-    alias: str | None, own: str | None, found: str
+def test_no_account_or_a_malformed_one_is_a_usage_error(
+    alias: str | None, own: str | None, hint: str
 ) -> None:
-    try:
-        assert account(alias, Credential("t", "x", account=own)) == found
-    except UsageError as error:
-        assert error.hint == found
+    with pytest.raises(UsageError) as raised:
+        account(alias, Credential("t", "x", account=own))
+    assert raised.value.hint == hint
 
 
 @pytest.mark.parametrize(
