@@ -165,12 +165,12 @@ class Client:
         post = self._transport.post
         outcome: Answer | NoAnswer = NoAnswer("", never_left=True)
         try:
-            began = self._clocks.monotonic()
-            for pause in (*PAUSES, math.inf):
+            began, pauses = self._clocks.monotonic(), iter((*PAUSES, math.inf))
+            while True:
                 self._inbox.check()
                 outcome = NoAnswer("", never_left=False)  # until it is known
                 outcome = post(path, list(servers), ANSWER_SECONDS, recorded, tick)
-                if not may_be_repeated(outcome) or not self._wait(outcome, pause, began):
+                if not may_be_repeated(outcome) or not self._wait(outcome, next(pauses), began):
                     break
             return self._reset_answer(outcome, account, servers)
         except Interrupted as error:  # raised only before a try, so nothing was sent
@@ -339,7 +339,7 @@ class Client:
                         is_server_error = outcome.status >= codes.INTERNAL_SERVER_ERROR
                         is_busy = is_server_error or outcome.status == codes.TOO_MANY_REQUESTS
                         asked = (outcome.retry_after or 0.0) if is_busy else math.inf
-                    case NoAnswer():
+                    case _:
                         asked = math.inf if outcome.error else 0.0
                 failed, pause = outcome, max(pause, asked)
                 if pause == math.inf:
