@@ -59,6 +59,12 @@ _log = logging.getLogger(__name__)
 
 _NOT_REPEATED = "A login is not repeated automatically: three wrong passwords lock the user."
 _CLOSED = "CenturyLink Cloud closed on 30 September 2023; to run a cloud of your own: clc sandbox"
+_NOT_SEEN = {
+    200: "the answer (200) can't be read",
+    401: "the API refused the token (401)",
+    403: "this user may not see it (403)",
+    404: "the API knows no such server (404)",
+}
 
 
 def may_be_repeated(outcome: Answer | NoAnswer) -> bool:
@@ -127,24 +133,22 @@ class Client:
             if outcome.never_left:
                 raise self._error(outcome)
             raise RefusedError(f"The login failed: {outcome.reason}.", hint=_NOT_REPEATED)
-        match outcome.status:
-            case codes.OK:
-                credential = answers.credential(outcome.content, username)
-                if credential is None:
-                    raise RefusedError(
-                        "The login was answered (200), but without a usable token.",
-                        hint="Is CLC_BASE_URL the address of the CLC API?",
-                    )
-                self._transport.hide(credential.token)
-                return credential
-            case codes.BAD_REQUEST | codes.UNAUTHORIZED | codes.FORBIDDEN:
-                raise AuthenticationError(
-                    self._message(f"The login as {username} was refused", outcome),
-                    hint=f"Check the user name and the password.\n{_NOT_REPEATED}",
-                )
-            case _:
-                message = self._message("The login got no usable answer", outcome)
-                raise RefusedError(message, hint="Try again later.")
+        if outcome.status in {codes.BAD_REQUEST, codes.UNAUTHORIZED, codes.FORBIDDEN}:
+            raise AuthenticationError(
+                self._message(f"The login as {username} was refused", outcome),
+                hint=f"Check the user name and the password.\n{_NOT_REPEATED}",
+            )
+        if outcome.status != codes.OK:
+            message = self._message("The login got no usable answer", outcome)
+            raise RefusedError(message, hint="Try again later.")
+        credential = answers.credential(outcome.content, username)
+        if credential is None:
+            raise RefusedError(
+                "The login was answered (200), but without a usable token.",
+                hint="Is CLC_BASE_URL the address of the CLC API?",
+            )
+        self._transport.hide(credential.token)
+        return credential
 
     # --- reset ---------------------------------------------------------------------------------
 
@@ -241,19 +245,18 @@ class Client:
         outcome = self._transport.get(operation.path, REQUEST_SECONDS, LARGEST_STATUS)
         if isinstance(outcome, NoAnswer):
             return PollFailure(outcome.reason, unreachable=outcome.never_left)
-        match outcome.status:
-            case codes.OK:
-                status = answers.operation_status(outcome.content)
-                return status or PollFailure("the answer (200) can't be read")
-            case codes.UNAUTHORIZED | codes.FORBIDDEN:
-                raise self._error(outcome, f"see operation {operation.id}")
-            case status:
-                return PollFailure(
-                    f"the API answered {status}{self._explanation(outcome)}",
-                    slow_down=status in {codes.TOO_MANY_REQUESTS, codes.SERVICE_UNAVAILABLE},
-                    not_found=status == codes.NOT_FOUND,
-                    retry_after=outcome.retry_after or None,
-                )
+        status = outcome.status
+        if status in {codes.UNAUTHORIZED, codes.FORBIDDEN}:
+            raise self._error(outcome, f"see operation {operation.id}")
+        if status == codes.OK:
+            found = answers.operation_status(outcome.content)
+            return found or PollFailure("the answer (200) can't be read")
+        return PollFailure(
+            f"the API answered {status}{self._explanation(outcome)}",
+            slow_down=status in {codes.TOO_MANY_REQUESTS, codes.SERVICE_UNAVAILABLE},
+            not_found=status == codes.NOT_FOUND,
+            retry_after=outcome.retry_after or None,
+        )
 
     # --- servers and groups --------------------------------------------------------------------
 
@@ -267,21 +270,14 @@ class Client:
         if isinstance(outcome, NoAnswer):
             error = self._error(outcome) if outcome.never_left else None
             return Observation(server, problem=outcome.reason, error=error)
-        match outcome.status:
-            case codes.OK:
-                found = answers.observation(outcome.content, server, outcome.date)
-                if found is not None:
-                    return found
-                problem = "the answer (200) can't be read"
-            case codes.UNAUTHORIZED:
-                problem = "the API refused the token (401)"
-            case codes.FORBIDDEN:
-                problem = "this user may not see it (403)"
-            case codes.NOT_FOUND:
-                problem = "the API knows no such server (404)"
-            case status:
-                problem = f"the API answered {status}{self._explanation(outcome)}"
-        error = self._error(outcome) if outcome.status == codes.UNAUTHORIZED else None
+        status, error = outcome.status, None
+        if status == codes.OK:
+            found = answers.observation(outcome.content, server, outcome.date)
+            if found is not None:
+                return found
+        if status == codes.UNAUTHORIZED:
+            error = self._error(outcome)
+        problem = _NOT_SEEN.get(status) or f"the API answered {status}{self._explanation(outcome)}"
         return Observation(server, outcome.date, problem=problem, error=error)
 
     def group_name(self, account: str, group_id: str) -> str | None:

@@ -108,10 +108,8 @@ class Session:
         threading.Thread(target=look, daemon=True).start()
 
 
-def transport(
-    origin: str = ORIGIN, clocks: Clocks | None = None, inbox: Inbox | None = None
-) -> Transport:
-    made = Transport(origin, inbox or Inbox(), clocks or StillClocks())
+def transport(origin: str = ORIGIN, clocks: Clocks | None = None) -> Transport:
+    made = Transport(origin, Inbox(), clocks or StillClocks())
     made.authorize(TOKEN)
     return made
 
