@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clc_reset.api.answers import (
-    credential,
     entities,
     group_name,
     is_group_id,
@@ -25,7 +24,6 @@ from clc_reset.errors import RefusedError
 from clc_reset.models import Observation, Operation, OperationStatus, ResetAnswer, ServerGroup
 from clc_reset.redaction import Redactor
 from tests.api.session import PATH, QUEUED, ROOT, WA1, A, datacenter, group, states
-from tests.fakes import jwt
 
 SEEN_AT = datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
 REFUSED = {"server": A.lower(), "isQueued": False}
@@ -178,15 +176,6 @@ def test_a_status_is_one_word_in_an_object() -> None:
         assert operation_status({"status": word}) == OperationStatus(word.strip())
     for content in (["executing"], {"status": " "}, {"status": 3}, {"status": "x" * 41}):
         assert operation_status(content) is None
-
-
-@pytest.mark.parametrize(("name", "user"), [("Demo", "Demo"), (None, "demo"), ("", "demo")])
-def test_a_login_without_a_user_name_is_that_of_the_one_who_logged_in(
-    name: str | None, user: str
-) -> None:
-    found = credential({"userName": name, "bearerToken": jwt()}, "demo")
-    assert found
-    assert found.user == user
 
 
 # --- servers -----------------------------------------------------------------------------------

@@ -49,10 +49,14 @@ def test_a_login_gives_a_credential(served: Cloud) -> None:
     assert found.expires - found.issued == timedelta(days=14)
 
 
-def test_a_login_may_leave_everything_out_but_the_token(api_ctl_io: respx.Router) -> None:
-    api_ctl_io.post().respond(200, json={"bearerToken": jwt(), "roles": [3, "X"]})
-    found = Session(token="").client.log_in("demo", "demo")
-    assert (found.user, found.account, found.roles) == ("demo", "ABCD", ("X",))
+@pytest.mark.parametrize(("name", "user"), [("Demo", "Demo"), (None, "demo"), ("", "demo")])
+def test_a_login_may_leave_everything_out_but_the_token(
+    api_ctl_io: respx.Router, name: str | None, user: str
+) -> None:
+    found = {"bearerToken": jwt(), "roles": [3, "X"], "userName": name}
+    api_ctl_io.post().respond(200, json=found)
+    credential = Session(token="").client.log_in("demo", "demo")
+    assert (credential.user, credential.account, credential.roles) == (user, "ABCD", ("X",))
 
 
 @pytest.mark.parametrize(
