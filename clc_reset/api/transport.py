@@ -118,19 +118,9 @@ class _Request:
         self.recorded = recorded
         self.began = 0.0
         self.left: Moment | None = None
-        self.is_here = True  # for certain
+        self.is_here = True  # for certain, unless it left
         self.is_abandoned = False
         self.lock = Lock()
-
-    def never_left(self, error: Exception) -> bool:
-        """Return whether it is certain that no byte had left when an error was raised."""
-        return self.left is None and (self.is_here or isinstance(error, _CONNECTING))
-
-    def abandon(self) -> bool:
-        """Keep the request from leaving, and return whether it is certain that it never did."""
-        with self.lock:
-            self.is_abandoned = True
-            return self.left is None
 
 
 class Transport:
@@ -250,7 +240,10 @@ class Transport:
             request.began = self._clocks.monotonic()
             outcome = self._inbox.call(partial(self._outcome, request), seconds, pass_on)
         except (Exception, Interrupted) as error:  # no thread was to be had, for one
-            outcome = self._no_answer(request, error, never_left=request.abandon())
+            with request.lock:
+                request.is_abandoned = True
+                never_left = request.left is None
+            outcome = self._no_answer(request, error, never_left=never_left)
         if isinstance(outcome, Answer):
             awake = awake or request.left
             if awake is not None and self._clocks.now().seconds_since(awake) > LONGEST_TICK:
@@ -280,7 +273,8 @@ class Transport:
                 with closing(connection.handle_request(sent)) as response:
                     return self._answer(response, request)
         except Exception as error:  # whatever it was, it may have been sent
-            return self._no_answer(request, error, never_left=request.never_left(error))
+            is_here = request.is_here or isinstance(error, _CONNECTING)
+            return self._no_answer(request, error, never_left=is_here and request.left is None)
 
     def _trace(self, request: _Request, event: str, info: Mapping[str, Any]) -> None:
         """Take httpx's event; a CONNECT to a proxy is part of connecting.

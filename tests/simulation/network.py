@@ -144,7 +144,8 @@ class Network(Transport):
             self._trace(request, "http11.send_request_headers.started", {"request": marker})
             return self._answered(request, request.left, fault)
         except Exception as error:  # noqa: BLE001 - as the real one
-            return self._no_answer(request, error, never_left=request.never_left(error))
+            is_here = request.is_here or isinstance(error, httpx.ConnectError)
+            return self._no_answer(request, error, never_left=is_here and request.left is None)
 
     def _answered(self, request: Any, left: Moment, fault: str) -> Answer:
         world, sky = self._process.world, self._sky
