@@ -8,18 +8,11 @@ ACCOUNT_VARIABLES = ("CLC_ACCOUNT", "CLC_ALIAS")
 LARGEST_PORT = 65535
 
 # not compiled here: most runs need few of them, and re caches compiled patterns
-_SERVER_ID = r"[A-Za-z0-9_-]+"
-_DOCUMENTED_SERVER_ID = r"[A-Za-z]{2}[A-Za-z0-9]{3,12}[0-9]{2}"
-_OPERATION_ID = r"[A-Za-z]{2}[A-Za-z0-9]-[A-Za-z0-9_-]+"
-_RUN = r"[0-9]{8}-[0-9a-f-]*"
-_PATH_SEGMENT = r"[A-Za-z0-9][A-Za-z0-9_-]*"
-_ACCOUNT_ALIAS = r"[A-Za-z0-9]+"
 _BASE_URL = (
     # no user, path, query or fragment; the `/v2` of other clients is accepted and dropped
     r"(?P<scheme>https?)://(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     r"(?:/v2)?/?"
 )
-_LOOPBACK = r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]"
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -28,7 +21,7 @@ def is_server_id(text: str) -> bool:
 
     Only the characters are checked: data centre, account alias, name and number have no separator.
     """
-    return re.fullmatch(_SERVER_ID, text) is not None
+    return re.fullmatch(r"[A-Za-z0-9_-]+", text) is not None
 
 
 def looks_like_server_id(text: str) -> bool:
@@ -36,27 +29,27 @@ def looks_like_server_id(text: str) -> bool:
 
     That is data centre (3 characters), account alias (2 to 4), name (up to 6) and number (2).
     """
-    return re.fullmatch(_DOCUMENTED_SERVER_ID, text) is not None
+    return re.fullmatch(r"[A-Za-z]{2}[A-Za-z0-9]{3,12}[0-9]{2}", text) is not None
 
 
 def is_operation_id(text: str) -> bool:
     """Return whether a text can be a status id (`wa1-12345`) in a URL's path."""
-    return re.fullmatch(_PATH_SEGMENT, text) is not None
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", text) is not None
 
 
 def looks_like_operation_id(text: str) -> bool:
     """Return whether a text has the form of the recorded status ids: `wa1-12345`."""
-    return re.fullmatch(_OPERATION_ID, text) is not None
+    return re.fullmatch(r"[A-Za-z]{2}[A-Za-z0-9]-[A-Za-z0-9_-]+", text) is not None
 
 
 def looks_like_run(text: str) -> bool:
     """Return whether a text begins as a run's id does: `20260115-021305-3f9a12bc`."""
-    return re.fullmatch(_RUN, text) is not None
+    return re.fullmatch(r"[0-9]{8}-[0-9a-f-]*", text) is not None
 
 
 def is_account_alias(text: str) -> bool:
     """Return whether a text can be an account alias in a URL's path."""
-    return re.fullmatch(_ACCOUNT_ALIAS, text) is not None
+    return re.fullmatch(r"[A-Za-z0-9]+", text) is not None
 
 
 def datacenter_of(server: str) -> str:
@@ -82,5 +75,5 @@ def api_origin(base_url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a URL's host is this machine: `localhost`, `127.0.0.1`, `[::1]`."""
-    return re.fullmatch(_LOOPBACK, host.lower()) is not None
+    """Return whether a URL's host is this machine: `localhost`, `127.0.0.1`, `[::1]`, `::1`."""
+    return re.fullmatch(r"localhost|127(?:\.[0-9]{1,3}){3}|::1|\[::1\]", host.lower()) is not None

@@ -3,8 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from typing import NamedTuple, Self
 
@@ -12,11 +13,7 @@ from clc_reset.clocks import Moment
 from clc_reset.errors import ClcError
 from clc_reset.identifiers import datacenter_of
 
-TOKEN_LIFE_WARNING = timedelta(days=2)
-"""Less life than this is worth a warning: the next run of a cron job may come too late."""
-
 _PLAIN_WORDS = {"notstarted": "waiting", "executing": "running", "resumed": "running"}
-_VISIBLE = r"[!-~]+"
 
 
 class ServerState(StrEnum):
@@ -283,26 +280,20 @@ class Credential:
 
         Raises ValueError if the text can't stand in an Authorization header.
         """
-        if not re.fullmatch(_VISIBLE, token):
+        if not re.fullmatch("[!-~]+", token):
             raise ValueError("it isn't one word of visible ASCII")
         claims = _claims(token)
+        role = claims.get("role")
+        texts = map(_text, role if isinstance(role, list) else [role])
         return cls(
             token,
             source,
-            user=user or _text(claims.get("unique_name")),
-            account=account or _text(claims.get("urn:tier3:account-alias")),
-            roles=roles or _texts(claims.get("role")),
-            issued=_instant(claims.get("nbf")),
-            expires=_instant(claims.get("exp")),
+            user or _text(claims.get("unique_name")),
+            account or _text(claims.get("urn:tier3:account-alias")),
+            roles or tuple(filter(None, texts)),
+            _instant(claims.get("nbf")),
+            _instant(claims.get("exp")),
         )
-
-    def has_expired(self, now: datetime) -> bool:
-        """Return whether the token's own expiry has passed; False if it has none."""
-        return self.expires is not None and self.expires <= now
-
-    def expires_soon(self, now: datetime) -> bool:
-        """Return whether under two days of life are left."""
-        return self.expires is not None and self.expires - now < TOKEN_LIFE_WARNING
 
 
 def _claims(token: str) -> dict[str, object]:
@@ -321,15 +312,9 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _texts(value: object) -> tuple[str, ...]:
-    items = value if isinstance(value, list) else [value]
-    return tuple(item for item in items if isinstance(item, str) and item)
-
-
 def _instant(value: object) -> datetime | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
+    with suppress(OverflowError, ValueError, OSError):
         return datetime.fromtimestamp(value, UTC)
-    except (OverflowError, ValueError, OSError):
-        return None
+    return None

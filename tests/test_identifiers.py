@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -73,20 +74,18 @@ def test_a_base_url_has_one_spelling(base_url: str, origin: str) -> None:
 @pytest.mark.parametrize(
     ("base_url", "reason"),
     [
-        ("", "form"),
-        ("api.ctl.io", "form"),
-        ("ftp://api.ctl.io", "form"),
         ("http://api.ctl.io", "loopback"),
         ("http://127.0.0.1.example.com", "loopback"),
-        ("http://evil?@127.0.0.1", "form"),
-        ("https://user:secret@api.ctl.io", "form"),
-        ("https://api.ctl.io/x", "form"),
-        ("https://api.ctl.io?x", "form"),
-        ("https://api.ctl.io#x", "form"),
+        *[
+            (base_url, "it isn't a URL of the form https://HOST")
+            for base_url in (
+                *("", "api.ctl.io", "ftp://api.ctl.io", "https://user:secret@api.ctl.io"),
+                *("http://evil?@127.0.0.1", "https://api.ctl.io/x", "https://api.ctl.io?x"),
+                *("https://api.ctl.io#x", "https://api.ctl.io:٣", "https://api.ctl.io\nx"),
+            )
+        ],
         ("https://api.ctl.io:0", "there is no port 0"),
         ("https://api.ctl.io:65536", "there is no port 65536"),
-        ("https://api.ctl.io:٣", "form"),
-        ("https://api.ctl.io\nx", "form"),
     ],
 )
 def test_a_base_url_that_is_no_https_origin_is_refused(base_url: str, reason: str) -> None:
@@ -96,20 +95,12 @@ def test_a_base_url_that_is_no_https_origin_is_refused(base_url: str, reason: st
 
 @given(st.text())
 def test_whatever_an_origin_is_made_of_it_is_its_own_spelling(base_url: str) -> None:
-    try:
+    with suppress(ValueError):
         origin = api_origin(f"https://{base_url}")
-    except ValueError:
-        return
-    assert api_origin(origin) == origin
+        assert api_origin(origin) == origin
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "[::1]"])
-def test_a_loopback_host_is_this_machine(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize(
-    "host", ["", "127.0.0.1.example.com", "localhost.example.com", "10.0.0.1", "::1", "127.1"]
-)
-def test_any_other_host_is_not(host: str) -> None:
-    assert not is_loopback(host)
+def test_a_loopback_host_is_this_machine() -> None:
+    own = ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "[::1]", "::1"]
+    others = ["", "127.0.0.1.example.com", "localhost.example.com", "10.0.0.1", "::2", "127.1"]
+    assert [host for host in own + others if is_loopback(host)] == own

@@ -121,16 +121,15 @@ def test_a_secret_is_redacted_and_all_else_stays(
 
 def test_a_user_name_that_is_the_password_too_is_shown_where_it_stands_alone() -> None:
     redactor = Redactor(["demo"], ["Demo"])
-    assert redactor.redact("demo") == "demo"
-    assert redactor.redact("not demo") == "not [secret]"
+    assert [redactor.redact("demo"), redactor.redact("not demo")] == ["demo", "not [secret]"]
 
 
 def test_a_short_secret_in_an_id_is_a_part_of_a_name() -> None:
-    redactor = Redactor(["demo", TOKEN])
-    assert redactor.redact_id("WA1ALIASDEMO01") == "WA1ALIASDEMO01"
-    assert redactor.redact_id("WA1ALIASWB01") == "WA1ALIASWB01"
-    assert redactor.redact_id("Demo") == redactor.redact_id(TOKEN) == "[secret]"
-    assert redactor.redact_id(f"wa1-{TOKEN}") == "wa1-[secret]"
+    redact_id = Redactor(["demo", TOKEN]).redact_id
+    names = ["WA1ALIASDEMO01", "WA1ALIASWB01"]
+    assert [*map(redact_id, names)] == names
+    assert redact_id("Demo") == redact_id(TOKEN) == "[secret]"
+    assert redact_id(f"wa1-{TOKEN}") == "wa1-[secret]"
 
 
 UNITS = ["eyJ", "x", " ", "\n\x00", "ü\u202e", TOKEN, TOKEN[:16], "eyeyeyJJJ", "s3cret", "s3cre"]
@@ -180,12 +179,12 @@ def test_anything_else_is_none(body: bytes) -> None:
 
 @given(st.binary())
 def test_any_bytes_can_be_decoded(body: bytes) -> None:
-    Redactor(["s3cret"]).decode(body)
+    Redactor(S3CRET).decode(body)
 
 
 def test_deep_nesting_is_no_recursion() -> None:
     body = b"[" * 900 + b'"\\ns3cret"' + b"]" * 900
-    assert str(Redactor(["s3cret"]).decode(body)).count("[secret]") == 1
+    assert str(Redactor(S3CRET).decode(body)).count("[secret]") == 1
 
 
 def test_16_mib_of_entities_are_decoded_in_a_few_seconds() -> None:

@@ -71,42 +71,39 @@ def reconcile(
     unasked: dict[str, None] = {}
     asked = set(servers)
     for entity in entities:
-        if not isinstance(entity, dict):
-            continue
-        name = text(entity.get("server"))
+        name = text(entity.get("server")) if isinstance(entity, dict) else ""
         server = name.upper()
-        if server in asked:
-            operation = _operation(entity.get("links"), resolve, operations)
-            result = _server_result(server, entity, operation)
+        if isinstance(entity, dict) and server in asked:
+            result = _server_result(server, entity, resolve, operations)
             found[server] = _merged(found[server], result) if server in found else result
         elif name:
             unasked[name if REDACTED in name else server] = None
     missing = "The API's answer leaves this server out: it may have been reset."
-    return ResetAnswer(
-        Sending.SENT,
-        tuple(
-            found.get(server) or ServerResult(server, ServerState.UNKNOWN, None, missing)
-            for server in servers
-        ),
-        turns=tuple(found),
-        unasked=tuple(unasked),
+    results = (
+        found.get(server) or ServerResult(server, ServerState.UNKNOWN, None, missing)
+        for server in servers
     )
+    return ResetAnswer(Sending.SENT, tuple(results), turns=tuple(found), unasked=tuple(unasked))
 
 
 def _server_result(
-    server: str, entity: Mapping[str, object], operation: Operation | None
+    server: str,
+    entity: Mapping[str, object],
+    resolve: Callable[[str], str | None],
+    operations: dict[tuple[str, str | None], Operation],
 ) -> ServerResult:
-    state, message = ServerState.UNKNOWN, "The API doesn't say whether this was queued."
-    match entity.get("isQueued"):
-        case True:
-            state, message = ServerState.QUEUED, ""
-            if operation is None:
-                message = "Queued without a status link: it can't be followed."
-            elif operation.path is None:
-                message = "Queued; its status link leads elsewhere and isn't followed."
-        case False:
-            state, message = ServerState.FAILED, "Refused; the API gave no reason."
-            operation = None
+    """Return what an entity says of its server; `operations` are those of the entities before."""
+    state, operation = ServerState.FAILED, None
+    message = "Refused; the API gave no reason."
+    if entity.get("isQueued") is not False:
+        state, message = ServerState.UNKNOWN, "The API doesn't say whether this was queued."
+        operation = _operation(entity.get("links"), resolve, operations)
+    if entity.get("isQueued") is True:
+        state, message = ServerState.QUEUED, ""
+        if operation is None:
+            message = "Queued without a status link: it can't be followed."
+        elif operation.path is None:
+            message = "Queued; its status link leads elsewhere and isn't followed."
     message = shorten(text(entity.get("errorMessage"))) or message
     return ServerResult(server, state, operation, message or None)
 
@@ -116,14 +113,11 @@ def _merged(first: ServerResult, second: ServerResult) -> ServerResult:
         return first
     if first.state is second.state is ServerState.FAILED:
         return first._replace(message=shorten(f"{first.message} {second.message}"))
-    ids = {result.operation.id for result in (first, second) if result.operation}
+    ids = sorted({result.operation.id for result in (first, second) if result.operation})
     message = "The API answered for this server in more than one way"
-    return ServerResult(
-        first.server,
-        ServerState.UNKNOWN,
-        first.operation or second.operation,
-        f"{message}: {', '.join(sorted(ids))}." if ids else f"{message}.",
-    )
+    message += f": {', '.join(ids)}." if ids else "."
+    operation = first.operation or second.operation
+    return ServerResult(first.server, ServerState.UNKNOWN, operation, message)
 
 
 def _operation(
@@ -239,10 +233,10 @@ def root_groups(content: object) -> Iterator[tuple[str, str]]:
 
     Recorded: an array of `{"id":"wa1","links":[{"rel":"group","id":"…32 hex…"}]}`.
     """
-    for entity in _checked(content, "it isn't a list of data centres"):
+    for entity in _objects("" if content is None else content, "it isn't a list of data centres"):
         datacenter = text(entity.get("id")).upper()
         unreadable = f"data centre {quote(datacenter)} has no root group"
-        links = _objects(entity, "links", unreadable)
+        links = _objects(entity.get("links"), unreadable)
         ids = [text(link.get("id")).lower() for link in links if link.get("rel") == "group"]
         if not (datacenter and ids and all(map(is_group_id, ids))):
             raise _unreadable(unreadable)
@@ -257,8 +251,7 @@ def nested_groups(
     Recorded: `{"id","name","type","groups":[the same],"links":[{"rel":"server","id":"WA1…"}]}`;
     in detail there are no such links, but `"servers":[{"id":"wa1…",…}]`.
     """
-    (root,) = _checked([content], f"that of {datacenter} isn't a group")
-    left = [(root, 0)]
+    left = [(group, 0) for group in _objects([content], f"that of {datacenter} isn't a group")]
     while left:  # not by recursion: an answer may be nested deeper than Python can go
         group, depth = left.pop()
         group_id, name, kind = (text(group.get(key)) for key in ("id", "name", "type"))
@@ -266,8 +259,17 @@ def nested_groups(
             raise _unreadable(f"a group in {datacenter} lacks its id, name or type")
         if kind.lower() in {"archive", "templates"}:
             continue
-        members = sorted(_members(group, name, detailed=detailed), key=itemgetter(0))
-        seen = (observation(entity, server, seen_at, group=name) for server, entity in members)
+        key = "servers" if detailed else "links"
+        listed = _objects(group.get(key), f"the {key} of group {quote(name)} aren't a list")
+        members: list[tuple[str, dict[str, Any]]] = []
+        for item in listed:
+            if detailed or item.get("rel") == "server":
+                server = text(item.get("id"))
+                if not is_server_id(server):
+                    raise _unreadable(f"{quote(server)} in group {quote(name)} is not a server id")
+                members.append((server.upper(), item))
+        members.sort(key=itemgetter(0))
+        seen = (observation(item, server, seen_at, group=name) for server, item in members)
         yield ServerGroup(
             group_id,
             name,
@@ -276,30 +278,14 @@ def nested_groups(
             tuple(server for server, _ in members),
             tuple(filter(None, seen)) if detailed else (),
         )
-        inside = _objects(group, "groups", f"the groups in group {quote(name)} aren't a list")
-        left += ((inner, depth + 1) for inner in reversed(inside))
+        aren_t = f"the groups in group {quote(name)} aren't a list"
+        left += ((inner, depth + 1) for inner in reversed(_objects(group.get("groups"), aren_t)))
 
 
-def _members(
-    group: Mapping[str, Any], name: str, *, detailed: bool
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the servers in a group itself, each with its entity or its link."""
-    key = "servers" if detailed else "links"
-    for item in _objects(group, key, f"the {key} of group {quote(name)} aren't a list"):
-        if detailed or item.get("rel") == "server":
-            server = text(item.get("id"))
-            if not is_server_id(server):
-                raise _unreadable(f"{quote(server)} in group {quote(name)} is not a server id")
-            yield server.upper(), item
-
-
-def _objects(holder: Mapping[str, Any], key: str, otherwise: str) -> list[dict[str, Any]]:
-    """Return the objects that an object lists; a missing list, null and an empty one are alike."""
-    found = holder.get(key)
-    return [] if found is None else _checked(found, otherwise)
-
-
-def _checked(found: object, otherwise: str) -> list[dict[str, Any]]:
+def _objects(found: object, otherwise: str) -> list[dict[str, Any]]:
+    """Return the objects in a list; a missing list, null and an empty one are alike."""
+    if found is None:
+        return []
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         raise _unreadable(otherwise)
     return found

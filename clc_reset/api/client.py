@@ -7,7 +7,8 @@ arrived.
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Self
 
 from clc_reset.api import answers
@@ -15,7 +16,6 @@ from clc_reset.api.transport import (
     LONGEST_EXPLANATION,
     Answer,
     NoAnswer,
-    Request,
     Transport,
     codes,
 )
@@ -36,7 +36,6 @@ from clc_reset.models import (
     OperationStatus,
     PollFailure,
     ResetAnswer,
-    Sending,
     ServerGroup,
 )
 from clc_reset.text import describe, first_line, printable, sentence, shorten, show_seconds
@@ -60,6 +59,12 @@ _log = logging.getLogger(__name__)
 
 _NOT_REPEATED = "A login is not repeated automatically: three wrong passwords lock the user."
 _CLOSED = "CenturyLink Cloud closed on 30 September 2023; to run a cloud of your own: clc sandbox"
+_NOT_SEEN = {
+    200: "the answer (200) can't be read",
+    401: "the API refused the token (401)",
+    403: "this user may not see it (403)",
+    404: "the API knows no such server (404)",
+}
 
 
 def may_be_repeated(outcome: Answer | NoAnswer) -> bool:
@@ -122,31 +127,28 @@ class Client:
         self._inbox.check()
         self._transport.hide(password, public=username)
         content = {"username": username, "password": password}
-        request = Request("POST", "/v2/authentication/login", content, REQUEST_SECONDS)
-        outcome = self._transport.exchange(request)
+        outcome = self._transport.post("/v2/authentication/login", content, REQUEST_SECONDS)
         if isinstance(outcome, NoAnswer):
             self._inbox.check()
             if outcome.never_left:
-                raise self._unreachable(outcome)
+                raise self._error(outcome)
             raise RefusedError(f"The login failed: {outcome.reason}.", hint=_NOT_REPEATED)
-        match outcome.status:
-            case codes.OK:
-                credential = answers.credential(outcome.content, username)
-                if credential is None:
-                    raise RefusedError(
-                        "The login was answered (200), but without a usable token.",
-                        hint="Is CLC_BASE_URL the address of the CLC API?",
-                    )
-                self._transport.hide(credential.token)
-                return credential
-            case codes.BAD_REQUEST | codes.UNAUTHORIZED | codes.FORBIDDEN:
-                raise AuthenticationError(
-                    self._message(f"The login as {username} was refused", outcome),
-                    hint=f"Check the user name and the password.\n{_NOT_REPEATED}",
-                )
-            case _:
-                message = self._message("The login got no usable answer", outcome)
-                raise RefusedError(message, hint="Try again later.")
+        if outcome.status in {codes.BAD_REQUEST, codes.UNAUTHORIZED, codes.FORBIDDEN}:
+            raise AuthenticationError(
+                self._message(f"The login as {username} was refused", outcome),
+                hint=f"Check the user name and the password.\n{_NOT_REPEATED}",
+            )
+        if outcome.status != codes.OK:
+            message = self._message("The login got no usable answer", outcome)
+            raise RefusedError(message, hint="Try again later.")
+        credential = answers.credential(outcome.content, username)
+        if credential is None:
+            raise RefusedError(
+                "The login was answered (200), but without a usable token.",
+                hint="Is CLC_BASE_URL the address of the CLC API?",
+            )
+        self._transport.hide(credential.token)
+        return credential
 
     # --- reset ---------------------------------------------------------------------------------
 
@@ -164,32 +166,27 @@ class Client:
         seconds since it left. Raises nothing: what happened, and what is certain, is in the answer.
         """
         path = f"/v2/operations/{account}/servers/reset"
-        request = Request("POST", path, list(servers), ANSWER_SECONDS, recorded=recorded)
-        outcome: Answer | NoAnswer | None = None
-        is_certain = True  # that no POST has arrived
+        post = self._transport.post
+        outcome: Answer | NoAnswer = NoAnswer("", never_left=True)
         try:
-            began, pauses = self._clocks.monotonic(), iter(PAUSES)
+            began, pauses = self._clocks.monotonic(), iter((*PAUSES, math.inf))
             while True:
                 self._inbox.check()
-                is_certain = False
-                outcome = self._transport.exchange(request, tick)
-                is_certain = may_be_repeated(outcome)
-                if not is_certain or not self._wait(outcome, pauses, began):
+                outcome = NoAnswer("", never_left=False)  # until it is known
+                outcome = post(path, list(servers), ANSWER_SECONDS, recorded, tick)
+                if not may_be_repeated(outcome) or not self._wait(outcome, next(pauses), began):
                     break
             return self._reset_answer(outcome, account, servers)
         except Interrupted as error:  # raised only before a try, so nothing was sent
             return ResetAnswer.not_sent(servers, signum=error.signum)
         except Exception as error:  # whatever it was, it may have been sent
             reason = self._transport.redactor.redact(describe(error))
-            if is_certain:
-                never_left = NoAnswer(reason, never_left=True)
-                return ResetAnswer.not_sent(servers, self._unreachable(never_left))
-            left = outcome.left if outcome is not None else None
-            return ResetAnswer.maybe_sent(servers, reason, left=left)
+            if may_be_repeated(outcome):
+                return ResetAnswer.not_sent(servers, self._error(NoAnswer(reason, never_left=True)))
+            return ResetAnswer.maybe_sent(servers, reason, left=outcome.left)
 
-    def _wait(self, outcome: Answer | NoAnswer, pauses: Iterator[float], began: float) -> bool:
+    def _wait(self, outcome: Answer | NoAnswer, pause: float, began: float) -> bool:
         """Wait before the next try; return False if there is none, or no time for it."""
-        pause = next(pauses, math.inf)
         if isinstance(outcome, Answer):
             reason = "The API asked to wait (429)."
             if outcome.retry_after is not None and pause < math.inf:
@@ -205,33 +202,30 @@ class Client:
     def _reset_answer(
         self, outcome: Answer | NoAnswer, account: str, servers: Sequence[str]
     ) -> ResetAnswer:
-        if isinstance(outcome, Answer):
-            answer = self._answered(outcome, account, servers)
-            time = outcome.time or self.api_time
-        elif outcome.never_left:
-            error = None if outcome.signum else self._unreachable(outcome)
-            return ResetAnswer.not_sent(servers, error, outcome.signum)
-        else:
+        time = self.api_time
+        if isinstance(outcome, NoAnswer):
+            if outcome.never_left:
+                error = None if outcome.signum else self._error(outcome)
+                return ResetAnswer.not_sent(servers, error, outcome.signum)
             answer = ResetAnswer.maybe_sent(servers, outcome.reason, outcome.signum)
-            time = self.api_time
+        else:
+            time = outcome.time or time
+            entities = answers.entities(outcome.content)
+            was_taken = codes.is_success(outcome.status)
+            was_refused = codes.is_client_error(outcome.status)
+            if entities or (was_taken and entities is not None):
+                answer = answers.reconcile(servers, entities, self._transport.target)
+            elif was_refused and not answers.mentions_queueing(outcome.content, outcome.body):
+                error = self._error(outcome, f"reset servers in account {account}", account)
+                return ResetAnswer.not_sent(servers, error)
+            else:
+                problem = f"the API answered {outcome.status}"
+                if was_taken or was_refused:
+                    problem = f"the answer ({outcome.status}) can't be read"
+                problem += self._explanation(outcome)
+                answer = ResetAnswer.maybe_sent(servers, problem)
         left = outcome.left
-        if left is None or answer.sending is Sending.NOT_SENT:
-            return answer
-        return answer._replace(left=left, sent_at=time.of(left) if time else None)
-
-    def _answered(self, outcome: Answer, account: str, servers: Sequence[str]) -> ResetAnswer:
-        entities = answers.entities(outcome.content)
-        was_taken = codes.is_success(outcome.status)
-        if entities or (was_taken and entities is not None):
-            return answers.reconcile(servers, entities, self._transport.target)
-        was_refused = codes.is_client_error(outcome.status)
-        if was_refused and not answers.mentions_queueing(outcome.content, outcome.body):
-            denied = f"reset servers in account {account}"
-            return ResetAnswer.not_sent(servers, self._refusal(outcome, account, denied))
-        problem = f"the API answered {outcome.status}"
-        if was_taken or was_refused:
-            problem = f"the answer ({outcome.status}) can't be read"
-        return ResetAnswer.maybe_sent(servers, problem + self._explanation(outcome))
+        return answer._replace(left=left, sent_at=time.of(left) if time and left else None)
 
     # --- get status ----------------------------------------------------------------------------
 
@@ -248,23 +242,21 @@ class Client:
         """
         if operation.path is None:
             return PollFailure("its status link leads elsewhere and isn't followed")
-        request = Request("GET", operation.path, None, REQUEST_SECONDS, LARGEST_STATUS)
-        outcome = self._transport.ask(request)
+        outcome = self._transport.get(operation.path, REQUEST_SECONDS, LARGEST_STATUS)
         if isinstance(outcome, NoAnswer):
             return PollFailure(outcome.reason, unreachable=outcome.never_left)
-        match outcome.status:
-            case codes.OK:
-                status = answers.operation_status(outcome.content)
-                return status or PollFailure("the answer (200) can't be read")
-            case codes.UNAUTHORIZED | codes.FORBIDDEN:
-                raise self._denial(outcome, f"see operation {operation.id}")
-            case status:
-                return PollFailure(
-                    f"the API answered {status}{self._explanation(outcome)}",
-                    slow_down=status in {codes.TOO_MANY_REQUESTS, codes.SERVICE_UNAVAILABLE},
-                    not_found=status == codes.NOT_FOUND,
-                    retry_after=outcome.retry_after or None,
-                )
+        status = outcome.status
+        if status in {codes.UNAUTHORIZED, codes.FORBIDDEN}:
+            raise self._error(outcome, f"see operation {operation.id}")
+        if status == codes.OK:
+            found = answers.operation_status(outcome.content)
+            return found or PollFailure("the answer (200) can't be read")
+        return PollFailure(
+            f"the API answered {status}{self._explanation(outcome)}",
+            slow_down=status in {codes.TOO_MANY_REQUESTS, codes.SERVICE_UNAVAILABLE},
+            not_found=status == codes.NOT_FOUND,
+            retry_after=outcome.retry_after or None,
+        )
 
     # --- servers and groups --------------------------------------------------------------------
 
@@ -274,28 +266,19 @@ class Client:
         Several threads may do so at a time. Raises nothing: if there is nothing to see, `problem`
         says why.
         """
-        path = f"/v2/servers/{account}/{server}"
-        outcome = self._transport.ask(Request("GET", path, None, LOOK_SECONDS))
+        outcome = self._transport.get(f"/v2/servers/{account}/{server}", LOOK_SECONDS)
         if isinstance(outcome, NoAnswer):
-            error = self._unreachable(outcome) if outcome.never_left else None
+            error = self._error(outcome) if outcome.never_left else None
             return Observation(server, problem=outcome.reason, error=error)
-        denial: AuthenticationError | None = None
-        match outcome.status:
-            case codes.OK:
-                found = answers.observation(outcome.content, server, outcome.date)
-                if found is not None:
-                    return found
-                problem = "the answer (200) can't be read"
-            case codes.UNAUTHORIZED:
-                problem = "the API refused the token (401)"
-                denial = self._denial(outcome, problem)
-            case codes.FORBIDDEN:
-                problem = "this user may not see it (403)"
-            case codes.NOT_FOUND:
-                problem = "the API knows no such server (404)"
-            case status:
-                problem = f"the API answered {status}{self._explanation(outcome)}"
-        return Observation(server, outcome.date, problem=problem, error=denial)
+        status, error = outcome.status, None
+        if status == codes.OK:
+            found = answers.observation(outcome.content, server, outcome.date)
+            if found is not None:
+                return found
+        if status == codes.UNAUTHORIZED:
+            error = self._error(outcome)
+        problem = _NOT_SEEN.get(status) or f"the API answered {status}{self._explanation(outcome)}"
+        return Observation(server, outcome.date, problem=problem, error=error)
 
     def group_name(self, account: str, group_id: str) -> str | None:
         """Ask for a group's name, once, in this thread, within ten seconds or so.
@@ -304,8 +287,7 @@ class Client:
         """
         if not answers.is_group_id(group_id):
             return None
-        path = f"/v2/groups/{account}/{group_id}"
-        outcome = self._transport.ask(Request("GET", path, None, LOOK_SECONDS))
+        outcome = self._transport.get(f"/v2/groups/{account}/{group_id}", LOOK_SECONDS)
         if isinstance(outcome, NoAnswer) or outcome.status != codes.OK:
             return None
         return answers.group_name(outcome.content)
@@ -335,76 +317,70 @@ class Client:
         """Return the answers to GETs, in their order, each tried three times at the most."""
         found: dict[str, Answer] = {}
         began, pauses = self._clocks.monotonic(), iter(READ_PAUSES)
+        get = partial(self._transport.get, seconds=REQUEST_SECONDS)
+        late = NoAnswer(f"no answer within {REQUEST_SECONDS:g} s", never_left=False)
         while left := [path for path in paths if path not in found]:
-            failed: list[Answer | NoAnswer] = []
-            requests = {path: Request("GET", path, None, REQUEST_SECONDS) for path in left}
-            results = self._inbox.map(self._transport.ask, requests.values(), REQUEST_SECONDS)
+            failed: Answer | NoAnswer | None = None
+            pause = next(pauses, math.inf)
+            results = self._inbox.map(get, left, REQUEST_SECONDS)
             for path in left:
-                outcome = results.get(requests[path])
-                if outcome is None:
-                    reason = f"no answer within {REQUEST_SECONDS:g} s"
-                    outcome = NoAnswer(reason, never_left=False)
-                elif isinstance(outcome, Failure):  # no thread was to be had
+                outcome = results.get(path, late)
+                if isinstance(outcome, Failure):  # no thread was to be had
                     outcome = NoAnswer(first_line(outcome.error), never_left=True)
                 match outcome:
                     case Answer(status=codes.OK):
                         found[path] = outcome
-                    case Answer(status=status) if status < codes.INTERNAL_SERVER_ERROR and (
-                        status != codes.TOO_MANY_REQUESTS
-                    ):
-                        raise self._read_error(outcome, account)
+                        continue
+                    case Answer():
+                        is_server_error = outcome.status >= codes.INTERNAL_SERVER_ERROR
+                        is_busy = is_server_error or outcome.status == codes.TOO_MANY_REQUESTS
+                        asked = (outcome.retry_after or 0.0) if is_busy else math.inf
                     case _:
-                        failed.append(outcome)
-            if failed:
-                asked_for = [item.retry_after or 0.0 for item in failed if isinstance(item, Answer)]
-                pause = max(next(pauses, math.inf), *asked_for, 0.0)
-                is_final = any(isinstance(item, NoAnswer) and item.error for item in failed)
-                if is_final or self._clocks.monotonic() - began + pause > TRYING_SECONDS:
-                    raise self._read_error(failed[-1], account)
+                        asked = math.inf if outcome.error else 0.0
+                failed, pause = outcome, max(pause, asked)
+                if pause == math.inf:
+                    break
+            if failed is not None:
+                if self._clocks.monotonic() - began + pause > TRYING_SECONDS:
+                    raise self._error(failed, f"see the groups of account {account}", account)
                 self._inbox.sleep(pause)
         return [found[path] for path in paths]
 
     # --- errors --------------------------------------------------------------------------------
 
-    def _read_error(self, outcome: Answer | NoAnswer, account: str) -> ClcError:
-        if isinstance(outcome, Answer):
-            return self._refusal(outcome, account, f"see the groups of account {account}")
-        if outcome.never_left:
-            return self._unreachable(outcome)
-        return RefusedError(
-            f"The request to {self._transport.way} failed: {outcome.reason}.",
-            hint="Try again later.",
-        )
+    def _error(
+        self, outcome: Answer | NoAnswer, denied: str = "do that", account: str = ""
+    ) -> ClcError:
+        """Return the error for a request that failed or was refused.
 
-    def _refusal(self, answer: Answer, account: str, denied: str) -> ClcError:
-        """Return the error for a request that the API refused; `denied` is what a 403 denies."""
+        `denied` is what a 403 denies; `account` may be the wrong one where nothing is found.
+        """
+        if isinstance(outcome, NoAnswer):
+            if outcome.error is not None:
+                return outcome.error
+            way = self._transport.way
+            if not outcome.never_left:
+                message = f"The request to {way} failed: {outcome.reason}."
+                return RefusedError(message, hint="Try again later.")
+            is_default = self._transport.origin == DEFAULT_BASE_URL
+            hint = f"{CHECK_THE_NETWORK}\n{_CLOSED}" if is_default else CHECK_THE_NETWORK
+            return UnreachableError(f"Can't reach {way}: {outcome.reason}.", hint=hint)
         hint = ""
-        match answer.status:
-            case codes.UNAUTHORIZED | codes.FORBIDDEN:
-                return self._denial(answer, denied)
+        match outcome.status:
+            case codes.UNAUTHORIZED:
+                message = self._message("The API refused the token", outcome)
+                return AuthenticationError(message, hint=self._renewal)
+            case codes.FORBIDDEN:
+                message = self._message(f"This user may not {denied}", outcome)
+                hint = "AccountAdmin, ServerAdmin and ServerOperator may. See: clc whoami"
+                return AuthenticationError(message, hint=hint)
             case codes.NOT_FOUND:
                 hint = f"Is {account} the right account alias? Name another with -a."
             case codes.TOO_MANY_REQUESTS:
                 hint = "Wait, then run it again."
             case status if status >= codes.INTERNAL_SERVER_ERROR:
                 hint = "Try again later."
-        return RefusedError(self._message("The API refused the request", answer), hint=hint)
-
-    def _denial(self, answer: Answer, denied: str) -> AuthenticationError:
-        if answer.status == codes.UNAUTHORIZED:
-            message = self._message("The API refused the token", answer)
-            return AuthenticationError(message, hint=self._renewal)
-        return AuthenticationError(
-            self._message(f"This user may not {denied}", answer),
-            hint="AccountAdmin, ServerAdmin and ServerOperator may. See: clc whoami",
-        )
-
-    def _unreachable(self, outcome: NoAnswer) -> UnreachableError:
-        if outcome.error is not None:
-            return outcome.error
-        is_default = self._transport.origin == DEFAULT_BASE_URL
-        hint = f"{CHECK_THE_NETWORK}\n{_CLOSED}" if is_default else CHECK_THE_NETWORK
-        return UnreachableError(f"Can't reach {self._transport.way}: {outcome.reason}.", hint=hint)
+        return RefusedError(self._message("The API refused the request", outcome), hint=hint)
 
     def _message(self, problem: str, answer: Answer) -> str:
         """Return a problem with the status, the API's explanation and the pause it asks for."""

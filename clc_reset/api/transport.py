@@ -8,9 +8,9 @@ comes on it may be the answer to another request.
 
 import json
 import logging
+import math
 import os
 import re
-import signal
 import ssl
 import sys
 import zlib
@@ -57,29 +57,7 @@ _log = logging.getLogger(__name__)
 # As recorded. To join any link to the origin takes 0.1 ms, a second for 10,000.
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
 _YEARS = range(1970, 9999)  # of a clock with which one can count, back and forth
-_BEFORE_THE_REQUEST = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.InvalidURL,
-    httpx.UnsupportedProtocol,
-    UnicodeError,  # a host name that can't be one
-)
-
-
-class Request(NamedTuple):
-    """One request. `seconds` limits the wait for its answer, `largest` the answer's bytes.
-
-    `content` is sent as JSON. Not sent more than 60 s after `recorded`, if that is given.
-    """
-
-    method: str
-    path: str
-    content: object
-    seconds: float
-    largest: int = LARGEST_ANSWER
-    recorded: Moment | None = None
+_CONNECTING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 
 
 class Answer(NamedTuple):
@@ -116,57 +94,33 @@ class NoAnswer(NamedTuple):
     error: UnreachableError | None = None
 
 
-class _SuspendedError(Exception):
-    """The request was kept from leaving, because its time is over."""
+class _Request:
+    """One request, and whether its first byte may have left.
 
-
-class _Departure:
-    """Knows, from httpx's trace of one request, whether its first byte may have left.
-
-    A request that hasn't left never does once it is abandoned, a signal came, or its time is over.
+    `seconds` limits the wait for its answer, `largest` the answer's bytes. `content` is sent as
+    JSON; where there is any, reads and writes have no limit of their own (`patience`).
     """
 
-    def __init__(self, inbox: Inbox, clocks: Clocks, recorded: Moment | None) -> None:
+    def __init__(
+        self,
+        path: str,
+        content: object,
+        seconds: float,
+        largest: int = LARGEST_ANSWER,
+        recorded: Moment | None = None,
+    ) -> None:
+        self.method = "GET" if content is None else "POST"
+        self.path = path
+        self.content = content
+        self.seconds = seconds
+        self.patience = seconds if content is None else None
+        self.largest = largest
+        self.recorded = recorded
+        self.began = 0.0
         self.left: Moment | None = None
-        self.is_handed_over = False
-        self._is_connecting = False
-        self._is_abandoned = False
-        self._inbox = inbox
-        self._clocks = clocks
-        self._recorded = recorded
-        self._lock = Lock()
-
-    def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        """Take one trace event; a CONNECT to a proxy is part of connecting."""
-        if event == "connection.connect_tcp.started":
-            self._is_connecting = True
-        elif event == "http11.send_request_headers.started" and (
-            info["request"].method != b"CONNECT"
-        ):
-            with self._lock:
-                self._leave()
-
-    def _leave(self) -> None:
-        now = self._clocks.now()
-        if self._is_abandoned or self._inbox.signum is not None:
-            raise RuntimeError("it was interrupted before it was sent")
-        if self._recorded is not None and now.seconds_since(self._recorded) > LONGEST_DELAY:
-            raise _SuspendedError(f"more than {LONGEST_DELAY:g} s had passed since it was recorded")
-        self.left = now
-
-    def never_left(self, error: Exception) -> bool:
-        """Return whether it is certain that no byte had left when an error was raised.
-
-        Without a trace it isn't, unless the error is one of connecting.
-        """
-        has_trace = self._is_connecting or not self.is_handed_over
-        return self.left is None and (has_trace or isinstance(error, _BEFORE_THE_REQUEST))
-
-    def abandon(self) -> bool:
-        """Keep the request from leaving, and return whether it is certain that it never did."""
-        with self._lock:
-            self._is_abandoned = True
-            return self.left is None
+        self.is_here = True  # for certain, unless it left
+        self.is_abandoned = False
+        self.lock = Lock()
 
 
 class Transport:
@@ -237,116 +191,119 @@ class Transport:
         if _PLAIN_PATH.fullmatch(href):
             return href
         try:
-            target = self._own_target(self._here.join(href))
-            if target is None or target.startswith("//"):
-                return None
-            requested = self._own_target(httpx.URL(self.origin + target))
+            url = self._here.join(href)
+            target = url.raw_path.decode("ascii")
+            requested = httpx.URL(self.origin + target)
         except (httpx.InvalidURL, ValueError):
             return None
+        urls = (self._here, url, requested)
+        is_own = len({(url.scheme, url.raw_host, url.port, url.userinfo) for url in urls}) == 1
+        is_same = requested.raw_path == url.raw_path and not target.startswith("//")
         has_secret = REDACTED in href or self.redactor.redact(target) != target
-        return None if requested != target or has_secret else target
-
-    def _own_target(self, url: httpx.URL) -> str | None:
-        here, there = ((place.scheme, place.raw_host, place.port) for place in (self._here, url))
-        return url.raw_path.decode("ascii") if here == there and not url.userinfo else None
+        return target if is_own and is_same and not has_secret else None
 
     # --- requests ------------------------------------------------------------------------------
 
-    def ask(self, request: Request) -> Answer | NoAnswer:
-        """Send a request in this thread; an answer that drips may take longer than its time."""
-        began = self._clocks.monotonic()
-        departure = _Departure(self._inbox, self._clocks, request.recorded)
-        outcome = self._outcome(request, departure, request.seconds)
-        self._finish(request, outcome, began)
-        return outcome
+    def get(self, path: str, seconds: float, largest: int = LARGEST_ANSWER) -> Answer | NoAnswer:
+        """Send a GET in this thread; an answer that drips may take longer than `seconds`."""
+        request = _Request(path, None, seconds, largest)
+        request.began = self._clocks.monotonic()
+        return self._finished(request, self._outcome(request))
 
-    def exchange(
-        self, request: Request, tick: Callable[[float], None] | None = None
+    def post(
+        self,
+        path: str,
+        content: object,
+        seconds: float,
+        recorded: Moment | None = None,
+        tick: Callable[[float], None] | None = None,
     ) -> Answer | NoAnswer:
-        """Send a request in a thread of its own, and wait for its answer for `request.seconds`.
+        """Send a POST in a thread of its own, and wait for its answer.
 
         So a signal or the limit ends the wait at once, also in the middle of a name's resolution or
         of headers without an end. The thread sets itself no limit for the answer: one that came
         while this process was suspended is read, though nobody knows then how old its `Date` is.
-        `tick` is called each second with the seconds since the request left.
+        It doesn't leave more than 60 s after `recorded`, if that is given. `tick` is called each
+        second with the seconds since it left.
         """
-        departure = _Departure(self._inbox, self._clocks, request.recorded)
-        began = 0.0
+        request = _Request(path, content, seconds, recorded=recorded)
         awake: Moment | None = None  # the latest at which this process is known to have been
 
         def pass_on(_seconds: float) -> None:
             nonlocal awake
             awake = self._clocks.now()
-            if tick is not None and departure.left is not None:
+            if tick is not None and request.left is not None:
                 with suppress(Exception):  # an error in a display is none of the request
-                    tick(awake.seconds_since(departure.left))
+                    tick(awake.seconds_since(request.left))
 
-        outcome: Answer | NoAnswer
         try:
-            began = self._clocks.monotonic()
-            work = partial(self._outcome, request, departure, None)
-            outcome = self._inbox.call(work, request.seconds, pass_on)
-        except KeyboardInterrupt as error:
-            signum = error.signum if isinstance(error, Interrupted) else signal.SIGINT
-            reason = "the wait for its answer was interrupted"
-            outcome = NoAnswer(reason, departure.abandon(), signum)
-        except TimeoutError:
-            outcome = NoAnswer(f"no answer within {request.seconds:g} s", departure.abandon())
-        except Exception as error:  # no thread was to be had, or no memory
-            outcome = NoAnswer(first_line(error), departure.abandon())
+            request.began = self._clocks.monotonic()
+            outcome = self._inbox.call(partial(self._outcome, request), seconds, pass_on)
+        except (Exception, Interrupted) as error:  # no thread was to be had, for one
+            with request.lock:
+                request.is_abandoned = True
+                never_left = request.left is None
+            outcome = self._no_answer(request, error, never_left=never_left)
         if isinstance(outcome, Answer):
-            awake = awake or departure.left
+            awake = awake or request.left
             if awake is not None and self._clocks.now().seconds_since(awake) > LONGEST_TICK:
                 outcome = outcome._replace(time=None)
-        else:
-            # a signal may also have kept it from leaving before this thread was woken
-            stopped_by = outcome.signum or (self._inbox.signum if outcome.never_left else None)
-            outcome = outcome._replace(left=departure.left, signum=stopped_by)
-        self._finish(request, outcome, began)
-        return outcome
+        elif outcome.never_left:  # a signal may also have kept it, before this thread was woken
+            outcome = outcome._replace(signum=self._inbox.signum)
+        return self._finished(request, outcome)
 
-    def _outcome(
-        self, request: Request, departure: _Departure, patience: float | None
-    ) -> Answer | NoAnswer:
-        """Send a request; each read and write has `patience` seconds, None for any time."""
+    def _outcome(self, request: _Request) -> Answer | NoAnswer:
+        """Send a request. Raises nothing."""
         try:
-            sent = self._httpx_request(request, departure, patience)
+            headers, content = self._headers, None
+            if request.content is not None:
+                headers = {**headers, "Content-Type": "application/json"}
+                content = json.dumps(request.content).encode()  # in ASCII, which carries anything
+            times = dict.fromkeys(("read", "write"), request.patience)
+            times["connect"] = min(CONNECT_SECONDS, request.seconds)
+            sent = httpx.Request(
+                request.method,
+                self.origin + request.path,
+                headers=headers,
+                content=content,
+                extensions={"timeout": times, "trace": partial(self._trace, request)},
+            )
             with self._connect() as connection:
-                departure.is_handed_over = True
+                request.is_here = False  # until the trace tells
                 with closing(connection.handle_request(sent)) as response:
-                    return self._answer(response, request.largest, departure, patience)
+                    return self._answer(response, request)
         except Exception as error:  # whatever it was, it may have been sent
-            return self._no_answer(request, error, departure)
+            is_here = request.is_here or isinstance(error, _CONNECTING)
+            return self._no_answer(request, error, never_left=is_here and request.left is None)
 
-    def _httpx_request(
-        self, request: Request, departure: _Departure, patience: float | None
-    ) -> httpx.Request:
-        headers, content = self._headers, None
-        if request.content is not None:
-            headers = {**headers, "Content-Type": "application/json"}
-            content = json.dumps(request.content).encode()  # not `json=`: ASCII carries anything
-        connecting = min(CONNECT_SECONDS, request.seconds)
-        timeout = {"connect": connecting, "pool": connecting, "read": patience, "write": patience}
-        return httpx.Request(
-            request.method,
-            self.origin + request.path,
-            headers=headers,
-            content=content,
-            extensions={"timeout": timeout, "trace": departure},
-        )
+    def _trace(self, request: _Request, event: str, info: Mapping[str, Any]) -> None:
+        """Take httpx's event; a CONNECT to a proxy is part of connecting.
 
-    def _answer(
-        self,
-        response: httpx.Response,
-        largest: int,
-        departure: _Departure,
-        patience: float | None,
-    ) -> Answer:
-        now = self._clocks.now()
+        A request that hasn't left never does once it is abandoned, a signal came, or its time is
+        over.
+        """
+        if event == "connection.connect_tcp.started":
+            request.is_here = True
+        if event != "http11.send_request_headers.started" or info["request"].method == b"CONNECT":
+            return
+        with request.lock:
+            now = self._clocks.now()
+            if request.is_abandoned or self._inbox.signum is not None:
+                raise RuntimeError("it was interrupted before it was sent")
+            if request.recorded and now.seconds_since(request.recorded) > LONGEST_DELAY:
+                raise UnreachableError(
+                    "The request was given up because clc was suspended: "
+                    f"more than {LONGEST_DELAY:g} s had passed since it was recorded.",
+                    hint="Run the command again.",
+                )
+            request.left = now
+
+    def _answer(self, response: httpx.Response, request: _Request) -> Answer:
+        now, largest = self._clocks.now(), request.largest
         date = _date(response.headers.get("Date", ""))
         time = ApiTime(date, now) if date is not None and date.year in _YEARS else None
         retry_after = _seconds(response.headers.get("Retry-After", "").strip(), date or now.utc)
-        deadline = None if patience is None else self._clocks.monotonic() + patience
+        deadline = self._clocks.monotonic() + (request.patience or math.inf)
         unpacker = _unpacker(response.headers.get_list("Content-Encoding", split_commas=True))
         body, received = bytearray(), 0
         for chunk in cast("Iterable[bytes]", response.stream):
@@ -355,36 +312,33 @@ class Transport:
             body += unpacker.decompress(chunk, largest + 1) if unpacker else chunk
             if max(received, len(body)) > largest:
                 raise ValueError(f"the answer is larger than {largest >> 10:,} KiB")
-            if deadline is not None and self._clocks.monotonic() > deadline:
+            if self._clocks.monotonic() > deadline:
                 raise httpx.ReadTimeout("")
         if unpacker and received and not unpacker.eof:
             raise httpx.DecodingError("its end is missing")
         content = self.redactor.decode(bytes(body))
         status = response.status_code
-        return Answer(status, bytes(body), content, retry_after, time, departure.left)
+        return Answer(status, bytes(body), content, retry_after, time, request.left)
 
-    def _no_answer(self, request: Request, error: Exception, departure: _Departure) -> NoAnswer:
-        """Return what an error says about a request, and whether it can have left."""
-        never_left = departure.never_left(error)
-        text = shorten(self.redactor.redact(_plain(error)), LONGEST_EXPLANATION)
-        final: UnreachableError | None = None
+    def _no_answer(self, request: _Request, error: BaseException, *, never_left: bool) -> NoAnswer:
+        """Return the meaning of an error."""
+        text = reason = shorten(self.redactor.redact(_plain(error)), LONGEST_EXPLANATION)
+        final = signum = None
         match error:
-            case httpx.ConnectError() if _is_due_to(error, ssl.SSLCertVerificationError):
-                reason = text
-                hint = "If a private CA issued it, name the CA's certificate in SSL_CERT_FILE"
-                hint += " (a file in PEM format)."
-                final = UnreachableError(f"Can't reach {self.way}: {text}.", hint=hint)
-            case httpx.ConnectError() if _is_due_to(error, ssl.SSLError):
+            case Interrupted():
+                reason, signum = "the wait for its answer was interrupted", error.signum
+            case UnreachableError():  # it was kept from leaving
+                reason, final = text.removeprefix("the request was given up because "), error
+            case httpx.ConnectError() if cause := _tls_error(error):
                 reason = f"TLS failed: {text}"
-            case _SuspendedError():
-                reason = f"clc was suspended: {text}"
-                final = UnreachableError(
-                    f"The request was given up because clc was suspended: {text}.",
-                    hint="Run the command again.",
-                )
-            case httpx.ConnectTimeout() | httpx.PoolTimeout():
+                if isinstance(cause, ssl.SSLCertVerificationError):
+                    reason = text
+                    hint = "If a private CA issued it, name the CA's certificate in SSL_CERT_FILE"
+                    hint += " (a file in PEM format)."
+                    final = UnreachableError(f"Can't reach {self.way}: {text}.", hint=hint)
+            case httpx.ConnectTimeout():
                 reason = f"no connection within {min(CONNECT_SECONDS, request.seconds):g} s"
-            case httpx.TimeoutException():
+            case httpx.TimeoutException() | TimeoutError():
                 reason = f"no answer within {request.seconds:g} s"
             case httpx.RemoteProtocolError() if "without sending a response" in text:
                 reason = "the connection was lost before an answer came"
@@ -392,19 +346,18 @@ class Transport:
                 reason = f"the connection was lost ({text})"
             case httpx.DecodingError() | zlib.error():
                 reason = f"the answer can't be decoded ({text})"
-            case _:
-                reason = text
-        return NoAnswer(reason, never_left, error=final)
+        return NoAnswer(reason, never_left, signum, request.left, final)
 
-    def _finish(self, request: Request, outcome: Answer | NoAnswer, began: float) -> None:
+    def _finished(self, request: _Request, outcome: Answer | NoAnswer) -> Answer | NoAnswer:
         """Keep the API's time, and log a request: no header and no body, so no secret."""
         if isinstance(outcome, Answer):
             self.api_time = outcome.time or self.api_time
         if _log.isEnabledFor(logging.DEBUG):
             status = outcome.status if isinstance(outcome, Answer) else f"({outcome.reason})"
             url = self.redactor.redact(self.origin + request.path)
-            took = (self._clocks.monotonic() - began) * 1000
+            took = (self._clocks.monotonic() - request.began) * 1000
             _log.debug("%s %s %s %.0f ms", request.method, url, status, took)
+        return outcome
 
 
 def _plain(error: BaseException) -> str:
@@ -415,16 +368,12 @@ def _plain(error: BaseException) -> str:
     return continued(text.rstrip(".: "))
 
 
-def _is_due_to(error: BaseException, kind: type[BaseException]) -> bool:
-    """Return whether an error or one of its causes is of a kind."""
-    seen: list[BaseException] = []  # a chain of causes may lead back to where it began
-    cause: BaseException | None = error
-    while cause is not None and cause not in seen:
-        if isinstance(cause, kind):
-            return True
-        seen.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    return False
+def _tls_error(error: BaseException) -> ssl.SSLError | None:
+    """Return the error of TLS that led to an error, or None."""
+    chain = [error]  # which may lead back to where it began
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    return next((error for error in chain if isinstance(error, ssl.SSLError)), None)
 
 
 def _unpacker(encodings: list[str]) -> "zlib._Decompress | None":
@@ -457,25 +406,17 @@ def _seconds(text: str, now: datetime) -> float | None:
 def _proxy(url: httpx.URL) -> httpx.URL | None:
     """Return the proxy that the environment names for a URL, by urllib's rules.
 
-    A plain http URL is one on loopback: its token is not shown to a proxy on another machine.
+    NO_PROXY may name the host with its port, in brackets, or neither. A plain http URL is one on
+    loopback: its token is not shown to a proxy on another machine.
     """
     proxies = getproxies()
     named = proxies.get(url.scheme) or proxies.get("all")
-    if not named or _is_exempt(url):
+    port = url.port or (443 if url.scheme == "https" else 80)
+    if not named or any(proxy_bypass(f"{host}:{port}") for host in (url.host, f"[{url.host}]")):
         return None
     # read once: what is looked at here is what is connected to
     proxy = httpx.URL(named if "://" in named else f"http://{named}")
-    return None if url.scheme == "http" and not is_loopback(_bracketed(proxy.host)) else proxy
-
-
-def _is_exempt(url: httpx.URL) -> bool:
-    """Return whether NO_PROXY names a host: with its port, in brackets, or neither."""
-    port = url.port or (443 if url.scheme == "https" else 80)
-    return any(proxy_bypass(f"{host}:{port}") for host in (_bracketed(url.host), url.host))
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    return proxy if url.scheme == "https" or is_loopback(proxy.host) else None
 
 
 def _tls_context(origin: str) -> ssl.SSLContext:

@@ -9,7 +9,7 @@ plain-text fallback.
 import json
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from typing import TypeVar
 
 import keyring
@@ -33,7 +33,6 @@ SERVICE = "clc-reset"
 """The keyring's service name; the user name in it is the base URL."""
 
 _NO_BACKEND = "no usable keyring backend was found"
-_LOCKED = "it is locked. Unlock it, then run this again"
 _PLAIN_TEXT = "keyrings.alt.file.PlaintextKeyring"
 
 _T = TypeVar("_T")
@@ -62,24 +61,25 @@ class Keyring:
         entry = self._call(lambda: keyring.get_password(SERVICE, origin))
         if not entry:
             return None
-        try:
-            return _credential(entry)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise KeyringError(
-                f"The keyring's entry for {origin} can't be read.", hint="Run: clc login"
-            ) from error
+        with suppress(ValueError, TypeError, RecursionError):
+            match json.loads(entry):
+                case {
+                    "token": str(token),
+                    "user": str() | None as user,
+                    "account": str() | None as account,
+                    "roles": [*roles],
+                } if all(isinstance(role, str) for role in roles):
+                    return Credential.from_token(
+                        token, "keyring", user=user, account=account, roles=tuple(roles)
+                    )
+        message = f"The keyring's entry for {origin} can't be read."
+        raise KeyringError(message, hint="Run: clc login")
 
     def store(self, origin: str, credential: Credential) -> str:
         """Store a credential, read it back, and return the name of the backend that has it."""
         self.check()
-        entry = json.dumps(
-            {
-                "token": credential.token,
-                "user": credential.user,
-                "account": credential.account,
-                "roles": credential.roles,
-            }
-        )
+        fields = ("token", "user", "account", "roles")
+        entry = json.dumps({field: getattr(credential, field) for field in fields})
         self._call(lambda: keyring.set_password(SERVICE, origin, entry), secret=credential.token)
         name, *_ = self._call(_backend_names)
         if self._call(lambda: keyring.get_password(SERVICE, origin)) != entry:
@@ -108,24 +108,15 @@ class Keyring:
             ) from None
         except RuntimeError as error:  # no thread can be had
             raise _unusable(describe(error)) from error
-        if isinstance(answer, Failure):
-            raise _unusable(_reason(answer.error, secret)) from answer.error
+        match answer:
+            case Failure(NoKeyringError()):  # its own advice is a plain-text file
+                raise _unusable(_NO_BACKEND)
+            case Failure(KeyringLocked()):
+                raise _unusable("it is locked. Unlock it, then run this again")
+            case Failure(cause):
+                text = Redactor([secret]).redact(describe(cause)).partition("\n")[0]
+                raise _unusable(printable(text).rstrip(".")) from cause
         return answer
-
-
-def _credential(entry: str) -> Credential:
-    """Read an entry. Raises ValueError, TypeError and RecursionError."""
-    match json.loads(entry):
-        case {
-            "token": str(token),
-            "user": str() | None as user,
-            "account": str() | None as account,
-            "roles": [*roles],
-        } if all(isinstance(role, str) for role in roles):
-            return Credential.from_token(
-                token, "keyring", user=user, account=account, roles=tuple(roles)
-            )
-    raise ValueError("it isn't an entry of ours")
 
 
 def _backend_names() -> list[str]:
@@ -133,16 +124,6 @@ def _backend_names() -> list[str]:
     backend = keyring.get_keyring()
     kinds = map(type, (backend, *getattr(backend, "backends", ())))
     return [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
-
-
-def _reason(error: BaseException, secret: str) -> str:
-    """Return the meaning of a backend's error, in one line without the secret."""
-    if isinstance(error, NoKeyringError):
-        return _NO_BACKEND  # its own advice is a plain-text file
-    if isinstance(error, KeyringLocked):
-        return _LOCKED
-    text = Redactor([secret]).redact(describe(error))
-    return printable(text.partition("\n")[0]).rstrip(".")
 
 
 def _unusable(reason: str) -> KeyringError:

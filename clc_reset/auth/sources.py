@@ -8,10 +8,10 @@ imported.
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LARGEST_SECRET = 64 * 1024
 """In bytes: anything longer is neither a token nor a password."""
+LIFE_WARNING = timedelta(days=2)
+"""Less life than this is worth a warning: the next run of a cron job may come too late."""
 DRY_RUN_SECONDS = 1.0
 """The keyring's time where it is only asked for a hint."""
 
@@ -45,7 +47,6 @@ class Sources(NamedTuple):
     exchanges user name and password for a credential, in one request.
     """
 
-    environ: Mapping[str, str]
     origin: str
     keyring: "Callable[[float | None], Keyring]"
     log_in: Callable[[str, str], Credential]
@@ -58,21 +59,22 @@ class Sources(NamedTuple):
         Logs a warning if it expires soon. Raises AuthenticationError if there is none, it has
         expired, or a login was refused; what `log_in` raises; and Interrupted.
         """
-        credential = self._token() or self._log_in() or self.keyring(None).load(self.origin)
+        source = source_before_the_keyring()
+        credential = self._log_in() if source == "CLC_USERNAME" else self._stored(source, None)
         if credential is None:
             hint = f"Run: clc login\n{WITHOUT_A_KEYRING}"
-            if _username(self.environ):
+            if _username():
                 hint = f"CLC_USERNAME is set, but not CLC_PASSWORD or CLC_PASSWORD_FILE.\n{hint}"
             raise AuthenticationError(f"Not logged in at {self.origin}.", hint=hint)
         now = self.clocks.now().utc
         refuse_expired(credential, now)
-        if credential.expires is not None and credential.expires_soon(now):
+        if credential.expires is not None and credential.expires - now < LIFE_WARNING:
             _log.warning(
                 "The token from %s expires on %s, in %s. %s",
                 _label(credential),
                 show_time(credential.expires),
                 show_span(credential.expires - now),
-                renewal(credential, self.environ),
+                renewal(credential),
             )
         return credential
 
@@ -81,78 +83,69 @@ class Sources(NamedTuple):
 
         It may have expired. Raises Interrupted.
         """
-        try:
-            credential = self._token()
-            if credential is None and not _can_log_in(self.environ):
-                credential = self.keyring(DRY_RUN_SECONDS).load(self.origin)
-        except AuthenticationError:
-            return None
-        return credential
+        source = source_before_the_keyring()
+        with suppress(AuthenticationError):
+            return None if source == "CLC_USERNAME" else self._stored(source, DRY_RUN_SECONDS)
+        return None
 
-    def _token(self) -> Credential | None:
-        """Return the token in the environment, or in the file that it names."""
-        name = _token_variable(self.environ)
-        if name is None:
-            return None
-        text = self.environ[name]
-        if name == "CLC_TOKEN_FILE":
-            text = _read(text, name, self.inbox)
-        token = text.strip()
+    def _stored(self, variable: str | None, seconds: float | None) -> Credential | None:
+        """Return the token in a variable, in the file that it names, or in the keyring."""
+        if variable is None:
+            return self.keyring(seconds).load(self.origin)
+        is_file = variable == "CLC_TOKEN_FILE"
+        token = (_read(variable, self.inbox) if is_file else os.environ[variable]).strip()
         if token.startswith(_QUOTES) or token.endswith(_QUOTES):
             raise AuthenticationError(
-                f"The token in {name} is in quotes.",
+                f"The token in {variable} is in quotes.",
                 hint="Remove the quotes; `docker --env-file` doesn't.",
             )
         token = re.sub(r"(?i)^bearer(\s+|$)", "", token)  # as in an Authorization header
         try:
-            return Credential.from_token(token, name)
+            return Credential.from_token(token, variable)
         except ValueError:
             raise AuthenticationError(
-                f"{name} doesn't hold a token: a token is one word of ASCII.",
-                hint=_correct(name),
+                f"{variable} doesn't hold a token: a token is one word of ASCII.",
+                hint=f"Correct or unset {variable}.",
             ) from None
 
-    def _log_in(self) -> Credential | None:
-        """Log in for this run, if the environment has user name and password."""
-        if not _can_log_in(self.environ):
-            return None
-        password = self.environ.get("CLC_PASSWORD") or _read(
-            self.environ["CLC_PASSWORD_FILE"], "CLC_PASSWORD_FILE", self.inbox
-        )
-        credential = self.log_in(_username(self.environ), without_line_end(password))
+    def _log_in(self) -> Credential:
+        """Log in for this run."""
+        password = os.environ.get("CLC_PASSWORD") or _read("CLC_PASSWORD_FILE", self.inbox)
+        credential = self.log_in(_username(), without_line_end(password))
         return replace(credential, source="CLC_USERNAME")
 
 
-def source_before_the_keyring(environ: Mapping[str, str]) -> str | None:
+def source_before_the_keyring() -> str | None:
     """Return the variable that is used instead of the keyring, or None."""
-    return _token_variable(environ) or ("CLC_USERNAME" if _can_log_in(environ) else None)
+    for variable in ("CLC_TOKEN", "CLC_TOKEN_FILE"):
+        if os.environ.get(variable, "").strip():
+            return variable
+    has_password = os.environ.get("CLC_PASSWORD") or os.environ.get("CLC_PASSWORD_FILE")
+    return "CLC_USERNAME" if _username() and has_password else None
 
 
-def refuse_expired(
-    credential: Credential, now: datetime, environ: Mapping[str, str] = os.environ
-) -> None:
+def refuse_expired(credential: Credential, now: datetime) -> None:
     """Raise AuthenticationError if the token's own expiry has passed."""
-    if credential.expires is None or not credential.has_expired(now):
+    if credential.expires is None or credential.expires > now:
         return
     hint = f"If it should still be valid, check this machine's clock: {show_time(now)}."
     if credential.source in {"CLC_TOKEN", "CLC_TOKEN_FILE", "keyring"}:  # the others are new
-        hint = f"{renewal(credential, environ)}\n{hint}"
-    raise AuthenticationError(
-        f"The token from {_label(credential)} expired on {show_time(credential.expires)}.",
-        hint=hint,
-    )
+        hint = f"{renewal(credential)}\n{hint}"
+    expired = show_time(credential.expires)
+    message = f"The token from {_label(credential)} expired on {expired}."
+    raise AuthenticationError(message, hint=hint)
 
 
-def renewal(credential: Credential, environ: Mapping[str, str] = os.environ) -> str:
+def renewal(credential: Credential) -> str:
     """Return how to renew a token of this kind, in a sentence that names its source."""
-    source = credential.source
-    if source == "CLC_TOKEN":
-        return "Set CLC_TOKEN to a new token, or unset it and run: clc login"
-    if source == "CLC_TOKEN_FILE":
-        path = environ.get(source) or "its file"
-        return f"Put a new token into {path}, or unset CLC_TOKEN_FILE and run: clc login"
-    if source == "keyring":
-        return "To renew the token in the keyring, run: clc login"
+    match credential.source:
+        case "CLC_TOKEN":
+            return "Set CLC_TOKEN to a new token, or unset it and run: clc login"
+        case "CLC_TOKEN_FILE" as source:
+            path = os.environ[source]
+            return f"Put a new token into {path}, or unset CLC_TOKEN_FILE and run: clc login"
+        case "keyring":
+            return "To renew the token in the keyring, run: clc login"
     return (
         f"The token is new, from the login as {credential.user or 'CLC_USERNAME'}: check that "
         "this user may act in the account."
@@ -173,9 +166,9 @@ def account(alias: str | None, credential: Credential) -> str:
     return checked_alias(chosen)
 
 
-def usual_account(environ: Mapping[str, str], credential: Credential) -> str | None:
+def usual_account(credential: Credential) -> str | None:
     """Return the account alias, in upper case, in which a command without `-a` acts."""
-    usual = next(filter(None, map(environ.get, ACCOUNT_VARIABLES)), credential.account)
+    usual = next(filter(None, map(os.environ.get, ACCOUNT_VARIABLES)), credential.account)
     return usual.upper() if usual else None
 
 
@@ -200,41 +193,23 @@ def _label(credential: Credential) -> str:
     return f"the {source}" if source in {"keyring", "login"} else source
 
 
-def _token_variable(environ: Mapping[str, str]) -> str | None:
-    """Return the variable that a token comes from, or None."""
-    return next(
-        (name for name in ("CLC_TOKEN", "CLC_TOKEN_FILE") if environ.get(name, "").strip()), None
-    )
-
-
-def _username(environ: Mapping[str, str]) -> str:
+def _username() -> str:
     """Return CLC_USERNAME without white space at its ends, which an env file with CRLF has."""
-    return environ.get("CLC_USERNAME", "").strip()
+    return os.environ.get("CLC_USERNAME", "").strip()
 
 
-def _can_log_in(environ: Mapping[str, str]) -> bool:
-    """Return whether the environment has a user name with a password or its file."""
-    password = environ.get("CLC_PASSWORD") or environ.get("CLC_PASSWORD_FILE")
-    return bool(_username(environ) and password)
-
-
-def _correct(variable: str) -> str:
-    return f"Correct or unset {variable}."
-
-
-def _read(path: str, variable: str, inbox: Inbox) -> str:
+def _read(variable: str, inbox: Inbox) -> str:
     """Read the file or pipe that an environment variable names. Raises AuthenticationError."""
+    path, text = os.environ[variable], ""
+    problem = "which is empty"
     try:
         with inbox.interruptible(), Path(path).expanduser().open("rb") as file:
             text = read_text(file, LARGEST_SECRET)
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: the ~ of an unknown user
-        raise AuthenticationError(
-            f"{variable} names {_shown(path)}, which can't be read: {why_unreadable(error)}.",
-            hint=_correct(variable),
-        ) from error
+        problem = f"which can't be read: {why_unreadable(error)}"
     if not text.strip():
         raise AuthenticationError(
-            f"{variable} names {_shown(path)}, which is empty.", hint=_correct(variable)
+            f"{variable} names {_shown(path)}, {problem}.", hint=f"Correct or unset {variable}."
         )
     return text
 

@@ -1,7 +1,6 @@
 """Log in: exchange a password for a token, and store it in the OS keyring."""
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -43,6 +42,6 @@ def run(
     known = credential.account or "unknown"
     _log.info("Logged in at %s as %s, account %s%s.", origin, credential.user, known, until)
     _log.info("The token is in the keyring (%s).", backend)
-    if source := source_before_the_keyring(os.environ):
+    if source := source_before_the_keyring():
         _log.warning("%s is set, and takes precedence over the keyring.", source)
     return ExitCode.OK

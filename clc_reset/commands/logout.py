@@ -1,7 +1,6 @@
 """Log out: delete the token from the OS keyring."""
 
 import logging
-import os
 
 from clc_reset.auth.sources import source_before_the_keyring
 from clc_reset.commands.session import Session
@@ -17,6 +16,6 @@ def run(session: Session) -> int:
     """
     was_logged_in = session.keyring().forget(session.origin)
     _log.info("%s at %s.", "Logged out" if was_logged_in else "Not logged in", session.origin)
-    if source := source_before_the_keyring(os.environ):
+    if source := source_before_the_keyring():
         _log.warning("%s is still set, and still used.", source)
     return ExitCode.OK

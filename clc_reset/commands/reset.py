@@ -61,7 +61,7 @@ def run(session: Session, given: Given, *, duplicates: int = 0) -> int:
         if given.dry_run and not given.groups:
             return _dry_run(session, given, rest)
         credential = session.log_in()
-        usual = sources.usual_account(os.environ, credential)
+        usual = sources.usual_account(credential)
         alias = rest.run.account if rest else sources.account(given.account, credential)
         places = _places(session, alias, given)
         if given.dry_run:

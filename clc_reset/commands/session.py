@@ -89,7 +89,6 @@ class Session:
     def sources(self) -> sources.Sources:
         """The sources of a credential, in their order."""
         return sources.Sources(
-            environ=os.environ,
             origin=self.origin,
             keyring=self.keyring,
             log_in=self._log_in,

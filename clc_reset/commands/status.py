@@ -1,7 +1,6 @@
 """`clc status`: what became of earlier resets, now or once they are over."""
 
 import logging
-import os
 from collections.abc import Sequence
 
 from clc_reset.auth import sources
@@ -52,7 +51,7 @@ def run(
         known, usual = followup.unasked(selection, denied), None
     else:
         known, lost = _ask(session, selection, alias, credential, wait=wait, limit=timeout)
-        usual = sources.usual_account(os.environ, credential)
+        usual = sources.usual_account(credential)
         if lost:
             message = f"Neither the journal nor the API knows: {enumerate_names(lost)}."
             hint = f"If {alias} isn't the account of the reset, add -a."

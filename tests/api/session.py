@@ -1,11 +1,13 @@
-"""A client with its inbox and clocks, none of which takes time."""
+"""A client with its inbox and clocks, none of which takes time, and what the API answers."""
 
+import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from clc_reset.api.client import Client
 from clc_reset.api.transport import Transport
@@ -13,18 +15,34 @@ from clc_reset.clocks import Clocks, Moment
 from clc_reset.models import Operation, ResetAnswer
 from clc_reset.workers import Inbox
 from tests.conftest import ORIGIN
-from tests.fakes import queued
+from tests.fakes import queued, wait_until
 
 A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
 TOKEN = "t0ken-of-ours"
+NOWHERE = "http://127.0.0.1:1"
+"""An origin where nobody listens."""
 PATH = "/v2/operations/alias/status/wa1-12345"
+WA1 = Operation("wa1-12345", PATH, "ALIAS")
 QUEUED = queued(A, "wa1-12345", PATH)
 REFUSED = {"server": "wa1aliaswb02", "isQueued": False, "errorMessage": "Not in a valid state."}
-WALL_CLOCK = 1_000_000_000.0  # Sun, 09 Sep 2001 01:46:40 GMT
 RENEWAL = "Run: clc login"
-WA1 = Operation("wa1-12345", PATH, "ALIAS")
+WALL_CLOCK = 1_000_000_000.0  # Sun, 09 Sep 2001 01:46:40 GMT
 DATE = "Date: Sun, 09 Sep 2001 01:48:40 GMT\r\n"  # two minutes later than the wall clock
 THEN = datetime(2001, 9, 9, 1, 48, 40, tzinfo=UTC)
+ROOT = "0123456789abcdef" * 2
+"""The id of a group."""
+
+
+def group(name: str, *inside: Any, ids: Sequence[str] = (), **more: object) -> dict[str, Any]:
+    """A group as it is listed, with links to these servers."""
+    links: list[object] = [{"rel": "self", "href": "/x"}]
+    links += [{"rel": "server", "href": "/v2/servers/alias/x", "id": server} for server in ids]
+    described = {"id": ROOT, "name": name, "type": "default", "serversCount": 0}
+    return {**described, "groups": list(inside), "links": links, **more}
+
+
+def datacenter(name: str, root: object = ROOT) -> dict[str, Any]:
+    return {"id": name, "links": [{"rel": "self"}, {"rel": "group", "id": root}]}
 
 
 class Patient(Inbox):
@@ -80,14 +98,18 @@ class Session:
     ) -> ResetAnswer:
         return self.client.reset("ALIAS", servers or (A, B), recorded, tick)
 
+    def interrupt_when(self, so: Callable[[], bool]) -> None:
+        """Leave a signal's mark as soon as something is so."""
 
-Once = Callable[[Callable[[], bool], Session], None]
+        def look() -> None:
+            wait_until(so)
+            self.inbox.interrupt(signal.SIGTERM)
+
+        threading.Thread(target=look, daemon=True).start()
 
 
-def transport(
-    origin: str = ORIGIN, clocks: Clocks | None = None, inbox: Inbox | None = None
-) -> Transport:
-    made = Transport(origin, inbox or Inbox(), clocks or StillClocks())
+def transport(origin: str = ORIGIN, clocks: Clocks | None = None) -> Transport:
+    made = Transport(origin, Inbox(), clocks or StillClocks())
     made.authorize(TOKEN)
     return made
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from clc_reset.api.client import Client
-from clc_reset.api.transport import Answer, NoAnswer, Request, Transport
+from clc_reset.api.transport import Answer, NoAnswer, Transport
 from clc_reset.clocks import ApiTime, Clocks, Moment
 from clc_reset.redaction import Redactor
 from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest, HTTPResponse
@@ -119,26 +119,25 @@ class Network(Transport):
     def authorize(self, token: str) -> None:
         """Nothing is redacted, so that a secret which goes astray is found."""
 
-    def _outcome(
-        self, request: Request, departure: Any, patience: float | None
-    ) -> Answer | NoAnswer:
+    def _outcome(self, request: Any) -> Answer | NoAnswer:
         world, sky = self._process.world, self._sky
         is_reset = request.method == "POST"
         fault = ""
         if world.random.random() < sky.trouble:
             fault = world.random.choice(FAILURES)
         try:
-            departure("connection.connect_tcp.started", {})
+            self._trace(request, "connection.connect_tcp.started", {})
             if fault == "refused":
                 raise httpx.ConnectError("Connection refused")
-            departure.is_handed_over = True
+            request.is_here = False
             marker = _POSTS if is_reset else _READS
-            departure("http11.send_request_headers.started", {"request": marker})
-            return self._answered(request, departure.left, fault)
+            self._trace(request, "http11.send_request_headers.started", {"request": marker})
+            return self._answered(request, request.left, fault)
         except Exception as error:  # noqa: BLE001 - as the real one
-            return self._no_answer(request, error, departure)
+            is_here = request.is_here or isinstance(error, httpx.ConnectError)
+            return self._no_answer(request, error, never_left=is_here and request.left is None)
 
-    def _answered(self, request: Request, left: Moment, fault: str) -> Answer:
+    def _answered(self, request: Any, left: Moment, fault: str) -> Answer:
         world, sky = self._process.world, self._sky
         post = None
         if isinstance(request.content, list):
@@ -169,7 +168,7 @@ class Network(Transport):
         retry = 3.0 if response.status in {429, 503} else None
         return Answer(response.status, body, content, retry, time, left)
 
-    def _arrived(self, request: Request, post: Post | None, fault: str) -> HTTPResponse:
+    def _arrived(self, request: Any, post: Post | None, fault: str) -> HTTPResponse:
         world, sky = self._process.world, self._sky
         status = {"4xx": world.random.choice((400, 404, 403, 401)), "429": 429, "5xx": 503}
         if fault in status:
