@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clc_reset.clocks import Clocks
-from clc_reset.journal.database import Database, Location
+from clc_reset.journal.database import Database
 from clc_reset.journal.record import Record
 from clc_reset.journal.rows import Where
 from clc_reset.journal.runs import Journal, NewRun
@@ -180,7 +180,7 @@ def _remembering(stack: ExitStack, work: Path, env: dict[str, str]) -> Group:
 def _journal(folder: Path, url: str, servers: int) -> str:
     """Return the state folder of a journal with so many servers; all their resets are over."""
     clocks = Clocks()
-    database = Database(Location(str(folder), ""), None)
+    database = Database(str(folder), None)
     journal = Journal(database, clocks)
     for first in range(0, servers - 2, A_RUN):
         last = min(first + A_RUN, servers - 2)

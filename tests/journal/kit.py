@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clc_reset.clocks import Clocks, Moment
-from clc_reset.journal.database import FILE, Database, Location
+from clc_reset.journal.database import FILE, Database
 from clc_reset.journal.record import Record
 from clc_reset.journal.rows import EarlierReset, Run, ServerRow, Where
 from clc_reset.journal.runs import Journal, NewRun, Rest
@@ -103,8 +103,8 @@ class HandInbox(Inbox):
 class MortalDatabase(Database):
     """A database whose process may die: what the system does then is to let go of its locks."""
 
-    def __init__(self, location: Location, inbox: Inbox, monotonic: Callable[[], float]) -> None:
-        super().__init__(location, inbox, monotonic)
+    def __init__(self, folder: str, inbox: Inbox, monotonic: Callable[[], float]) -> None:
+        super().__init__(folder, inbox, monotonic)
         self.locks: dict[str, int] = {}
 
     def hold_lock(self, run: str) -> int | None:
@@ -133,14 +133,13 @@ class Machine:
         self.steps = 0
         self.clocks = HandClocks()
         self.inbox = HandInbox(self.clocks)
-        self.database = MortalDatabase(Location(str(folder), ""), self.inbox, self.clocks.monotonic)
+        self.database = MortalDatabase(str(folder), self.inbox, self.clocks.monotonic)
         self.journal = Journal(self.database, self.clocks)
         self.other = Journal(self.open(), self.clocks)
 
     def open(self) -> Database:
         """The database of another process."""
-        location = Location(str(self.folder), "")
-        return Database(location, self.inbox, self.clocks.monotonic, self._connect)
+        return Database(str(self.folder), self.inbox, self.clocks.monotonic, self._connect)
 
     def _connect(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
         machine = self

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clc_reset.errors import Interrupted, JournalError
-from clc_reset.journal.database import FILE, VERSION, Database, DoubtError, Location
+from clc_reset.journal.database import FILE, VERSION, Database, DoubtError
 from tests.journal.kit import NOBODY, Machine
 
 JUNK = b"no database" * 999
@@ -48,6 +48,12 @@ def fails(database: Database, seconds: float = 5.0) -> JournalError:
     return raised.value
 
 
+def folder_of(environ: dict[str, str]) -> str:
+    database = Database.of(environ, None)
+    assert database
+    return database.folder
+
+
 def open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
@@ -75,7 +81,7 @@ def _no_file_stays_open() -> Iterator[None]:
     ],
 )
 def test_the_environment_says_where_it_is(environ: dict[str, str], folder: str) -> None:
-    assert Location.of(environ).folder == folder
+    assert folder_of(environ) == folder
 
 
 @pytest.mark.parametrize("folder", ["own", "", "~/x"])
@@ -83,7 +89,7 @@ def test_a_relative_folder_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: Machine, folder: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    database = Database(Location(folder, ""), machine.inbox)
+    database = Database(folder, machine.inbox)
     error = fails(database)
     assert "its folder is not absolute" in error.message
     assert error.hint == "Set CLC_STATE_DIR to an absolute path."
@@ -97,7 +103,7 @@ def test_a_user_whom_nobody_knows_has_no_home(monkeypatch: pytest.MonkeyPatch) -
         raise KeyError
 
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-    assert Location.of({"HOME": "me"}).folder == "me/.local/state/clc-reset"
+    assert folder_of({"HOME": "me"}) == "me/.local/state/clc-reset"
 
 
 # ownership
@@ -124,13 +130,16 @@ def test_a_root_shell_makes_nothing_in_the_home_of_another_user(
     tmp_path: Path, machine: Machine, variable: str
 ) -> None:
     os.chown(tmp_path, NOBODY, NOBODY)
-    location = Location.of({"HOME": "/root", variable: str(tmp_path)})
-    error = fails(Database(location, machine.inbox))
+    database = Database.of({"HOME": "/root", variable: str(tmp_path)}, machine.inbox)
+    assert database
+    error = fails(database)
     assert f"{tmp_path} belongs to another user" in error.message
     assert "CLC_STATE_DIR" in error.hint
     assert not list(tmp_path.iterdir())
-    machine_wide = Location.of({"HOME": "/root", "CLC_STATE_DIR": f"{tmp_path}/own"})
-    assert Database(machine_wide, machine.inbox).write(add, 0.0) == 1
+    environ = {"HOME": "/root", "CLC_STATE_DIR": f"{tmp_path}/own"}
+    machine_wide = Database.of(environ, machine.inbox)
+    assert machine_wide
+    assert machine_wide.write(add, 0.0) == 1
 
 
 @needs_root
@@ -138,8 +147,9 @@ def test_a_root_shell_makes_nothing_in_the_home_of_another_user(
 def test_a_user_makes_nothing_where_the_home_is_roots(machine: Machine, *, has_home: bool) -> None:
     with unprivileged() as place:
         home = "/root" if has_home else "/nonexistent"
-        location = Location.of({"HOME": home, "XDG_STATE_HOME": str(place)})
-        database = Database(location, machine.inbox)
+        environ = {"HOME": home, "XDG_STATE_HOME": str(place)}
+        database = Database.of(environ, machine.inbox)
+        assert database
         if has_home:
             assert "/root belongs to another user" in fails(database).message
         else:
@@ -199,13 +209,13 @@ def test_what_is_not_a_file_is_left_alone(
 @pytest.mark.parametrize("name", ["100%25", "a?b#c", "\u00fc \udcff", "/two"])
 def test_a_folder_may_have_any_name(tmp_path: Path, machine: Machine, name: str) -> None:
     folder = f"/{tmp_path}/{name}/x"  # the first slash is doubled, which URIs take for a host
-    database = Database(Location(folder, ""), machine.inbox)
+    database = Database(folder, machine.inbox)
     assert database.write(add, 0.0) == counted(database) == 1
     assert (tmp_path / name.strip("/") / "x" / FILE).exists()
 
 
 def test_a_name_that_no_file_can_have_is_an_error(machine: Machine) -> None:
-    assert "embedded null" in fails(Database(Location("/x\0", ""), machine.inbox)).message
+    assert "embedded null" in fails(Database("/x\0", machine.inbox)).message
 
 
 def test_a_folder_that_is_a_file_is_an_error(machine: Machine) -> None:
@@ -246,14 +256,14 @@ def test_a_missing_or_empty_file_is_an_empty_journal(machine: Machine) -> None:
 def test_a_folder_that_is_read_only_is_an_error(machine: Machine) -> None:
     with unprivileged() as place:
         place.chmod(0o500)
-        database = Database(Location(str(place / "x"), ""), machine.inbox)
+        database = Database(str(place / "x"), machine.inbox)
         assert "Permission denied" in fails(database).message
         assert counted(database) == 0
 
 
 def test_a_file_that_is_read_only_is_read(machine: Machine) -> None:
     with unprivileged() as place:
-        database = Database(Location(str(place), ""), machine.inbox, machine.clocks.monotonic)
+        database = Database(str(place), machine.inbox, machine.clocks.monotonic)
         database.write(add, 0.0)
         (place / FILE).chmod(0o400)
         error = fails(database)
@@ -356,7 +366,7 @@ def test_a_signal_ends_the_wait_for_a_busy_journal(
 
 def test_without_an_inbox_nothing_waits_or_writes(machine: Machine) -> None:
     machine.database.write(add, 0.0)
-    quick = Database(Location(str(machine.folder), ""), None)
+    quick = Database(str(machine.folder), None)
     assert counted(quick) == 1
     with quick.read() as db, pytest.raises(sqlite3.OperationalError, match="readonly"):
         add(db)
@@ -439,7 +449,7 @@ os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", kill, machine.file], check=False, timeout=60)
     with pytest.raises(JournalError, match="read"):  # a Tab press rolls nothing back
-        counted(Database(Location(str(machine.folder), ""), None))
+        counted(Database(str(machine.folder), None))
     assert counted(machine.database) == 1
 
 
@@ -476,7 +486,7 @@ def test_a_corrupt_journal_that_can_not_be_renamed_is_an_error(machine: Machine)
     with unprivileged() as place:
         (place / FILE).write_bytes(JUNK)
         place.chmod(0o500)
-        database = Database(Location(str(place), ""), machine.inbox)
+        database = Database(str(place), machine.inbox)
         message = fails(database).message
         assert message.endswith("can't be renamed, though it is corrupt: Permission denied.")
         place.chmod(0o700)
@@ -513,8 +523,8 @@ def test_a_journal_that_is_renamed_while_it_is_opened_is_made_anew(machine: Mach
         db: sqlite3.Connection = sqlite3.connect(*args, **kwargs)
         return db
 
-    location, clock = Location(str(machine.folder), ""), machine.clocks.monotonic
-    assert Database(location, machine.inbox, clock, connect).write(add, 5.0) == 1
+    folder, clock = str(machine.folder), machine.clocks.monotonic
+    assert Database(folder, machine.inbox, clock, connect).write(add, 5.0) == 1
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
@@ -579,8 +589,8 @@ def test_where_locks_do_not_work_nothing_is_known(
 def test_a_killed_process_lets_go_of_its_lock(machine: Machine) -> None:
     hold = """
 import sys
-from clc_reset.journal.database import Database, Location
-Database(Location(sys.argv[1], ""), None).hold_lock("run")
+from clc_reset.journal.database import Database
+Database(sys.argv[1], None).hold_lock("run")
 print("held", flush=True)
 sys.stdin.read()
 """
