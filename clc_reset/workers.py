@@ -232,11 +232,9 @@ class Inbox:
             except Empty:
                 if signum is not None:
                     raise Interrupted(signum) from None
-                if self.signum is None:
-                    return None
-            else:
-                if item is not None and item[0] in self._keys:
-                    self._ready[item[0]] = item[1]
+                return None
+            if item is not None and item[0] in self._keys:
+                self._ready[item[0]] = item[1]
 
     # the simulation has its own of these and of `pause`
 

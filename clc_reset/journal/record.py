@@ -72,7 +72,7 @@ class Admitted(NamedTuple):
 class Statuses:
     """Collects the statuses of operations, and writes them at most once a second.
 
-    `runs_of` returns the ids of the runs that an operation belongs to.
+    `runs_of` returns the ids of the runs that an operation belongs to. `new` aren't written yet.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class Statuses:
         self._database = database
         self._clocks = clocks
         self._runs_of = runs_of
-        self._new: dict[Operation, OperationStatus] = {}
+        self.new: dict[Operation, OperationStatus] = {}
         self._written_at = clocks.monotonic()
 
     def add(self, operation: Operation, status: OperationStatus) -> None:
         """Collect a status."""
-        self._new[operation] = status
+        self.new[operation] = status
 
     def flush(self) -> None:
         """Write the new statuses, unless that was done within a second; never waits."""
@@ -107,9 +107,9 @@ class Statuses:
             _log.warning("%s The latest statuses aren't in it. %s", error.message, error.hint)
 
     def _persist(self, seconds: float) -> None:
-        if self._new and self._database is not None:
+        if self.new and self._database is not None:
             self._database.persist(self.write, seconds)
-            self.forget()
+            self.new.clear()
 
     def write(self, db: sqlite3.Connection) -> None:
         """Write the new statuses in a transaction."""
@@ -117,14 +117,10 @@ class Statuses:
             _STATUS,
             [
                 (utf8(status.word), status.is_final, *map(utf8, operation), run)
-                for operation, status in self._new.items()
+                for operation, status in self.new.items()
                 for run in self._runs_of(operation)
             ],
         )
-
-    def forget(self) -> None:
-        """Take the new statuses as written."""
-        self._new.clear()
 
 
 class Record:
@@ -133,6 +129,7 @@ class Record:
     `places` are the servers that it plans, in order, and `recorded` is the moment of the latest
     intent. `left_out` are the servers, with their takers, that a claim left out. `confirmed` are
     earlier resets that somebody said yes to. `number` and `wave_number` are those of its rows.
+    `lock` is the file by which others can tell that this run is alive.
     """
 
     def __init__(
@@ -156,7 +153,7 @@ class Record:
         self._database = database
         self._clocks = clocks
         self._where = where or Where("", "")
-        self._lock = lock
+        self.lock = lock
         self._kept: list[Callable[[sqlite3.Connection], object]] = []
         self._has_warned = False
 
@@ -164,11 +161,6 @@ class Record:
     def servers(self) -> tuple[str, ...]:
         """The servers that it plans, in order."""
         return tuple(self.places)
-
-    @property
-    def has_lock(self) -> bool:
-        """True where others can tell by a lock that this run is alive."""
-        return self._lock is not None
 
     # --- waves ---------------------------------------------------------------------------------
 
@@ -286,9 +278,9 @@ class Record:
 
         self._kept.append(work)
         has_ended = self._write(END_SECONDS)
-        if self._database is not None and self.run is not None and self._lock is not None:
-            self._database.release_lock(self.run, self._lock, remove=has_ended)
-            self._lock = None
+        if self._database is not None and self.run is not None and self.lock is not None:
+            self._database.release_lock(self.run, self.lock, remove=has_ended)
+            self.lock = None
         return has_ended
 
     def _write(self, seconds: float) -> bool:
@@ -320,7 +312,7 @@ class Record:
 
     def _forget_kept(self) -> None:
         self._kept.clear()
-        self.statuses.forget()
+        self.statuses.new.clear()
 
     def _write_answer(self, db: sqlite3.Connection, wave: int, answer: ResetAnswer) -> None:
         problem = utf8(answer.error.message if answer.error else answer.problem)

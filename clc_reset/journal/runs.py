@@ -205,7 +205,13 @@ class Journal:
             if check and (found := rows.unsettled(*args, but=confirmed)):
                 return found
             self._insert_run(db, record, new, dict.fromkeys(new.servers, 0), wave, now)
-            self._drop_old_runs(db, record.number, now)
+            before = db.total_changes
+            values = (record.number - RUNS_KEPT, now.wall - 30 * _DAY, now.wall)
+            for number, run in db.execute(_OLD_RUNS, values).fetchall():
+                db.execute("DELETE FROM run WHERE number = ?", (number,))
+                self._usable.remove_lock(run)
+                if db.total_changes - before > MOST_DROPPED:
+                    break
             return ()
 
         return self._begin(new, now, plan)
@@ -294,7 +300,7 @@ class Journal:
             **new.where._asdict(),
             "user": rows.utf8(new.user),
             **now._asdict(),
-            "locked": record.has_lock,
+            "locked": record.lock is not None,
             "options": json.dumps(new.options._asdict()),
         }
         record.number = rows.insert(db, "run", values)
@@ -360,16 +366,6 @@ class Journal:
 
     def _may_go_on(self, run: str, locked: int) -> bool:
         return self._database is not None and self._database.may_go_on(run, locked)
-
-    def _drop_old_runs(self, db: sqlite3.Connection, newest: int, now: Moment) -> None:
-        """Drop runs beyond those that are kept, or some of them where they are many."""
-        before = db.total_changes
-        values = (newest - RUNS_KEPT, now.wall - 30 * _DAY, now.wall)
-        for number, run in db.execute(_OLD_RUNS, values).fetchall():
-            db.execute("DELETE FROM run WHERE number = ?", (number,))
-            self._usable.remove_lock(run)
-            if db.total_changes - before > MOST_DROPPED:
-                break
 
     # --- write what was learned later ----------------------------------------------------------
 

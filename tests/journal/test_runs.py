@@ -220,7 +220,7 @@ def test_a_record_in_doubt_keeps_its_lock(machine: Machine, *, is_readable: bool
     machine.at_commit = at_commit
     journal = Journal(machine.open(), machine.clocks, lambda: "id")
     if is_readable:
-        assert machine.begin(A, journal=journal).has_lock
+        assert machine.begin(A, journal=journal).lock
     else:
         with pytest.raises(DoubtError):
             machine.begin(A, journal=journal)
