@@ -19,6 +19,8 @@ from clc_reset.errors import Interrupted, JournalError
 from clc_reset.journal.database import FILE, VERSION, Database, DoubtError
 from tests.journal.kit import JUNK, NOBODY, Machine, error
 
+ABSOLUTE = "Set CLC_STATE_DIR to an absolute path."
+OTHER_VERSION = "it was written by another version of clc"
 OTHERWISE = "Repair it, or set CLC_STATE_DIR to another folder."
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files away")
 
@@ -91,7 +93,7 @@ def test_a_folder_may_have_any_name(tmp_path: Path, machine: Machine, name: str)
     assert (tmp_path / name.strip("/") / "x" / FILE).exists()
 
 
-def odd(make: Callable[[Path], object], suffix: str = "") -> Callable[[Machine], Database]:
+def odd(make: Callable[[Path], object], suffix: str) -> Callable[[Machine], Database]:
     """Let there be something that isn't the journal's file."""
 
     def spoil(machine: Machine) -> Database:
@@ -102,33 +104,25 @@ def odd(make: Callable[[Path], object], suffix: str = "") -> Callable[[Machine],
     return spoil
 
 
-def of_version(version: int) -> Callable[[Machine], Database]:
-    def spoil(machine: Machine) -> Database:
-        machine.database.write(add, 0.0)
-        machine.sql(f"PRAGMA user_version = {version}")
-        return machine.database
-
-    return spoil
+def of_version(machine: Machine, version: int) -> Database:
+    machine.database.write(add, 0.0)
+    machine.sql(f"PRAGMA user_version = {version}")
+    return machine.database
 
 
 @pytest.mark.parametrize(
     ("spoil", "reason", "hint"),
     [
-        (
-            lambda machine: machine.open("own"),
-            "its folder is not absolute",
-            "Set CLC_STATE_DIR to an absolute path.",
-        ),
+        (lambda machine: machine.open("own"), "its folder is not absolute", ABSOLUTE),
         (lambda machine: machine.open("/x\0"), "embedded null byte", OTHERWISE),
         (lambda machine: machine.open(__file__), "Not a directory", OTHERWISE),
-        (odd(lambda path: path.symlink_to("/x")), "{file} is not a file", "Remove {file}."),
+        (odd(lambda path: path.symlink_to("/x"), ""), "{file} is not a file", "Remove {file}."),
         (odd(os.mkfifo, "-wal"), "{file}-wal is not a file", "Remove {file}-wal."),
         (odd(Path.mkdir, "-journal"), "{file}-journal is not a file", "Remove {file}-journal."),
-        (of_version(VERSION - 1), "it was written by another version of clc", "Rename {file}."),
-        pytest.param(
-            of_version(99), "it was written by another version of clc", "Rename {file}.", id="later"
-        ),
+        (lambda machine: of_version(machine, VERSION - 1), OTHER_VERSION, "Rename {file}."),
+        (lambda machine: of_version(machine, 99), OTHER_VERSION, "Rename {file}."),
     ],
+    ids=range(8),
 )
 def test_what_clc_should_not_touch_is_left_alone(
     machine: Machine, spoil: Callable[[Machine], Database], reason: str, hint: str

@@ -77,32 +77,31 @@ def test_an_answer_is_recorded_server_by_server(
     assert caplog.messages == []
 
 
-def test_a_lost_answer_leaves_all_unknown_and_says_why(machine: Machine) -> None:
+def test_when_a_request_left_is_stored_once(machine: Machine) -> None:
     record = machine.begin(A)
     left = machine.clocks.now()._replace(boot=1040.0)
-    record.answered(lost(A)._replace(left=left, sent_at=SENT_AT))
-    assert machine.row(record).is_in_doubt
-    wave = machine.wave(record)
-    assert (wave.problem, wave.sending) == ("it timed out", Sending.MAYBE_SENT)
-    assert (wave.at, wave.sent_at) == (left, SENT_AT)
-
-
-def test_when_a_request_left_on_the_apis_clock_is_stored_once(machine: Machine) -> None:
-    record = machine.begin(A)
-    record.answered(lost(A))
+    record.answered(lost(A)._replace(left=left))
     record.sent_at(SENT_AT)
     record.end([])
     wave = machine.wave(record)
-    assert wave.sent_at == SENT_AT
+    assert (wave.problem, wave.sending) == ("it timed out", Sending.MAYBE_SENT)
+    assert (wave.at, wave.sent_at) == (left, SENT_AT)
     machine.other.store_sent_at(wave.number, datetime(2030, 1, 1, tzinfo=UTC))
     assert machine.wave(record) == wave
+    record.answered(lost(A)._replace(sent_at=datetime(2030, 1, 1, tzinfo=UTC)))
+    assert machine.wave(record).sent_at == SENT_AT
 
 
-def test_each_wave_is_recorded_for_itself(machine: Machine) -> None:
+def test_each_wave_is_checked_and_recorded_for_itself(machine: Machine) -> None:
+    before = machine.begin(C)
     record = machine.begin(A, B, C, options=ROLLING)
+    assert record.admit([A], check=True) == Admitted((A,), {})  # its own wave is in nobody's way
     record.answered(sent(queued(A)))
     machine.clocks.go_on(60)
-    assert record.admit([C], check=True) == Admitted((C,), {})
+    found = record.admit([C], check=True)
+    assert not isinstance(found, Admitted)
+    assert [earlier.key for earlier in found] == [(before.run, C)]
+    assert record.admit([C], check=False) == Admitted((C,), {})
     assert record.recorded == machine.clocks.now()
     record.answered(sent(queued(A), queued(B), queued(C, TWO)))  # only its own
     assert machine.states(record) == {A: "queued", B: "planned", C: "queued"}
@@ -122,31 +121,6 @@ def test_a_wave_leaves_out_what_another_run_may_have_reset(
     assert record.admit([C], check=True) == Admitted((), {C: between.run or ""})
     machine.sql("DELETE FROM run WHERE id = ?", between.run)
     assert record.admit([C], check=True) == Admitted((), {C: ""})
-
-
-def test_a_wave_is_checked_like_a_run(machine: Machine) -> None:
-    before = machine.begin(B)
-    machine.clocks.go_on(10)
-    record = machine.begin(A, B, options=ROLLING)
-    assert record.admit([A], check=True) == Admitted((A,), {})  # its own wave is in nobody's way
-    record.answered(sent(queued(A)))
-    found = record.admit([B], check=True)
-    assert not isinstance(found, Admitted)
-    assert [earlier.key for earlier in found] == [(before.run, B)]
-    assert machine.states(record)[B] == "planned"
-    assert record.admit([B], check=False) == Admitted((B,), {})
-
-
-def test_a_record_of_nothing_admits_all_and_writes_nothing(machine: Machine) -> None:
-    record = Record(None, machine.clocks, [A, B])
-    assert record.servers == (A, B)
-    assert record.admit([A], check=True) == Admitted((A,), {})
-    record.sent_at(SENT_AT)
-    record.checks_failed({A: "It failed."})
-    succeed(record)
-    assert not record.answered(sent(queued(A)))
-    assert not record.end(not_sent(B))
-    assert not machine.folder.exists()
 
 
 # what goes with the next transaction, and the end
@@ -372,7 +346,8 @@ def test_the_rest_follows_the_chain_of_ended_runs(machine: Machine) -> None:
     ]
     machine.sql("DELETE FROM run WHERE id = ?", third.run)  # nobody claims what it took
     assert resolved(machine, first)[2:] == [(C, second.run, "taken"), (D, second.run, "taken")]
-    assert machine.claim(first, Rest).servers == ()
+    found = machine.claim(first, Rest)
+    assert (found.servers, found.options, found.is_in_doubt) == ((), RollingOptions(), False)
 
 
 def test_a_claim_leaves_out_what_was_reset_since_the_first_plan(machine: Machine) -> None:
@@ -416,29 +391,12 @@ def test_a_claim_is_guarded_even_again(machine: Machine, *, again: bool, is_plan
     assert isinstance(machine.other.claim(new, rest, again=again, confirmed=confirmed), Record)
 
 
-def test_nothing_left_says_whether_a_server_is_in_doubt(machine: Machine) -> None:
-    done, doubtful = machine.ended(sent(queued(A), refused(B))), machine.ended(lost(C))
-    succeed(done)
-    for record in (done, doubtful):
-        found = machine.claim(record, Rest)
-        assert (found.servers, found.options) == ((), RollingOptions())
-        assert found.is_in_doubt is (record is doubtful)
-
-
-# ten thousand servers
-
-
-def test_ten_thousand_servers_are_one_wave(machine: Machine) -> None:
-    record = machine.begin(*MANY)
-    record.answered(sent(*map(queued, MANY))._replace(turns=MANY[::-1]))
-    run = machine.load(record)
-    assert run.servers == MANY
-    assert [row.turn for row in run.rows] == list(range(9_999, -1, -1))
-    assert machine.find(*MANY) == [*MANY]
-
-
 def test_ten_thousand_servers_are_claimed_without_comparing_each_with_all(machine: Machine) -> None:
-    record = machine.stopped(*MANY)
+    record = machine.begin(*MANY, options=ROLLING)
+    record.answered(sent(*map(queued, MANY))._replace(turns=MANY[::-1]))
+    assert machine.row(record, MANY[0]).turn == 9_999
+    succeed(record)
+    record.end(not_sent(*MANY))
     claim = machine.claim(record, Record)
     assert claim.servers == MANY[1:]
     claim.end(not_sent(*MANY[1:]))
