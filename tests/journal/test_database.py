@@ -19,8 +19,6 @@ from clc_reset.errors import Interrupted, JournalError
 from clc_reset.journal.database import FILE, VERSION, Database, DoubtError
 from tests.journal.kit import JUNK, NOBODY, Machine, error
 
-ABSOLUTE = "Set CLC_STATE_DIR to an absolute path."
-OTHER_VERSION = "it was written by another version of clc"
 OTHERWISE = "Repair it, or set CLC_STATE_DIR to another folder."
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files away")
 
@@ -55,6 +53,14 @@ def fails(
         database.write(work, seconds)
     assert not isinstance(raised.value, DoubtError)
     return raised.value
+
+
+def raises(code: int) -> Callable[[sqlite3.Connection], int]:
+    def work(db: sqlite3.Connection) -> int:
+        add(db)
+        raise error(code)
+
+    return work
 
 
 @pytest.fixture(autouse=True)
@@ -93,50 +99,51 @@ def test_a_folder_may_have_any_name(tmp_path: Path, machine: Machine, name: str)
     assert (tmp_path / name.strip("/") / "x" / FILE).exists()
 
 
-def odd(make: Callable[[Path], object], suffix: str) -> Callable[[Machine], Database]:
-    """Let there be something that isn't the journal's file."""
+def test_a_folder_that_can_not_be_one_is_an_error(machine: Machine) -> None:
+    for folder, reason, hint in (
+        ("own", "its folder is not absolute", "Set CLC_STATE_DIR to an absolute path."),
+        ("/x\0", "embedded null byte", OTHERWISE),
+        (__file__, "Not a directory", OTHERWISE),
+    ):
+        found = fails(machine.open(folder))
+        assert found.message == f"The journal {folder}/{FILE} can't be written: {reason}."
+        assert found.hint == hint
+        with pytest.raises(JournalError, match=f"can't be read: {reason}"):
+            counted(machine.open(folder))
+        assert machine.open(folder).hold_lock("run") is None
+    assert not Path("own").exists()
 
-    def spoil(machine: Machine) -> Database:
-        machine.folder.mkdir()
-        make(machine.folder / f"{FILE}{suffix}")
-        return machine.database
 
-    return spoil
+def test_what_is_not_a_file_is_left_alone(machine: Machine) -> None:
+    machine.folder.mkdir()
+    elsewhere = machine.folder.parent / "elsewhere"
+    makes: dict[str, Callable[[Path], object]] = {
+        "": lambda path: path.symlink_to(elsewhere),
+        "-wal": os.mkfifo,
+        "-journal": Path.mkdir,
+    }
+    for suffix, make in makes.items():
+        odd = machine.folder / f"{FILE}{suffix}"
+        make(odd)
+        found = fails(machine.database)
+        assert f"{odd} is not a file" in found.message
+        assert found.hint == f"Remove {odd}."
+        with pytest.raises(JournalError, match="can't be read"):
+            counted(machine.database)
+        assert list(machine.folder.iterdir()) == [odd]
+        odd.rename(machine.folder.parent / f"odd{suffix}")
+    assert not elsewhere.exists()
 
 
-def of_version(machine: Machine, version: int) -> Database:
+@pytest.mark.parametrize("version", [VERSION - 1, 99])
+def test_a_journal_of_another_version_is_left_alone(machine: Machine, version: int) -> None:
     machine.database.write(add, 0.0)
     machine.sql(f"PRAGMA user_version = {version}")
-    return machine.database
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason", "hint"),
-    [
-        (lambda machine: machine.open("own"), "its folder is not absolute", ABSOLUTE),
-        (lambda machine: machine.open("/x\0"), "embedded null byte", OTHERWISE),
-        (lambda machine: machine.open(__file__), "Not a directory", OTHERWISE),
-        (odd(lambda path: path.symlink_to("/x"), ""), "{file} is not a file", "Remove {file}."),
-        (odd(os.mkfifo, "-wal"), "{file}-wal is not a file", "Remove {file}-wal."),
-        (odd(Path.mkdir, "-journal"), "{file}-journal is not a file", "Remove {file}-journal."),
-        (lambda machine: of_version(machine, VERSION - 1), OTHER_VERSION, "Rename {file}."),
-        (lambda machine: of_version(machine, 99), OTHER_VERSION, "Rename {file}."),
-    ],
-    ids=range(8),
-)
-def test_what_clc_should_not_touch_is_left_alone(
-    machine: Machine, spoil: Callable[[Machine], Database], reason: str, hint: str
-) -> None:
-    database = spoil(machine)
-    files = {path: path.is_file() and path.read_bytes() for path in machine.folder.glob("*")}
-    found = fails(database)
-    reason = reason.format(file=database.path, folder=database.folder)
-    assert found.message == f"The journal {database.path} can't be written: {reason}."
-    assert found.hint == hint.format(file=database.path)
-    with pytest.raises(JournalError, match="can't be read"):
-        counted(database)
-    assert {path: path.is_file() and path.read_bytes() for path in files} == files
-    assert not Path("own").exists()
+    before = machine.file.read_bytes()
+    found = fails(machine.database)
+    assert "it was written by another version of clc" in found.message
+    assert found.hint == f"Rename {machine.file}."
+    assert machine.file.read_bytes() == before
 
 
 @contextmanager
@@ -154,16 +161,19 @@ def unprivileged() -> Iterator[Path]:
 
 
 @needs_root
-@pytest.mark.parametrize("variable", ["HOME", "XDG_STATE_HOME"])
-def test_a_root_shell_makes_nothing_in_the_home_of_another_user(
-    tmp_path: Path, variable: str
-) -> None:
+def test_nothing_is_made_in_the_home_of_another_user(tmp_path: Path) -> None:
     os.chown(tmp_path, NOBODY, NOBODY)
-    found = fails(named({"HOME": "/root", variable: str(tmp_path)}))
-    assert f"{tmp_path} belongs to another user" in found.message
-    assert found.hint == "Set HOME to your own, or CLC_STATE_DIR to a folder of yours."
+    for variable in ("HOME", "XDG_STATE_HOME"):
+        found = fails(named({"HOME": "/root", variable: str(tmp_path)}))
+        assert f"{tmp_path} belongs to another user" in found.message
+        assert found.hint == "Set HOME to your own, or CLC_STATE_DIR to a folder of yours."
     assert not list(tmp_path.iterdir())
     assert named({"HOME": "/root", "CLC_STATE_DIR": f"{tmp_path}/own"}).write(add, 0.0) == 1
+    with unprivileged() as place:
+        found = fails(named({"HOME": "/root", "XDG_STATE_HOME": str(place)}))
+        assert "/root belongs to another user" in found.message
+        service = named({"HOME": "/nonexistent", "XDG_STATE_HOME": str(place)})
+        assert service.write(add, 0.0) == 1
 
 
 @needs_root
@@ -174,15 +184,6 @@ def test_a_folder_or_file_of_another_user_is_not_used(machine: Machine) -> None:
         assert (
             f"can't be written: {path} belongs to another user." in fails(machine.database).message
         )
-
-
-@needs_root
-def test_a_user_makes_nothing_where_the_home_is_roots() -> None:
-    with unprivileged() as place:
-        found = fails(named({"HOME": "/root", "XDG_STATE_HOME": str(place)}))
-        assert "/root belongs to another user" in found.message
-        service = named({"HOME": "/nonexistent", "XDG_STATE_HOME": str(place)})
-        assert service.write(add, 0.0) == 1
 
 
 def test_only_the_user_may_read_it(machine: Machine) -> None:
@@ -234,23 +235,16 @@ def test_a_full_disk_is_an_error_and_leaves_what_was_there(machine: Machine, siz
     assert machine.database.write(add, 0.0) == 1
 
 
-@pytest.mark.parametrize(
-    ("code", "hint"),
-    [
-        (sqlite3.SQLITE_FULL, "Free some disk space."),
-        (sqlite3.SQLITE_READONLY_DBMOVED, "Make it writable for this user."),
-        (sqlite3.SQLITE_PERM, "Make it writable for this user."),
-        (sqlite3.SQLITE_LOCKED, OTHERWISE),
-        (sqlite3.SQLITE_IOERR_FSYNC, OTHERWISE),
-    ],
-)
-def test_an_error_of_sqlite_has_its_remedy(machine: Machine, code: int, hint: str) -> None:
-    def work(db: sqlite3.Connection) -> int:
-        add(db)
-        raise error(code)
-
-    assert fails(machine.database, work=work).hint == hint
-    assert (machine.inbox.waits > 0) is (code == sqlite3.SQLITE_LOCKED)
+def test_an_error_of_sqlite_has_its_remedy(machine: Machine) -> None:
+    for code, hint, waits in (
+        (sqlite3.SQLITE_FULL, "Free some disk space.", False),
+        (sqlite3.SQLITE_READONLY_DBMOVED, "Make it writable for this user.", False),
+        (sqlite3.SQLITE_PERM, "Make it writable for this user.", False),
+        (sqlite3.SQLITE_IOERR_FSYNC, OTHERWISE, False),
+        (sqlite3.SQLITE_LOCKED, OTHERWISE, True),
+    ):
+        assert fails(machine.database, work=raises(code)).hint == hint
+        assert (machine.inbox.waits > 0) is waits
     assert counted(machine.database) == 0
 
 
@@ -404,10 +398,8 @@ def test_a_corrupt_journal_is_renamed_with_its_undo_log(machine: Machine) -> Non
 
 
 def test_a_journal_is_renamed_once_in_a_transaction(machine: Machine) -> None:
-    def corrupts(_db: sqlite3.Connection) -> int:
-        raise error(sqlite3.SQLITE_CORRUPT)
-
-    assert "written: it failed" in fails(machine.database, work=corrupts).message
+    found = fails(machine.database, work=raises(sqlite3.SQLITE_CORRUPT))
+    assert "written: it failed" in found.message
     assert len(list(machine.folder.glob("*.corrupt-*[0-9]"))) == 1
 
 
@@ -504,4 +496,3 @@ def test_where_locks_do_not_work_nothing_is_known(
     assert machine.database.is_locked("run") is None
     assert machine.database.hold_lock("other") is None
     assert not (machine.folder / "run-other.lock").exists()
-    assert machine.open("own").hold_lock("run") is None
