@@ -1,5 +1,6 @@
 import logging
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -78,18 +79,25 @@ def test_an_answer_is_recorded_server_by_server(
 
 
 def test_when_a_request_left_is_stored_once(machine: Machine) -> None:
-    record = machine.begin(A)
+    def keep(record: Record, at: datetime) -> None:
+        record.sent_at(at)
+        record.checks_failed({A: "It goes with this."})
+
+    stores: list[Callable[[Record, datetime], object]] = [
+        lambda record, at: record.answered(lost(A)._replace(sent_at=at)),
+        keep,
+        lambda record, at: machine.other.store_sent_at(machine.wave(record).number, at),
+    ]
+    for first in stores:
+        record = machine.begin(A)
+        first(record, SENT_AT)
+        for store in stores:
+            store(record, SENT_AT + timedelta(days=1))
+        assert machine.wave(record).sent_at == SENT_AT
     left = machine.clocks.now()._replace(boot=1040.0)
     record.answered(lost(A)._replace(left=left))
-    record.sent_at(SENT_AT)
-    record.end([])
     wave = machine.wave(record)
-    assert (wave.problem, wave.sending) == ("it timed out", Sending.MAYBE_SENT)
-    assert (wave.at, wave.sent_at) == (left, SENT_AT)
-    machine.other.store_sent_at(wave.number, datetime(2030, 1, 1, tzinfo=UTC))
-    assert machine.wave(record) == wave
-    record.answered(lost(A)._replace(sent_at=datetime(2030, 1, 1, tzinfo=UTC)))
-    assert machine.wave(record).sent_at == SENT_AT
+    assert (wave.at, wave.problem, wave.sending) == (left, "it timed out", Sending.MAYBE_SENT)
 
 
 def test_each_wave_is_checked_and_recorded_for_itself(machine: Machine) -> None:
@@ -121,6 +129,15 @@ def test_a_wave_leaves_out_what_another_run_may_have_reset(
     assert record.admit([C], check=True) == Admitted((), {C: between.run or ""})
     machine.sql("DELETE FROM run WHERE id = ?", between.run)
     assert record.admit([C], check=True) == Admitted((), {C: ""})
+
+
+def test_a_record_of_nothing_admits_all_and_writes_nothing(machine: Machine) -> None:
+    record = Record(None, machine.clocks, [A, B])
+    assert (record.servers, record.admit([A], check=True)) == ((A, B), Admitted((A,), {}))
+    succeed(record)
+    assert not record.answered(sent(queued(A)))
+    assert not record.end(not_sent(B))
+    assert not machine.folder.exists()
 
 
 # what goes with the next transaction, and the end
