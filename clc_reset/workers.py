@@ -122,12 +122,8 @@ class Inbox:
         """
         ticket = next(self._tickets)
         self._keys[ticket] = key
-
-        def run() -> None:
-            self._put((ticket, attempt(work)))
-
         try:
-            self._start(run)
+            self._start(lambda: self._put((ticket, attempt(work))))
         except RuntimeError as error:
             self._put((ticket, Failure(error)))
         return ticket
@@ -138,7 +134,7 @@ class Inbox:
         A result that arrived before a signal is returned before it. Raises Interrupted if a signal
         came and there is no result.
         """
-        taken = self._take(seconds, None)
+        taken = self._take(seconds, self._keys)
         return None if taken is None else Done(self._keys.pop(taken[0]), taken[1])
 
     def forget(self, *tickets: int) -> None:
@@ -176,12 +172,11 @@ class Inbox:
             while True:
                 asked = self._monotonic()
                 pause = max(0.0, min(deadline - asked, _LONGEST_SLEEP))
-                taken = self._take(pause, (ticket,))
-                now = self._monotonic()
-                if taken is not None:
+                if (taken := self._take(pause, (ticket,))) is not None:
                     if isinstance(taken[1], Failure):
                         raise taken[1].error
                     return results[0]
+                now = self._monotonic()
                 if now - asked > pause + SUSPENDED_SECONDS:
                     deadline = max(deadline, now + RESUMED_SECONDS)
                 if now >= deadline:
@@ -200,7 +195,7 @@ class Inbox:
         Interrupted.
         """
         results: dict[_K, _T | Failure] = {}
-        waiting = deque(dict.fromkeys(keys))
+        waiting = list(dict.fromkeys(keys))[::-1]
         running: dict[int, _K] = {}
         deadline = self._monotonic() + seconds
 
@@ -210,7 +205,7 @@ class Inbox:
         try:
             while waiting or running:
                 while waiting and len(running) < AT_A_TIME:
-                    key = waiting.popleft()
+                    key = waiting.pop()
                     running[self.submit(key, partial(call, key))] = key
                 taken = self._take(max(0.0, deadline - self._monotonic()), running)
                 if taken is None:
@@ -223,25 +218,23 @@ class Inbox:
             self.forget(*running)
         return dict(results)
 
-    def _take(self, seconds: float, tickets: Container[int] | None) -> tuple[int, object] | None:
-        """Return the next result of these calls, or of any; None if there is none in time."""
+    def _take(self, seconds: float, tickets: Container[int]) -> tuple[int, object] | None:
+        """Return the next result of these calls; None if there is none in time."""
         deadline = self._monotonic() + seconds
         while True:
             for ticket in self._ready:
-                if tickets is None or ticket in tickets:
+                if ticket in tickets:
                     return ticket, self._ready.pop(ticket)
             signum = self.signum  # read before the queue: what arrived before it is in there
             left = 0.0 if signum is not None else max(0.0, deadline - self._monotonic())
             try:
-                item = self._get(min(left, _LONGEST_SLEEP))
+                item = self._get(left)
             except Empty:
                 if signum is not None:
                     raise Interrupted(signum) from None
-                if self.signum is None and left <= _LONGEST_SLEEP:
-                    return None
-            else:
-                if item is not None and item[0] in self._keys:
-                    self._ready[item[0]] = item[1]
+                return None
+            if item is not None and item[0] in self._keys:
+                self._ready[item[0]] = item[1]
 
     # the simulation has its own of these and of `pause`
 
@@ -252,7 +245,7 @@ class Inbox:
         """Return the next item of the queue. Raises Empty if there is none in time."""
         deadline = time.monotonic() + seconds
         while not self._queue and (left := deadline - time.monotonic()) > 0:
-            self._bell.acquire(timeout=left)
+            self._bell.acquire(timeout=min(left, _LONGEST_SLEEP))
         if not self._queue:
             raise Empty
         return self._queue.popleft()

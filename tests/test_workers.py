@@ -18,46 +18,42 @@ LONG = 60.0
 """In seconds: what is waited for comes sooner, or the test fails."""
 
 
-@pytest.fixture
-def make() -> Iterator[Callable[[], Inbox]]:
-    """Make inboxes that handle signals, until the test is over."""
-    before = [signal.getsignal(signum) for signum in SIGNALS]
-
-    def install() -> Inbox:
-        for signum, handler in zip(SIGNALS, before, strict=True):
-            signal.signal(signum, handler)
-        inbox = Inbox()
-        inbox.handle_signals()
-        return inbox
-
-    yield install
-    for signum, handler in zip(SIGNALS, before, strict=True):
+@pytest.fixture(autouse=True)
+def _signals_are_handled_as_before() -> Iterator[None]:
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    yield
+    for signum, handler in before.items():
         signal.signal(signum, handler)
 
 
 @pytest.fixture
-def inbox(make: Callable[[], Inbox]) -> Inbox:
-    return make()
-
-
-class Held:
-    """A call that is under way until it is released."""
-
-    def __init__(self) -> None:
-        self.begun = threading.Event()
-        self.released = threading.Event()
-
-    def __call__(self) -> str:
-        self.begun.set()
-        assert self.released.wait(LONG)
-        return "held"
-
-
-@pytest.fixture
-def held() -> Iterator[Held]:
-    held = Held()
+def held() -> Iterator[threading.Event]:
+    """Its `wait` is a call that is under way until it is set."""
+    held = threading.Event()
     yield held
-    held.released.set()
+    held.set()
+
+
+def handling() -> Inbox:
+    inbox = Inbox()
+    inbox.handle_signals()
+    return inbox
+
+
+class Scripted(Inbox):
+    """An inbox whose waits take no time; `waits` are their lengths."""
+
+    def __init__(self, on_wait: Callable[["Scripted"], object] = lambda _inbox: None) -> None:
+        self.now = 0.0
+        self.waits: list[float] = []
+        self.on_wait = on_wait
+        super().__init__(lambda: self.now)
+
+    def _get(self, seconds: float) -> tuple[int, object] | None:
+        self.waits.append(seconds)
+        self.now += seconds
+        self.on_wait(self)
+        return super()._get(0)
 
 
 def send(signum: int) -> None:
@@ -76,7 +72,8 @@ def fail() -> str:
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
-def test_a_signal_leaves_a_mark_and_raises_nothing(inbox: Inbox, signum: int) -> None:
+def test_a_signal_leaves_a_mark_and_raises_nothing(signum: int) -> None:
+    inbox = handling()
     assert inbox.signum is None
     inbox.check()
     with inbox.interruptible():
@@ -89,8 +86,9 @@ def test_a_signal_leaves_a_mark_and_raises_nothing(inbox: Inbox, signum: int) ->
 
 
 def test_a_second_signal_within_a_second_belongs_to_the_first(
-    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    inbox = handling()
     send(signal.SIGTERM)
     send(signal.SIGHUP)
     assert inbox.signum == signal.SIGTERM
@@ -103,18 +101,15 @@ def test_a_second_signal_within_a_second_belongs_to_the_first(
     assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
 
 
-def test_a_signal_that_is_ignored_from_the_start_stays_so(make: Callable[[], Inbox]) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    inbox = Inbox()
-    inbox.handle_signals()
+def test_a_signal_that_is_ignored_from_the_start_stays_so() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    inbox = handling()
     send(signal.SIGHUP)
     assert inbox.signum is None
-    make()
-    signal.signal(signal.SIGHUP, before)
 
 
-def test_a_signal_ends_what_can_not_be_woken(inbox: Inbox, tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
+def test_a_signal_ends_what_can_not_be_woken(tmp_path: Path) -> None:
+    inbox, pipe = handling(), tmp_path / "pipe"
     os.mkfifo(pipe)
 
     def send_when_it_is_read() -> None:
@@ -126,6 +121,54 @@ def test_a_signal_ends_what_can_not_be_woken(inbox: Inbox, tmp_path: Path) -> No
         pipe.read_text()
     with pytest.raises(Interrupted), inbox.interruptible():
         raise AssertionError  # nothing that blocks is begun any more
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda inbox, _held: inbox.next(LONG),
+        lambda inbox, _held: inbox.sleep(LONG),
+        lambda inbox, held: inbox.call(held.wait, LONG),
+        lambda inbox, held: inbox.map(lambda _key: held.wait(), "ab", LONG),
+    ],
+    ids=["next", "sleep", "call", "map"],
+)
+def test_a_signal_ends_every_wait_at_once(
+    held: threading.Event, wait: Callable[[Inbox, threading.Event], object]
+) -> None:
+    inbox = handling()
+    soon(lambda: send(signal.SIGTERM))
+    began = time.monotonic()
+    with pytest.raises(Interrupted) as raised:
+        wait(inbox, held)
+    assert raised.value.signum == signal.SIGTERM
+    assert time.monotonic() - began < LONG / 2
+
+
+def test_a_signal_that_wakes_another_thread_ends_a_wait_within_a_second() -> None:
+    def send_to_this_thread() -> None:
+        time.sleep(0.1)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    inbox, began = handling(), time.monotonic()
+    soon(send_to_this_thread)
+    with pytest.raises(Interrupted):
+        inbox.sleep(LONG)
+    assert time.monotonic() - began < LONG / 2
+
+
+def test_what_arrived_before_a_signal_is_returned_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inbox = Inbox()
+    monkeypatch.setattr(inbox, "_start", lambda run: run())
+    inbox.submit("first", lambda: 1)
+    inbox.submit("second", lambda: 2)
+    inbox.interrupt(signal.SIGTERM)
+    assert [inbox.next(LONG), inbox.next(LONG)] == [Done("first", 1), Done("second", 2)]
+    with pytest.raises(Interrupted):
+        inbox.next(LONG)
+    inbox.pause(0)  # waits even so
 
 
 # calls
@@ -145,37 +188,21 @@ def test_each_result_has_its_key_and_a_key_may_come_again() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0, -1])
-def test_without_a_result_a_wait_ends_with_its_time(held: Held, seconds: float) -> None:
+def test_without_a_result_a_wait_ends_with_its_time(held: threading.Event, seconds: float) -> None:
     inbox = Inbox()
-    inbox.submit("key", held)
+    inbox.submit("key", held.wait)
     assert inbox.next(seconds) is None
     inbox.sleep(seconds)
 
 
-def test_a_wait_of_several_seconds_goes_on_where_nothing_has_come() -> None:
-    class Counted(Inbox):
-        gets: list[float] = []  # noqa: RUF012 - one inbox only
-
-        def _get(self, seconds: float) -> tuple[int, object] | None:
-            self.gets.append(seconds)
-            now[0] += seconds
-            return super()._get(0)
-
-    now = [0.0]
-    inbox = Counted(lambda: now[0])
-    inbox.sleep(2.5)
-    assert inbox.gets == [1.0, 1.0, 0.5]
-
-
-def test_forgotten_results_are_dropped_whether_they_arrived_or_not(held: Held) -> None:
+def test_forgotten_results_are_dropped_whether_they_arrived_or_not(held: threading.Event) -> None:
     inbox = Inbox()
     done = inbox.submit("done", lambda: 1)
     kept = inbox.submit("kept", lambda: 2)
-    late = inbox.submit("late", held)
-    assert held.begun.wait(LONG)
+    late = inbox.submit("late", held.wait)
     inbox.forget(done, late)
     inbox.forget(done)
-    held.released.set()
+    held.set()
     assert inbox.next(LONG) == Done("kept", 2)
     inbox.submit("a", lambda: 3)
     inbox.submit("b", lambda: 4)
@@ -187,126 +214,44 @@ def test_forgotten_results_are_dropped_whether_they_arrived_or_not(held: Held) -
     assert inbox.next(0.01) is None
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(
-    "wait",
-    [
-        lambda inbox, _held: inbox.next(LONG),
-        lambda inbox, _held: inbox.sleep(LONG),
-        lambda inbox, held: inbox.call(held, LONG),
-        lambda inbox, held: inbox.map(lambda _key: held(), "ab", LONG),
-    ],
-    ids=["next", "sleep", "call", "map"],
-)
-def test_a_signal_ends_every_wait_at_once(
-    inbox: Inbox, held: Held, wait: Callable[[Inbox, Held], object], signum: int
-) -> None:
-    soon(lambda: send(signum))
-    began = time.monotonic()
-    with pytest.raises(Interrupted) as raised:
-        wait(inbox, held)
-    assert raised.value.signum == signum
-    assert time.monotonic() - began < LONG / 2
-
-
-def test_a_signal_that_another_thread_is_given_ends_a_wait(inbox: Inbox) -> None:
-    soon(lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM))
-    with pytest.raises(Interrupted):
-        inbox.sleep(LONG)
-
-
-def test_what_arrived_before_a_signal_is_returned_before_it() -> None:
-    class Inline(Inbox):
-        def _start(self, run: Callable[[], None]) -> None:
-            run()
-
-    inbox = Inline()
-    inbox.submit("first", lambda: 1)
-    inbox.submit("second", lambda: 2)
-    inbox.interrupt(signal.SIGTERM)
-    assert [inbox.next(LONG), inbox.next(LONG)] == [Done("first", 1), Done("second", 2)]
-    with pytest.raises(Interrupted):
-        inbox.next(LONG)
-    inbox.pause(0)  # waits even so
-
-
-# one call
-
-
-def test_a_call_returns_or_raises_what_its_thread_does() -> None:
+def test_a_call_returns_or_raises_what_its_thread_does_in_its_time(held: threading.Event) -> None:
     inbox = Inbox()
     assert inbox.call(threading.current_thread, LONG) is not threading.current_thread()
     with pytest.raises(KeyError):
         inbox.call(fail, LONG)
-    assert inbox.next(0) is None
-
-
-def test_a_call_is_given_its_time_and_no_more(held: Held) -> None:
-    inbox = Inbox()
     with pytest.raises(TimeoutError):
-        inbox.call(held, 0.02)
-    held.released.set()
+        inbox.call(held.wait, 0.02)
+    held.set()
     assert inbox.next(0.01) is None
 
 
-def test_a_tick_tells_each_second_how_long_a_call_takes(held: Held) -> None:
-    class Quick(Inbox):
-        def _get(self, seconds: float) -> tuple[int, object] | None:
-            if not held.released.is_set():
-                now[0] += seconds
-                return super()._get(0)
-            return super()._get(LONG)
-
-    def tick(seconds: float) -> None:
-        ticks.append(seconds)
-        if len(ticks) == 3:
-            held.released.set()
-
-    now, ticks = [0.0], list[float]()
-    assert Quick(lambda: now[0]).call(held, 600.0, tick) == "held"
-    assert ticks == [1.0, 2.0, 3.0]
+def test_a_tick_tells_each_second_how_long_a_call_takes(held: threading.Event) -> None:
+    inbox, ticks = Scripted(), list[float]()
+    with pytest.raises(TimeoutError):
+        inbox.call(held.wait, 2.5, ticks.append)
+    assert (ticks, inbox.now) == ([1.0, 2.0], 2.5)
 
 
 @pytest.mark.parametrize("is_late", [False, True])
 def test_a_result_that_came_while_the_process_was_suspended_is_returned(
-    held: Held, *, is_late: bool
+    held: threading.Event, *, is_late: bool
 ) -> None:
     """A call with a limit of 5 s is suspended for an hour in its first second."""
 
-    class Suspended(Inbox):
-        def _get(self, seconds: float) -> tuple[int, object] | None:
-            if not now[0]:
-                now[0] = 3600.0
-            else:
-                if not is_late:
-                    held.released.set()
-                    return super()._get(LONG)
-                now[0] += seconds
-            return super()._get(0)
+    def on_wait(inbox: Scripted) -> None:
+        if inbox.now < 3600:
+            inbox.now = 3600.0
+        elif not is_late:
+            held.set()
+            time.sleep(0.01)
 
-    now = [0.0]
-    inbox = Suspended(lambda: now[0])
+    inbox = Scripted(on_wait)
     if is_late:
         with pytest.raises(TimeoutError):
-            inbox.call(held, 5.0)
-        assert now[0] == 3610.0
+            inbox.call(held.wait, 5.0)
+        assert inbox.now == 3610.0
     else:
-        assert inbox.call(held, 5.0) == "held"
-
-
-def test_without_a_thread_nothing_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    inbox = Inbox()
-    with pytest.raises(RuntimeError):
-        inbox.call(fail, LONG)
-    results = inbox.map(lambda key: key, "ab", LONG)
-    assert [type(result) for result in results.values()] == [Failure, Failure]
-
-
-# many calls
+        assert inbox.call(held.wait, 5.0) is True
 
 
 def test_all_are_called_sixteen_at_a_time() -> None:
@@ -327,18 +272,30 @@ def test_all_are_called_sixteen_at_a_time() -> None:
     assert max(most) == AT_A_TIME
 
 
-def test_what_fails_is_a_failure_and_what_is_late_is_missing(held: Held) -> None:
-    def work(key: str) -> str:
-        return sys.exit("bye") if key == "bad" else held() if key == "late" else key
+def test_what_fails_is_a_failure_and_what_is_late_is_missing(held: threading.Event) -> None:
+    def work(key: str) -> str | bool:
+        return sys.exit("bye") if key == "bad" else held.wait() if key == "late" else key
 
     inbox = Inbox()
     results = inbox.map(work, ["good", "bad", "late"], 0.05)
     assert set(results) == {"good", "bad"}
     assert results["good"] == "good"
     assert isinstance(results["bad"], Failure)
-    held.released.set()
+    held.set()
     assert inbox.next(0.01) is None
     assert inbox.map(work, [], LONG) == {}
+
+
+def test_without_a_thread_nothing_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    inbox = Inbox()
+    with pytest.raises(RuntimeError):
+        inbox.call(fail, LONG)
+    results = inbox.map(lambda key: key, "ab", LONG)
+    assert [type(result) for result in results.values()] == [Failure, Failure]
 
 
 # a signal at any line
@@ -369,43 +326,37 @@ class AtLine:
             sys.settrace(before)
 
 
-def at_every_line(make: Callable[[], Inbox], use: Callable[[Inbox, AtLine], object]) -> None:
-    number, lines = 0, 1
-    while number <= lines:
-        at_line = AtLine(number)
-        use(make(), at_line)
-        number, lines = number + 1, len(at_line.lines)
-    assert number > 5
-
-
-def test_a_signal_at_any_line_before_a_wait_ends_it(make: Callable[[], Inbox]) -> None:
-    seconds = 0.2
-    plain = AtLine(0)
-    inbox, began = make(), time.monotonic()
-    plain.run(lambda: inbox.sleep(seconds))
-    lines = sum(at < began + seconds for at in plain.lines)
+def test_a_signal_at_any_line_before_a_wait_ends_it() -> None:
+    plain, inbox, ends = AtLine(0), handling(), time.monotonic() + 0.2
+    plain.run(lambda: inbox.sleep(0.2))
+    lines = sum(at < ends for at in plain.lines)
     assert lines > 5
     for number in range(1, lines + 1):
-        inbox = make()
+        inbox = handling()
         with pytest.raises(Interrupted):
             AtLine(number).run(lambda inbox=inbox: inbox.sleep(LONG))  # type: ignore[misc]
 
 
-def test_a_signal_at_any_line_loses_no_result(make: Callable[[], Inbox]) -> None:
-    def use(inbox: Inbox, at_line: AtLine) -> None:
+@pytest.mark.parametrize(
+    ("use", "result", "may_be_interrupted"),
+    [
+        (lambda inbox: inbox.next(LONG), Done("key", 1), False),
+        (lambda inbox: inbox.call(lambda: "done", LONG), "done", True),
+    ],
+    ids=["next", "call"],
+)
+def test_a_signal_at_any_line_loses_no_result(
+    use: Callable[[Inbox], object], result: object, *, may_be_interrupted: bool
+) -> None:
+    number, lines = 0, 1
+    while number <= lines:
+        inbox, at_line = handling(), AtLine(number)
         inbox.submit("key", lambda: 1)
         inbox.sleep(0.001)
-        assert at_line.run(lambda: inbox.next(LONG)) == Done("key", 1)
-
-    at_every_line(make, use)
-
-
-def test_a_signal_at_any_line_of_a_call_leaves_its_outcome(make: Callable[[], Inbox]) -> None:
-    def use(inbox: Inbox, at_line: AtLine) -> None:
-        result = attempt(lambda: at_line.run(lambda: inbox.call(lambda: "done", LONG)))
-        assert result == "done" or isinstance(result, Failure)
-        if isinstance(result, Failure):
-            assert isinstance(result.error, Interrupted)
-            assert inbox.signum == signal.SIGTERM
-
-    at_every_line(make, use)
+        found = attempt(lambda: at_line.run(lambda: use(inbox)))  # noqa: B023 - called at once
+        if found != result:
+            assert may_be_interrupted
+            assert isinstance(found, Failure)
+            assert isinstance(found.error, Interrupted)
+        number, lines = number + 1, len(at_line.lines)
+    assert number > 5

@@ -17,7 +17,8 @@ import sqlite3
 import stat
 import time
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from clc_reset.errors import Interrupted, JournalError
 
@@ -51,29 +52,7 @@ _OTHERWISE = "Repair it, or set CLC_STATE_DIR to another folder."
 _T = TypeVar("_T")
 
 
-class Location(NamedTuple):
-    """The folder of the database, and the home that must be the user's for it to be made."""
-
-    folder: str
-    home: str
-
-    @classmethod
-    def of(cls, environ: Mapping[str, str]) -> Location:
-        """Return the place that the environment names: CLC_STATE_DIR, XDG_STATE_HOME or HOME."""
-        own = environ.get("CLC_STATE_DIR", "")
-        if own:
-            return cls(own, "")
-        home = environ.get("HOME", "")
-        if not os.path.isabs(home):
-            with suppress(KeyError):
-                home = pwd.getpwuid(os.getuid()).pw_dir
-        state = environ.get("XDG_STATE_HOME", "")
-        if not os.path.isabs(state):
-            state = os.path.join(home, ".local", "state")
-        return cls(os.path.join(state, "clc-reset"), home)
-
-
-class UnusableError(Exception):
+class UnusableError(OSError):
     """The database is left alone; the text says why, `remedy` what to do."""
 
     def __init__(self, reason: str, remedy: str = _OTHERWISE) -> None:
@@ -86,7 +65,7 @@ class DoubtError(JournalError):
 
 
 class Database:
-    """The database in a folder, made when it is first written.
+    """The database in a folder, made when it is first written, if `home` is the user's.
 
     `inbox` waits while another process writes. Without one there are only reads, which never wait
     and write nothing at all, not even to roll back for a killed process. `connect` opens SQLite.
@@ -94,26 +73,43 @@ class Database:
 
     def __init__(
         self,
-        location: Location,
+        folder: str,
         inbox: Inbox | None,
         monotonic: Callable[[], float] = time.monotonic,
         connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
+        home: str = "",
     ) -> None:
-        self.folder, self._home = location
-        self.path = os.path.join(self.folder, FILE)
+        self.folder = folder
+        self.path = os.path.join(folder, FILE)
         self._inbox = inbox
         self._monotonic = monotonic
         self._connect = connect
+        self._home = home
         self._inode: int | None = None
 
     @classmethod
     def of(
-        cls, environ: Mapping[str, str], inbox: Inbox | None, monotonic: Callable[[], float]
+        cls,
+        environ: Mapping[str, str],
+        inbox: Inbox | None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> Self | None:
-        """Return the database that the environment names, None where CLC_NO_JOURNAL is set."""
+        """Return the database that the environment names, None where CLC_NO_JOURNAL is set.
+
+        Its folder is CLC_STATE_DIR, or lies in XDG_STATE_HOME or HOME.
+        """
         if environ.get("CLC_NO_JOURNAL", "0") not in {"", "0"}:
             return None
-        return cls(Location.of(environ), inbox, monotonic)
+        if own := environ.get("CLC_STATE_DIR", ""):
+            return cls(own, inbox, monotonic)
+        home = environ.get("HOME", "")
+        if not os.path.isabs(home):
+            with suppress(KeyError):
+                home = pwd.getpwuid(os.getuid()).pw_dir
+        state = environ.get("XDG_STATE_HOME", "")
+        if not os.path.isabs(state):
+            state = os.path.join(home, ".local", "state")
+        return cls(os.path.join(state, "clc-reset"), inbox, monotonic, home=home)
 
     # --- transactions --------------------------------------------------------------------------
 
@@ -131,21 +127,16 @@ class Database:
         Raises JournalError where nothing was written, DoubtError where that can't be told, and
         Interrupted if a signal came before the transaction could begin.
         """
+        attempt = partial(self._transact, work, is_there)
         deadline = self._monotonic() + seconds
-        has_renamed = False
-        while True:
+        with self._explained("written"):
             try:
-                return self._transact(work, is_there)
+                return self._retried(attempt, deadline, despite_signal=despite_signal)
             except sqlite3.DatabaseError as error:
-                if _code(error) in _CORRUPT and not has_renamed:
-                    has_renamed = True
-                    self._rename_corrupt()
-                else:
-                    deadline = self._retry(
-                        "written", error, deadline, despite_signal=despite_signal
-                    )
-            except (OSError, ValueError, UnusableError) as error:
-                raise self._error("written", error) from error
+                if _code(error) not in _CORRUPT:
+                    raise
+            self._rename_corrupt()
+            return self._retried(attempt, deadline, despite_signal=despite_signal)
 
     def persist(self, work: Callable[[sqlite3.Connection], _T], seconds: float) -> _T:
         """Write even though a signal comes, for which there is little time. Raises JournalError."""
@@ -153,24 +144,38 @@ class Database:
             return self.write(work, seconds)
         return self.write(work, seconds, despite_signal=True)
 
-    def _retry(
-        self, verb: str, error: sqlite3.Error, deadline: float, *, despite_signal: bool
-    ) -> float:
-        """Wait before another try, and return its latest time.
+    @contextmanager
+    def read(self) -> Generator[sqlite3.Connection]:
+        """Open one state of the database, an empty one where there is none.
 
-        Raises JournalError if none helps, and Interrupted, except `despite_signal` for one that
-        came before: then there is little time.
+        Raises JournalError, and Interrupted.
         """
-        code = _code(error)
-        if self._inbox is None or code not in _BUSY or self._monotonic() >= deadline:
-            raise self._error(verb, error) from error
-        if despite_signal and self._inbox.signum is not None:
-            self._inbox.pause(_RETRY_SECONDS)
-        else:
-            self._inbox.sleep(_RETRY_SECONDS)
-        if self._inbox.signum is None and code != sqlite3.SQLITE_CANTOPEN:
-            return deadline
-        return min(deadline, self._monotonic() + _LAST_SECONDS)
+        deadline = self._monotonic() + READ_SECONDS
+        with (
+            self._explained("read"),
+            closing(self._retried(self._open_to_read, deadline, despite_signal=True)) as db,
+        ):
+            yield db
+
+    def _retried(self, attempt: Callable[[], _T], deadline: float, *, despite_signal: bool) -> _T:
+        """Try until the database isn't busy any more, or the deadline has passed.
+
+        Raises Interrupted, except `despite_signal` for one that came before: then there is little
+        time.
+        """
+        while True:
+            try:
+                return attempt()
+            except sqlite3.DatabaseError as error:
+                code = _code(error)
+                if self._inbox is None or code not in _BUSY or self._monotonic() >= deadline:
+                    raise
+            if despite_signal and self._inbox.signum is not None:
+                self._inbox.pause(_RETRY_SECONDS)
+            else:
+                self._inbox.sleep(_RETRY_SECONDS)
+            if self._inbox.signum is not None or code == sqlite3.SQLITE_CANTOPEN:
+                deadline = min(deadline, self._monotonic() + _LAST_SECONDS)
 
     def _transact(
         self,
@@ -179,14 +184,16 @@ class Database:
     ) -> _T:
         if not self._exists():
             self._make()
-        db, _ = self._open("rw")
+        # the default unlinks a file, which may be back after a power cut and undo the commit
+        db, version = self._open(
+            "rw",
+            "PRAGMA journal_mode = TRUNCATE",
+            "PRAGMA synchronous = FULL",
+            "PRAGMA foreign_keys = ON",
+            "BEGIN IMMEDIATE",
+        )
         with closing(db):
-            # the default unlinks a file, which may be back after a power cut and undo the commit
-            db.execute("PRAGMA journal_mode = TRUNCATE")
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("PRAGMA foreign_keys = ON")
-            db.execute("BEGIN IMMEDIATE")
-            if not _version(db):
+            if not version:
                 _create_tables(db)
                 db.execute(f"PRAGMA user_version = {VERSION}")
             result = work(db)
@@ -209,28 +216,7 @@ class Database:
             raise DoubtError(failure.message, hint=failure.hint) from unreadable
         raise failure
 
-    @contextmanager
-    def read(self) -> Generator[sqlite3.Connection]:
-        """Open one state of the database, an empty one where there is none.
-
-        Raises JournalError, and Interrupted.
-        """
-        deadline = self._monotonic() + READ_SECONDS
-        while True:
-            try:
-                db = self._to_read()
-                break
-            except sqlite3.DatabaseError as error:
-                deadline = self._retry("read", error, deadline, despite_signal=True)
-            except (OSError, ValueError, UnusableError) as error:
-                raise self._error("read", error) from error
-        try:
-            with closing(db):
-                yield db
-        except (sqlite3.Error, OSError, ValueError) as error:
-            raise self._error("read", error) from error
-
-    def _to_read(self) -> sqlite3.Connection:
+    def _open_to_read(self) -> sqlite3.Connection:
         if self._exists():
             db, version = self._open("ro" if self._inbox is None else "rw", "BEGIN")
             if version:
@@ -243,14 +229,15 @@ class Database:
     def _open(self, mode: str, *statements: str) -> tuple[sqlite3.Connection, int]:
         """Open the database and return it with its version, after these statements.
 
-        Raises UnusableError if another version of clc wrote it.
+        The version is 0 where there are no tables yet. Raises UnusableError if another version of
+        clc wrote it.
         """
         path = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         db = self._connect(f"file://{path}?mode={mode}", timeout=0, isolation_level=None, uri=True)
         try:
             for statement in statements:
                 db.execute(statement)
-            version = _version(db)
+            (version,) = db.execute("PRAGMA user_version").fetchone()
             if version not in {0, VERSION}:
                 raise UnusableError(
                     "it was written by another version of clc", f"Rename {self.path}."
@@ -301,17 +288,17 @@ class Database:
         corrupt = self._inode
         now = time.time()
         aside = f"{self.path}.corrupt-{int(now)}"
-        try:
-            # NFS locks files only, and only those that may be written
-            with open(f"{self.path}.lock", "wb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                if self._exists() and self._inode == corrupt:
-                    with suppress(FileNotFoundError):  # it must not be applied to the new one
-                        os.rename(f"{self.path}-journal", f"{aside}-journal")
-                    os.rename(self.path, aside)
-                    os.utime(aside, (now, now))
-        except (OSError, UnusableError) as error:
-            raise self._error("renamed, though it is corrupt", error) from error
+        # NFS locks files only, and only those that may be written
+        with (
+            self._explained("renamed, though it is corrupt"),
+            open(f"{self.path}.lock", "wb") as file,
+        ):
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if self._exists() and self._inode == corrupt:
+                with suppress(FileNotFoundError):  # it must not be applied to the new one
+                    os.rename(f"{self.path}-journal", f"{aside}-journal")
+                os.rename(self.path, aside)
+                os.utime(aside, (now, now))
 
     def recently_corrupt(self) -> list[str]:
         """Return the corrupt databases that were renamed in the last day."""
@@ -326,7 +313,15 @@ class Database:
             )
         return []
 
-    def _error(self, verb: str, error: BaseException) -> JournalError:
+    @contextmanager
+    def _explained(self, verb: str) -> Generator[None]:
+        """Raise what goes wrong as a JournalError."""
+        try:
+            yield
+        except (sqlite3.Error, OSError, ValueError) as error:
+            raise self._error(verb, error) from error
+
+    def _error(self, verb: str, error: Exception) -> JournalError:
         reason = (isinstance(error, OSError) and error.strerror) or str(error) or repr(error)
         remedy = error.remedy if isinstance(error, UnusableError) else _OTHERWISE
         remedy = _REMEDIES.get(_code(error), remedy)
@@ -336,16 +331,15 @@ class Database:
 
     def hold_lock(self, run: str) -> int | None:
         """Lock a run for the life of this process; return the file, None where locks don't work."""
+        file = None
         try:
             if not self._exists():
                 self._make()
             file = os.open(self._lock_path(run), os.O_RDWR | os.O_CREAT, 0o600)
-        except (OSError, ValueError, UnusableError):
-            return None
-        try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self.release_lock(run, file, remove=True)
+        except (OSError, ValueError):
+            if file is not None:
+                self.release_lock(run, file, remove=True)
             return None
         return file
 
@@ -359,17 +353,12 @@ class Database:
     def is_locked(self, run: str) -> bool | None:
         """Return whether a live process holds a run's lock; None where that can't be told."""
         try:
-            file = os.open(self._lock_path(run), os.O_RDONLY)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            with open(self._lock_path(run), "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         except OSError:
             return None
-        finally:
-            os.close(file)
         return False
 
     def may_go_on(self, run: str, locked: int) -> bool:
@@ -391,13 +380,7 @@ def _create_tables(db: sqlite3.Connection) -> None:
             db.execute(statement)
 
 
-def _version(db: sqlite3.Connection) -> int:
-    """Return the version of the schema; 0 where there is none yet."""
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    return int(version)
-
-
-def _code(error: BaseException) -> int:
+def _code(error: Exception) -> int:
     """Return SQLite's kind of an error: its lowest byte, the others tell more of it."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 

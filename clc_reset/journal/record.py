@@ -8,6 +8,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
@@ -36,7 +37,6 @@ UPDATE wave SET wall = ?, boot = ?, boot_id = ?, sending = ?, problem = ?, unkno
     sent_at = coalesce(sent_at, ?)
 WHERE number = ?
 """
-_LEFT_WAVE = "UPDATE wave SET sending = ?, problem = ?, unknown = 0 WHERE number = ?"
 _ANSWERED_SERVER = """
 UPDATE server SET state = ?, operation = ?, path = ?, alias = ?, message = ?, turn = ?
 WHERE run = ? AND place = ? AND wave = ?
@@ -72,7 +72,7 @@ class Admitted(NamedTuple):
 class Statuses:
     """Collects the statuses of operations, and writes them at most once a second.
 
-    `runs_of` returns the ids of the runs that an operation belongs to.
+    `runs_of` returns the ids of the runs that an operation belongs to. `new` aren't written yet.
     """
 
     def __init__(
@@ -84,25 +84,32 @@ class Statuses:
         self._database = database
         self._clocks = clocks
         self._runs_of = runs_of
-        self._new: dict[Operation, OperationStatus] = {}
-        self._written_at: float | None = None
+        self.new: dict[Operation, OperationStatus] = {}
+        self._written_at = clocks.monotonic()
 
     def add(self, operation: Operation, status: OperationStatus) -> None:
         """Collect a status."""
-        self._new[operation] = status
+        self.new[operation] = status
 
     def flush(self) -> None:
         """Write the new statuses, unless that was done within a second; never waits."""
         now = self._clocks.monotonic()
-        if self._written_at is None:
-            self._written_at = now  # most operations take longer than the first second
-        elif now - self._written_at >= FLUSH_EVERY:
+        if now - self._written_at >= FLUSH_EVERY:
             self._written_at = now
-            self._try(0.0)
+            with suppress(JournalError):
+                self._persist(0.0)
 
     def close(self) -> None:
         """Write what isn't written yet, or warn."""
-        self._try(END_SECONDS, warn=True)
+        try:
+            self._persist(END_SECONDS)
+        except JournalError as error:
+            _log.warning("%s The latest statuses aren't in it. %s", error.message, error.hint)
+
+    def _persist(self, seconds: float) -> None:
+        if self.new and self._database is not None:
+            self._database.persist(self.write, seconds)
+            self.new.clear()
 
     def write(self, db: sqlite3.Connection) -> None:
         """Write the new statuses in a transaction."""
@@ -110,33 +117,19 @@ class Statuses:
             _STATUS,
             [
                 (utf8(status.word), status.is_final, *map(utf8, operation), run)
-                for operation, status in self._new.items()
+                for operation, status in self.new.items()
                 for run in self._runs_of(operation)
             ],
         )
-
-    def forget(self) -> None:
-        """Take the new statuses as written."""
-        self._new.clear()
-
-    def _try(self, seconds: float, *, warn: bool = False) -> None:
-        if not self._new or self._database is None:
-            return
-        try:
-            self._database.persist(self.write, seconds)
-        except JournalError as error:
-            if warn:
-                _log.warning("%s The latest statuses aren't in it. %s", error.message, error.hint)
-        else:
-            self.forget()
 
 
 class Record:
     """The record of one run. `run` is its id, None where nothing is recorded.
 
-    `servers` are those that it plans, in order, and `wave` the first ones, whose intent is
-    recorded. `recorded` is the moment of the latest intent. `left_out` are the servers, with their
-    takers, that a claim left out. `confirmed` are earlier resets that somebody said yes to.
+    `places` are the servers that it plans, in order, and `recorded` is the moment of the latest
+    intent. `left_out` are the servers, with their takers, that a claim left out. `confirmed` are
+    earlier resets that somebody said yes to. `number` and `wave_number` are those of its rows.
+    `lock` is the file by which others can tell that this run is alive.
     """
 
     def __init__(
@@ -150,31 +143,24 @@ class Record:
         lock: int | None = None,
     ) -> None:
         self.run = run
-        self.servers: tuple[str, ...] = ()
+        self.places = {server: place for place, server in enumerate(servers)}
         self.recorded: Moment | None = None
         self.left_out: Mapping[str, str] = {}
         self.confirmed: AbstractSet[tuple[str, str]] = frozenset()
         self.number = 0
         self.wave_number = 0
+        self.statuses = Statuses(database, clocks, lambda _operation: (run or "",))
         self._database = database
         self._clocks = clocks
         self._where = where or Where("", "")
-        self._lock = lock
-        self._places: dict[str, int] = {}
+        self.lock = lock
         self._kept: list[Callable[[sqlite3.Connection], object]] = []
         self._has_warned = False
-        self.statuses = Statuses(database, clocks, lambda _operation: (run or "",))
-        self.plan_servers(servers)
 
     @property
-    def has_lock(self) -> bool:
-        """True where others can tell by a lock that this run is alive."""
-        return self._lock is not None
-
-    def plan_servers(self, servers: Sequence[str]) -> None:
-        """Plan these servers, in this order."""
-        self.servers = tuple(servers)
-        self._places = {server: place for place, server in enumerate(servers)}
+    def servers(self) -> tuple[str, ...]:
+        """The servers that it plans, in order."""
+        return tuple(self.places)
 
     # --- waves ---------------------------------------------------------------------------------
 
@@ -198,7 +184,12 @@ class Record:
             if check and (found := unsettled(*args, this_run=self.run, but=self.confirmed)):
                 return found
             if admitted:
-                self._intend(db, admitted, now)
+                self.begin_wave(db, admitted, now)
+                db.executemany(
+                    "UPDATE server SET state = 'intended', wave = ?, message = NULL "
+                    "WHERE run = ? AND place = ?",
+                    [(self.wave_number, self.number, self.places[server]) for server in admitted],
+                )
             return Admitted(admitted, left_out)
 
         result = database.write(work, INTENT_SECONDS, self._has_wave)
@@ -211,36 +202,28 @@ class Record:
         values = {"run": self.number, **now._asdict(), "usual": usual_limit(servers)}
         self.wave_number = insert(db, "wave", values)
 
-    def _intend(self, db: sqlite3.Connection, servers: Sequence[str], now: Moment) -> None:
-        """Record the intent to reset servers in a new wave, in a transaction."""
-        self.begin_wave(db, servers, now)
-        db.executemany(
-            "UPDATE server SET state = 'intended', wave = ?, message = NULL "
-            "WHERE run = ? AND place = ?",
-            [(self.wave_number, self.number, self._places[server]) for server in servers],
-        )
-
     def _leave_out(self, db: sqlite3.Connection, servers: Sequence[str]) -> dict[str, str]:
         """Mark the servers that another run may have reset; return all that were taken, by whom."""
         query = (
-            "SELECT name, plan, taken_by, coalesce(taker.id, '') FROM server "
-            "LEFT JOIN run AS taker ON taker.number = taken_by WHERE run = ?"
+            "SELECT plan, taken_by, coalesce(taker.id, '') FROM server "
+            "LEFT JOIN run AS taker ON taker.number = taken_by WHERE run = ? AND place = ?"
         )
-        wave = set(servers)
         takers: dict[str, str] = {}
-        planned: list[tuple[str, int, str]] = []
-        for name, plan, is_taken, taker in db.execute(query, (self.number,)):
-            if name in wave and is_taken:
-                takers[name] = taker
-            elif name in wave:
-                planned.append((name, plan, self.run or ""))
-        since = reset_since(db, self._where, planned)
+        planned: dict[str, int] = {}
+        for server in servers:
+            row = (self.number, self.places[server])
+            plan, is_taken, taker = db.execute(query, row).fetchone()
+            if is_taken:
+                takers[server] = taker
+            else:
+                planned[server] = plan
+        since = reset_since(db, self._where, planned, self.run)
+        takers |= {server: row.run for server, row in since.items()}
         db.executemany(
             "UPDATE server SET state = 'taken', "
             "taken_by = (SELECT number FROM run WHERE id = ?) WHERE run = ? AND place = ?",
-            [(taker, self.number, self._places[server]) for server, taker in since.items()],
+            [(takers[server], self.number, self.places[server]) for server in since],
         )
-        takers |= since
         return {server: takers[server] for server in servers if server in takers}
 
     def _has_wave(self, db: sqlite3.Connection) -> bool:
@@ -253,18 +236,18 @@ class Record:
         """Record the answer to the latest wave; return whether it is on disk. Never raises."""
         wave = self.wave_number
         self._kept.append(lambda db: self._write_answer(db, wave, answer))
-        return self._write(self._write_kept, ANSWER_SECONDS)
+        return self._write(ANSWER_SECONDS)
 
     def checks_failed(self, messages: Mapping[str, str]) -> None:
         """Record that the checks of servers, whose operations are over, failed. Never raises."""
         query = "UPDATE server SET failed_check = ? WHERE run = ? AND place = ?"
         values = [
-            (utf8(message), self.number, self._places[server])
+            (utf8(message), self.number, self.places[server])
             for server, message in messages.items()
         ]
         if values:
             self._kept.append(lambda db: db.executemany(query, values))
-            self._write(self._write_kept, ANSWER_SECONDS)
+            self._write(ANSWER_SECONDS)
 
     def sent_at(self, instant: datetime) -> None:
         """Keep when the latest request left, on the API's clock; it goes with the end."""
@@ -279,32 +262,32 @@ class Record:
         Returns whether all of it is on disk.
         """
         not_sent = [
-            (self.number, self._places[result.server])
+            (self.number, self.places[result.server])
             for result in results
-            if result.server in self._places and result.state is ServerState.NOT_SENT
+            if result.server in self.places and result.state is ServerState.NOT_SENT
         ]
 
         def work(db: sqlite3.Connection) -> None:
-            self._write_kept(db)
             db.executemany(
                 "UPDATE server SET state = 'planned', wave = NULL "
                 "WHERE run = ? AND place = ? AND state = 'intended'",
                 not_sent,
             )
             db.execute("UPDATE run SET ended = 1 WHERE number = ?", (self.number,))
-            forget_options(db, [self.number])
+            forget_options(db, [self.run or ""])
 
-        has_ended = self._write(work, END_SECONDS)
-        if self._database is not None and self.run is not None and self._lock is not None:
-            self._database.release_lock(self.run, self._lock, remove=has_ended)
-            self._lock = None
+        self._kept.append(work)
+        has_ended = self._write(END_SECONDS)
+        if self._database is not None and self.run is not None and self.lock is not None:
+            self._database.release_lock(self.run, self.lock, remove=has_ended)
+            self.lock = None
         return has_ended
 
-    def _write(self, work: Callable[[sqlite3.Connection], None], seconds: float) -> bool:
+    def _write(self, seconds: float) -> bool:
         if self._database is None:
             return False
         try:
-            self._database.persist(work, seconds)
+            self._database.persist(self._write_kept, seconds)
         except JournalError as error:
             if not self._has_warned:
                 self._has_warned = True
@@ -329,19 +312,18 @@ class Record:
 
     def _forget_kept(self) -> None:
         self._kept.clear()
-        self.statuses.forget()
+        self.statuses.new.clear()
 
     def _write_answer(self, db: sqlite3.Connection, wave: int, answer: ResetAnswer) -> None:
         problem = utf8(answer.error.message if answer.error else answer.problem)
-        if answer.sending is Sending.NOT_SENT:
-            db.execute(_LEFT_WAVE, (answer.sending.value, problem, wave))
-            db.execute(_PLANNED_AGAIN, (problem, self.number, wave))
-            return
         left = answer.left or self.recorded or self._clocks.now()
         unknown = sum(result.state is ServerState.UNKNOWN for result in answer.results)
         sending = answer.sending.value
         values = (*left._asdict().values(), sending, problem, unknown, iso(answer.sent_at), wave)
         db.execute(_ANSWERED_WAVE, values)
+        if answer.sending is Sending.NOT_SENT:
+            db.execute(_PLANNED_AGAIN, (problem, self.number, wave))
+            return
         turns = {server: turn for turn, server in enumerate(answer.turns)}
         db.executemany(
             _ANSWERED_SERVER,
@@ -352,7 +334,7 @@ class Record:
                     utf8(result.message),
                     turns.get(result.server or ""),
                     self.number,
-                    self._places.get(result.server or ""),
+                    self.places.get(result.server or ""),
                     wave,
                 )
                 for result in answer.results
@@ -360,10 +342,10 @@ class Record:
         )
 
 
-def forget_options(db: sqlite3.Connection, runs: Iterable[int]) -> None:
+def forget_options(db: sqlite3.Connection, runs: Iterable[str]) -> None:
     """Delete the options of runs that plan nothing any more; the check may be confidential."""
     db.executemany(
-        "UPDATE run SET options = NULL WHERE number = ? AND NOT EXISTS "
+        "UPDATE run SET options = NULL WHERE id = ? AND NOT EXISTS "
         "(SELECT 1 FROM server WHERE run = run.number AND state = 'planned')",
         [(run,) for run in runs],
     )

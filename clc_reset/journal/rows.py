@@ -29,34 +29,27 @@ _JOINED = """
     LEFT JOIN run AS taker ON taker.number = server.taken_by
 """
 ROWS_OF_RUN = f"SELECT {_COLUMNS} FROM server {_JOINED} WHERE owner.id = ? ORDER BY server.place"
+# `asked` is a JSON object of servers and waves: what other runs did after that wave matters
+_OF_OTHERS = f"""
+SELECT owner.user, owner.locked, owner.wall, owner.boot, owner.boot_id, {_COLUMNS}
+FROM json_each(:asked) AS asked CROSS JOIN server ON server.name = asked.key
+"""
 _LATEST_POSSIBLE = f"""
-SELECT asked.key, owner.user, {_COLUMNS}
-FROM json_each(:servers) AS asked CROSS JOIN server ON server.name = asked.value AND server.wave = (
+{_OF_OTHERS} AND server.wave = (
     SELECT other.wave FROM possible_reset AS other
-    WHERE other.name = asked.value AND other.base_url = :base_url AND other.account = :account
-        AND other.run_id IS NOT :this_run
+    WHERE other.name = asked.key AND other.base_url = :base_url AND other.account = :account
+        AND other.wave > asked.value AND other.run_id IS NOT :this_run
     ORDER BY other.wave DESC LIMIT 1)
 {_JOINED}
-WHERE NOT server.over
 """
 # `+` keeps SQLite from an index by which it would have to read all runs
-_PLANNED_ELSEWHERE = f"""
-SELECT asked.key, owner.user, {_COLUMNS}, owner.locked, owner.wall, owner.boot, owner.boot_id
-FROM json_each(:servers) AS asked
-CROSS JOIN server ON server.name = asked.value AND server.wave IS NULL
+_UNSETTLED = f"""
+{_LATEST_POSSIBLE} WHERE NOT server.over
+UNION ALL
+{_OF_OTHERS} AND server.wave IS NULL
 {_JOINED}
 WHERE server.state = 'planned' AND NOT owner.ended AND +owner.base_url = :base_url
     AND owner.account = :account AND owner.id IS NOT :this_run
-"""
-_RESET_SINCE = """
-SELECT asked.name, (
-    SELECT other.run_id FROM possible_reset AS other
-    WHERE other.name = asked.name AND other.base_url = :base_url AND other.account = :account
-        AND other.wave > asked.plan AND other.run_id IS NOT asked.run
-    ORDER BY other.wave DESC LIMIT 1) AS taker
-FROM (SELECT json_extract(value, '$[0]') AS name, json_extract(value, '$[1]') AS plan,
-    json_extract(value, '$[2]') AS run FROM json_each(:planned)) AS asked
-WHERE taker IS NOT NULL
 """
 
 
@@ -85,6 +78,11 @@ class Wave(NamedTuple):
     sending: Sending | None
     sent_at: datetime | None
     problem: str | None
+
+    def is_recent(self, now: Moment) -> bool:
+        """Return whether it is young enough to matter; an age that can't be is recent."""
+        limit = RECENT_SECONDS if now.shares_boot_with(self.at) else RECENT_BY_WALL_SECONDS
+        return now.seconds_since(self.at) <= max(limit, self.usual)
 
 
 class ServerRow(NamedTuple):
@@ -158,12 +156,6 @@ class Where(NamedTuple):
     account: str
 
 
-def is_recent(at: Moment, usual: float, now: Moment) -> bool:
-    """Return whether a reset is young enough to matter; an age that can't be is recent."""
-    limit = RECENT_SECONDS if now.shares_boot_with(at) else RECENT_BY_WALL_SECONDS
-    return now.seconds_since(at) <= max(limit, usual)
-
-
 def unsettled(
     db: sqlite3.Connection,
     where: Where,
@@ -179,44 +171,42 @@ def unsettled(
     A server that a live run has planned counts as unsettled. `may_go_on` tells of a run, by its id
     and whether it was locked, whether its process may be alive. Those in `but` are left out.
     """
-    values = {**where._asdict(), "servers": json.dumps(list(servers)), "this_run": this_run}
-    found: list[tuple[int, EarlierReset]] = []
-    for place, user, *columns in db.execute(_LATEST_POSSIBLE, values):
+    places = {server: place for place, server in enumerate(servers)}
+    asked = json.dumps(dict.fromkeys(places, 0))
+    found: list[EarlierReset] = []
+    values = {**where._asdict(), "asked": asked, "this_run": this_run}
+    for user, locked, wall, boot, boot_id, *columns in db.execute(_UNSETTLED, values):
         row = read_row(columns)
-        if row.wave is not None and is_recent(row.wave.at, row.wave.usual, now):
-            found.append((place, EarlierReset(row, user, row.wave.at)))
-    for place, user, *columns, locked, wall, boot, boot_id in db.execute(
-        _PLANNED_ELSEWHERE, values
-    ):
-        row = read_row(columns)
-        if may_go_on(row.run, locked):
-            found.append((place, EarlierReset(row, user, Moment(wall, boot, boot_id))))
-    found.sort(key=lambda item: item[0])
-    return tuple(earlier for _, earlier in found if earlier.key not in but)
+        if row.wave is None and may_go_on(row.run, locked):
+            found.append(EarlierReset(row, user, Moment(wall, boot, boot_id)))
+        elif row.wave is not None and row.wave.is_recent(now):
+            found.append(EarlierReset(row, user, row.wave.at))
+    found.sort(key=lambda earlier: places[earlier.row.server])
+    return tuple(earlier for earlier in found if earlier.key not in but)
 
 
 def reset_since(
-    db: sqlite3.Connection, where: Where, planned: Iterable[tuple[str, int, str]]
-) -> dict[str, str]:
-    """Return the servers that another run may have reset since they were planned, with that run.
+    db: sqlite3.Connection, where: Where, planned: Mapping[str, int], this_run: str | None = None
+) -> dict[str, ServerRow]:
+    """Return the servers that another run may have reset since they were planned, with its rows.
 
-    `planned` are servers, each with the wave in whose transaction it was planned, and its run.
+    `planned` are servers, each with the wave in whose transaction it was planned.
     """
-    values = {**where._asdict(), "planned": json.dumps(list(planned))}
-    return dict(db.execute(_RESET_SINCE, values))
+    values = {**where._asdict(), "asked": json.dumps(planned), "this_run": this_run}
+    found = [read_row(columns[5:]) for columns in db.execute(_LATEST_POSSIBLE, values)]
+    return {row.server: row for row in found}
 
 
 def read_row(columns: Sequence[Any]) -> ServerRow:
     """Return a row of ROWS_OF_RUN as a value."""
-    run, server, state, plan, turn, operation, path, alias, status = columns[:9]
-    message, failed_check, over, taken_by = columns[9:13]
-    number, wall, boot, boot_id, usual, sending, sent_at, problem = columns[13:]
+    run, server, state, plan, turn, operation, path, alias, status, *columns = columns
+    message, failed_check, over, taken_by, number, *columns = columns
     wave = None
     if number is not None:
-        at = Moment(wall, boot, boot_id)
+        wall, boot, boot_id, usual, sending, sent_at, problem = columns
         sending = None if sending is None else Sending(sending)
         sent_at = None if sent_at is None else datetime.fromisoformat(sent_at)
-        wave = Wave(number, at, usual, sending, sent_at, problem)
+        wave = Wave(number, Moment(wall, boot, boot_id), usual, sending, sent_at, problem)
     return ServerRow(
         run,
         server,

@@ -25,7 +25,7 @@ from clc_reset.journal.record import (
     Statuses,
     forget_options,
 )
-from clc_reset.journal.rows import EarlierReset, Run, ServerRow, Where
+from clc_reset.journal.rows import EarlierReset, RowState, Run, ServerRow, Where
 from clc_reset.models import Operation, RollingOptions
 from clc_reset.text import quote
 from clc_reset.workers import Inbox
@@ -37,6 +37,7 @@ MOST_DROPPED = 1000
 LISTINGS_KEPT = 50
 
 _DAY = 86400.0
+_TO_LIST_RUNS = "To list runs: clc history"
 
 # the first `size` are those of the first wave
 _INSERT_SERVERS = """
@@ -51,34 +52,55 @@ SELECT number, id FROM (SELECT number, id, wall FROM run ORDER BY number LIMIT 1
 WHERE number <= ? AND wall NOT BETWEEN ? AND ?
 """
 # `+` keeps SQLite from an index by which it would have to read all runs
-_LATEST_ANYWHERE = "SELECT id FROM run WHERE +base_url = ? ORDER BY number DESC LIMIT 1"
-_LATEST_IN = "SELECT id FROM run WHERE base_url = ? AND account = ? ORDER BY number DESC LIMIT 1"
-_LATEST_POSSIBLE = """
-SELECT CASE WHEN NOT over THEN run_id END FROM possible_reset
-WHERE name = ? AND base_url = ? AND account = coalesce(?, account) ORDER BY wave DESC LIMIT 1
+_LATEST_ANYWHERE = "SELECT id FROM run WHERE +base_url = :base_url ORDER BY number DESC LIMIT 1"
+_LATEST_IN = """
+SELECT id FROM run WHERE base_url = :base_url AND account = :account ORDER BY number DESC LIMIT 1
 """
 _LATEST_OF = """
-SELECT run.id FROM server CROSS JOIN run ON run.number = server.run
-WHERE server.name = ? AND run.base_url = ? AND run.account = coalesce(?, run.account)
-ORDER BY run.number DESC LIMIT 1
+SELECT coalesce((
+    SELECT CASE WHEN NOT over THEN run_id END FROM possible_reset
+    WHERE name = :server AND base_url = :base_url AND account = coalesce(:account, account)
+    ORDER BY wave DESC LIMIT 1
+), (
+    SELECT run.id FROM server CROSS JOIN run ON run.number = server.run
+    WHERE server.name = :server AND run.base_url = :base_url
+        AND run.account = coalesce(:account, run.account)
+    ORDER BY run.number DESC LIMIT 1
+))
 """
 _WITH_OPERATION = """
 SELECT run.id FROM server CROSS JOIN run ON run.number = server.run
-WHERE server.operation = ? AND run.base_url = ?
+WHERE server.operation = :operation AND run.base_url = :base_url
     AND coalesce(upper(server.alias), run.account)
-        = coalesce(?, upper(server.alias), run.account)
+        = coalesce(:account, upper(server.alias), run.account)
 ORDER BY run.number DESC LIMIT 1
 """
-_RUNS_IN_DOUBT = """
-SELECT DISTINCT run.id FROM wave CROSS JOIN run ON run.number = wave.run
-WHERE run.base_url = ? AND run.account = ?
-    AND run.number < (SELECT number FROM run WHERE id = ?)
-    AND (wave.sending IS NULL OR wave.unknown > 0) AND wave.wall > ?
-ORDER BY run.number DESC LIMIT 50
+_EARLIER_IN_DOUBT = """
+SELECT id FROM (
+    SELECT DISTINCT run.id, run.number FROM wave CROSS JOIN run ON run.number = wave.run
+    WHERE run.base_url = :base_url AND run.account = :account
+        AND run.number < (SELECT number FROM run WHERE id = :run)
+        AND (wave.sending IS NULL OR wave.unknown > 0) AND wave.wall > :since
+    ORDER BY run.number DESC LIMIT 50) AS earlier
+WHERE EXISTS (
+    SELECT 1 FROM server
+    WHERE server.run = earlier.number AND state IN ('intended', 'unknown') AND NOT over
+        AND NOT EXISTS (
+            SELECT 1 FROM possible_reset AS later
+            WHERE later.name = server.name AND later.wave > server.wave
+                AND later.run <> server.run
+                AND later.base_url = :base_url AND later.account = :account))
+LIMIT 1
 """
-_IS_IN_DOUBT = """
-SELECT 1 FROM possible_reset
-WHERE name = ? AND +run_id = ? AND state IN ('intended', 'unknown') AND NOT over
+_RUNS = "SELECT id FROM run ORDER BY number DESC LIMIT :most"
+_RUNS_OF = """
+SELECT id FROM run WHERE number IN (
+    SELECT run FROM server WHERE name IN (SELECT value FROM json_each(:servers)))
+ORDER BY number DESC LIMIT :most
+"""
+_PROGRESS = """
+SELECT run.id, run.locked, run.ended, count(wave.number), count(wave.sending)
+FROM run LEFT JOIN wave ON wave.run = run.number WHERE run.id = ? GROUP BY run.number
 """
 
 _log = logging.getLogger(__name__)
@@ -183,7 +205,13 @@ class Journal:
             if check and (found := rows.unsettled(*args, but=confirmed)):
                 return found
             self._insert_run(db, record, new, dict.fromkeys(new.servers, 0), wave, now)
-            self._drop_old_runs(db, record.number, now)
+            before = db.total_changes
+            values = (record.number - RUNS_KEPT, now.wall - 30 * _DAY, now.wall)
+            for number, run in db.execute(_OLD_RUNS, values).fetchall():
+                db.execute("DELETE FROM run WHERE number = ?", (number,))
+                self._usable.remove_lock(run)
+                if db.total_changes - before > MOST_DROPPED:
+                    break
             return ()
 
         return self._begin(new, now, plan)
@@ -191,7 +219,7 @@ class Journal:
     def rest_of(self, run: str) -> Rest:
         """Return the rest of a run. Raises JournalError, and UsageError if there is no such run."""
         with self._usable.read() as db:
-            return self._rest(db, self._named(db, run))
+            return self._rest(db, run)
 
     def claim(
         self,
@@ -210,7 +238,7 @@ class Journal:
         now = self._clocks.now()
 
         def plan(db: sqlite3.Connection, record: Record) -> Rest | tuple[EarlierReset, ...]:
-            found = self._rest(db, self._named(db, rest.run.id))
+            found = self._rest(db, rest.run.id)
             if not found.left or found.running or (found.going_on and not again):
                 return found
             own = {(row.run, row.server) for row in found.left}
@@ -221,7 +249,12 @@ class Journal:
             plans = {row.server: row.plan for row in found.left}  # inherited
             wave = found.servers[: new.options.at_a_time]
             self._insert_run(db, record, new, plans, wave, now)
-            _take(db, record.number, found.left)
+            db.executemany(
+                "UPDATE server SET state = 'taken', taken_by = ? "
+                "WHERE name = ? AND +run = (SELECT number FROM run WHERE id = ?)",
+                [(record.number, row.server, row.run) for row in found.left],
+            )
+            forget_options(db, {row.run for row in found.left})
             return ()
 
         return self._begin(new, now, plan)
@@ -261,13 +294,13 @@ class Journal:
         now: Moment,
     ) -> None:
         """Insert a run, its first wave, and its servers with the waves of their plans (0: this)."""
-        record.plan_servers(tuple(plans))
+        record.places = {server: place for place, server in enumerate(plans)}
         values = {
             "id": record.run,
             **new.where._asdict(),
             "user": rows.utf8(new.user),
             **now._asdict(),
-            "locked": record.has_lock,
+            "locked": record.lock is not None,
             "options": json.dumps(new.options._asdict()),
         }
         record.number = rows.insert(db, "run", values)
@@ -282,34 +315,34 @@ class Journal:
             },
         )
 
-    def _rest(self, db: sqlite3.Connection, run: Run) -> Rest:
-        where = Where(run.base_url, run.account)
+    def _rest(self, db: sqlite3.Connection, beginning: str) -> Rest:
+        run = self._find_run(db, beginning)
+        if run is None:
+            raise UsageError(f"The journal has no run {quote(beginning)}.", hint=_TO_LIST_RUNS)
         now = self._clocks.now()
         chain = self._chain(db, run)
-        holders = {holder.id: holder for holder in (run, *(holder for holder, _ in chain))}
+        holders = {run.id: run} | {holder.id: holder for holder, _ in chain}
         standing = [row for _, row in chain]
-        planned = [row for row in standing if row.state is rows.RowState.PLANNED]
-        since = rows.reset_since(db, where, [(row.server, row.plan, row.run) for row in planned])
+        planned = [row for row in standing if row.state is RowState.PLANNED]
+        where = Where(run.base_url, run.account)
+        since = rows.reset_since(db, where, {row.server: row.plan for row in planned})
         left = tuple(row for row in planned if row.server not in since)
         running = tuple(
             row
             for row in standing
-            if row.state is rows.RowState.QUEUED
+            if row.state is RowState.QUEUED
             and not row.over
             and row.wave is not None
-            and rows.is_recent(row.wave.at, row.wave.usual, now)
-        )
-        is_in_doubt = any(row.is_in_doubt for row in standing) or any(
-            db.execute(_IS_IN_DOUBT, taken).fetchone() for taken in since.items()
+            and row.wave.is_recent(now)
         )
         options = run.options or (holders[left[0].run].options if left else None)
         return Rest(
             run,
             left,
-            since,
+            {server: row.run for server, row in since.items()},
             tuple(holder.id for holder in holders.values() if holder.may_go_on),
             running,
-            is_in_doubt,
+            any(row.is_in_doubt for row in (*standing, *since.values())),
             options or RollingOptions(),
         )
 
@@ -333,16 +366,6 @@ class Journal:
 
     def _may_go_on(self, run: str, locked: int) -> bool:
         return self._database is not None and self._database.may_go_on(run, locked)
-
-    def _drop_old_runs(self, db: sqlite3.Connection, newest: int, now: Moment) -> None:
-        """Drop runs beyond those that are kept, or some of them where they are many."""
-        before = db.total_changes
-        values = (newest - RUNS_KEPT, now.wall - 30 * _DAY, now.wall)
-        for number, run in db.execute(_OLD_RUNS, values).fetchall():
-            db.execute("DELETE FROM run WHERE number = ?", (number,))
-            self._usable.remove_lock(run)
-            if db.total_changes - before > MOST_DROPPED:
-                break
 
     # --- write what was learned later ----------------------------------------------------------
 
@@ -383,30 +406,19 @@ class Journal:
         with self._usable.read() as db:
             return self._find_run(db, beginning)
 
-    def _named(self, db: sqlite3.Connection, beginning: str) -> Run:
-        run = self._find_run(db, beginning)
-        if run is None:
-            raise UsageError(
-                f"The journal has no run {quote(beginning)}.", hint="To list runs: clc history"
-            )
-        return run
-
     def _find_run(self, db: sqlite3.Connection, beginning: str) -> Run | None:
         query = "SELECT id FROM run WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 3"
         begun = rows.utf8(beginning) or LAST_CHARACTER  # nothing is the beginning of no run
         found = [run for (run,) in db.execute(query, (begun, begun + LAST_CHARACTER))]
         if len(found) > 1:
             several = ", ".join(found)
-            raise UsageError(
-                f"Several runs begin with {beginning}: {several}.", hint="To list runs: clc history"
-            )
+            raise UsageError(f"Several runs begin with {beginning}: {several}.", hint=_TO_LIST_RUNS)
         return self._load(db, found[0]) if found else None
 
     def latest(self, base_url: str, account: str | None) -> Run | None:
         """Return the latest run in an account, None for any account."""
-        if account is None:
-            return self._find(_LATEST_ANYWHERE, base_url)
-        return self._find(_LATEST_IN, base_url, account)
+        query = _LATEST_ANYWHERE if account is None else _LATEST_IN
+        return self._find(query, base_url=base_url, account=account)
 
     def latest_of(self, base_url: str, account: str | None, server: str) -> Run | None:
         """Return the run that tells most of a server now.
@@ -414,31 +426,21 @@ class Journal:
         The latest one that may have reset it, if that isn't known to be over; else the latest one
         that has it.
         """
-        values = (server, base_url, account)
-        return self._find(_LATEST_POSSIBLE, *values) or self._find(_LATEST_OF, *values)
+        return self._find(_LATEST_OF, base_url=base_url, account=account, server=server)
 
     def with_operation(self, base_url: str, operation: str, account: str | None) -> Run | None:
         """Return the latest run that has an operation; the account is the one in its link."""
-        return self._find(_WITH_OPERATION, operation, base_url, account)
+        return self._find(_WITH_OPERATION, base_url=base_url, account=account, operation=operation)
 
     def earlier_in_doubt(self, run: Run) -> Run | None:
         """Return the latest run before this one that left a server's outcome unknown.
 
         Only where no later run has reset that server, and for a day.
         """
-        where = Where(run.base_url, run.account)
-        values = (*where, run.id, self._clocks.now().wall - _DAY)
-        with self._usable.read() as db:
-            for (earlier,) in db.execute(_RUNS_IN_DOUBT, values).fetchall():
-                found = self._load(db, earlier)
-                doubtful = [
-                    (row.server, row.wave.number, earlier)
-                    for row in found.rows
-                    if row.is_in_doubt and row.wave is not None
-                ]
-                if len(rows.reset_since(db, where, doubtful)) < len(doubtful):
-                    return found
-        return None
+        since = self._clocks.now().wall - _DAY
+        return self._find(
+            _EARLIER_IN_DOUBT, base_url=run.base_url, account=run.account, run=run.id, since=since
+        )
 
     def resolve(self, run: Run) -> list[tuple[Run, ServerRow]]:
         """Return the row that stands for each server of a run now, with the run that it is in.
@@ -450,33 +452,20 @@ class Journal:
 
     def progress(self, runs: Iterable[str]) -> tuple[object, ...]:
         """Return a value that changes when one of these runs sends a wave, is answered, or ends."""
-        query = (
-            "SELECT run.id, run.locked, run.ended, count(wave.number), count(wave.sending) "
-            "FROM run LEFT JOIN wave ON wave.run = run.number WHERE run.id = ? GROUP BY run.number"
-        )
         with self._usable.read() as db:
-            found = [db.execute(query, (run,)).fetchone() for run in runs]
+            found = [db.execute(_PROGRESS, (run,)).fetchone() for run in runs]
         return tuple(
             row and (*row, not row[2] and self._may_go_on(row[0], row[1])) for row in found
         )
 
     def runs(self, most: int, servers: Sequence[str] = ()) -> list[Run]:
         """Return the latest runs, the newest first; where servers are named, those with any."""
-        most = min(most, 2**63 - 1)  # SQLite's largest integer
-        of_server = "SELECT DISTINCT run FROM server WHERE name = ? ORDER BY run DESC LIMIT ?"
-        latest = "SELECT number FROM run ORDER BY number DESC LIMIT ?"
-        queries: list[tuple[str, tuple[object, ...]]] = [
-            (of_server, (name, most)) for name in servers
-        ] or [(latest, (most,))]
+        values = {"most": min(most, 2**63 - 1), "servers": json.dumps(servers)}  # SQLite's largest
         with self._usable.read() as db:
-            numbers = {number for query in queries for (number,) in db.execute(*query)}
-            query = "SELECT id FROM run WHERE number = ?"
-            return [
-                self._load(db, *db.execute(query, (number,)).fetchone())
-                for number in sorted(numbers, reverse=True)[:most]
-            ]
+            found = db.execute(_RUNS_OF if servers else _RUNS, values).fetchall()
+            return [self._load(db, run) for (run,) in found]
 
-    def _find(self, query: str, *values: str | None) -> Run | None:
+    def _find(self, query: str, **values: object) -> Run | None:
         with self._usable.read() as db:
             found = db.execute(query, values).fetchone()
             return self._load(db, found[0]) if found and found[0] else None
@@ -528,14 +517,3 @@ class Journal:
         if self._database is not None:
             with suppress(JournalError, Interrupted):
                 self._database.write(work, 0.0)
-
-
-def _take(db: sqlite3.Connection, number: int, left: Sequence[ServerRow]) -> None:
-    """Mark the rows that a new run claims."""
-    query = "SELECT number FROM run WHERE id = ?"
-    sources = {run: db.execute(query, (run,)).fetchone()[0] for run in {row.run for row in left}}
-    db.executemany(
-        "UPDATE server SET state = 'taken', taken_by = ? WHERE +run = ? AND name = ?",
-        [(number, sources[row.run], row.server) for row in left],
-    )
-    forget_options(db, sources.values())

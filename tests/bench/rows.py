@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clc_reset.clocks import Clocks
-from clc_reset.journal.database import Database, Location
+from clc_reset.journal.database import Database
 from clc_reset.journal.record import Record
 from clc_reset.journal.rows import Where
 from clc_reset.journal.runs import Journal, NewRun
@@ -168,7 +168,7 @@ def _remembering(stack: ExitStack, work: Path, env: Env) -> Group:
 
 def _journal(folder: Path, url: str, number: int) -> str:
     """Return the state folder of a journal with so many servers; all their resets are over."""
-    journal = Journal(Database(Location(str(folder), ""), None), Clocks())
+    journal = Journal(Database(str(folder), None), Clocks())
     operation = builders.operation(account="ABCD")
     names = tuple(f"WA1ABCDN{n:06d}" for n in range(number - len(PAIR)))
     for servers in (*(names[n : n + A_RUN] for n in range(0, len(names), A_RUN)), PAIR):

@@ -1,16 +1,15 @@
 """A machine on which only time that is waited for passes, with a journal for each process."""
 
-import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from clc_reset.clocks import Clocks, Moment
-from clc_reset.journal.database import FILE, Database, Location
+from clc_reset.journal.database import FILE, Database
 from clc_reset.journal.record import Record
-from clc_reset.journal.rows import EarlierReset, Run, ServerRow, Where
+from clc_reset.journal.rows import Run, ServerRow, Wave, Where
 from clc_reset.journal.runs import Journal, NewRun, Rest
 from clc_reset.models import (
     Operation,
@@ -25,14 +24,18 @@ from clc_reset.workers import Inbox
 
 A, B, C, D = "WA1ALIASWB01", "WA1ALIASWB02", "WA1ALIASWB03", "VA1ALIASJOB04"
 URL, ELSEWHERE = "https://api.ctl.io", "https://api.example"
-HERE = Where(URL, "ALIAS")
+HERE, SUB, AWAY = Where(URL, "ALIAS"), Where(URL, "SUB"), Where(ELSEWHERE, "ALIAS")
 ONE = Operation("wa1-12345", "/v2/operations/alias/status/wa1-12345", "ALIAS")
 TWO = Operation("va1-67890", "/v2/operations/alias/status/va1-67890", "ALIAS")
-EXECUTING, SUCCEEDED, FAILED = map(OperationStatus, ("executing", "succeeded", "failed"))
+SUCCEEDED = OperationStatus("succeeded")
 NIGHT = 1_768_521_598.0
 """23:59:58 on 15 January 2026, in UTC."""
 ROLLING = RollingOptions(at_a_time=1, check="true")
+MANY = tuple(f"WA1ALIASN{number:05}" for number in range(10_000))
+JUNK = b"no database" * 999
 NOBODY = 65534
+
+_T = TypeVar("_T")
 
 
 def queued(server: str, operation: Operation | None = ONE) -> ServerResult:
@@ -43,16 +46,16 @@ def refused(server: str) -> ServerResult:
     return ServerResult(server, ServerState.FAILED, None, "Not in a valid state.")
 
 
-def sent(*results: ServerResult, turns: Sequence[str] = ()) -> ResetAnswer:
-    return ResetAnswer(Sending.SENT, results, tuple(turns))
+def sent(*results: ServerResult) -> ResetAnswer:
+    return ResetAnswer(Sending.SENT, results)
 
 
 def lost(*servers: str) -> ResetAnswer:
     return ResetAnswer.maybe_sent(servers, "it timed out")
 
 
-def not_sent(*servers: str) -> list[ServerResult]:
-    return [ServerResult(server, ServerState.NOT_SENT) for server in servers]
+def not_sent(*servers: str) -> tuple[ServerResult, ...]:
+    return ResetAnswer.not_sent(servers).results
 
 
 def succeed(record: Record, *servers: str, status: OperationStatus = SUCCEEDED) -> None:
@@ -61,6 +64,13 @@ def succeed(record: Record, *servers: str, status: OperationStatus = SUCCEEDED) 
         record.answered(sent(*map(queued, servers)))
     record.statuses.add(ONE, status)
     record.statuses.close()
+
+
+def error(code: int) -> sqlite3.OperationalError:
+    """Return an error as SQLite raises it."""
+    made = sqlite3.OperationalError("it failed")
+    made.sqlite_errorcode = code
+    return made
 
 
 class HandClocks(Clocks):
@@ -100,59 +110,43 @@ class HandInbox(Inbox):
         return super()._get(0)
 
 
-class MortalDatabase(Database):
-    """A database whose process may die: what the system does then is to let go of its locks."""
-
-    def __init__(self, location: Location, inbox: Inbox, monotonic: Callable[[], float]) -> None:
-        super().__init__(location, inbox, monotonic)
-        self.locks: dict[str, int] = {}
-
-    def hold_lock(self, run: str) -> int | None:
-        file = super().hold_lock(run)
-        if file is not None:
-            self.locks[run] = file
-        return file
-
-    def die(self) -> None:
-        for file in self.locks.values():
-            os.close(file)
-        self.locks.clear()
-
-
 class Machine:
-    """The home folder, clocks and inbox; `journal` is that of a process, `other` of another one.
+    """The folder, clocks and inbox; `journal` is that of a process, `other` of another one.
 
-    Databases that are opened with `open` fail at each commit once `at_commit` is there, which is
-    called with the connection's `execute`; and `steps` counts hundreds of steps of SQLite in them.
+    Each commit fails once `at_commit` is there, which is called with the connection's `execute`.
+    `at_open` is called once, before a database is opened. `steps` counts hundreds of steps of
+    SQLite.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file = folder / FILE
         self.at_commit: Callable[[Callable[[str], object]], object] | None = None
+        self.at_open: Callable[[], object] | None = None
         self.steps = 0
         self.clocks = HandClocks()
         self.inbox = HandInbox(self.clocks)
-        self.database = MortalDatabase(Location(str(folder), ""), self.inbox, self.clocks.monotonic)
+        self.database = self.open()
         self.journal = Journal(self.database, self.clocks)
         self.other = Journal(self.open(), self.clocks)
 
-    def open(self) -> Database:
-        """The database of another process."""
-        location = Location(str(self.folder), "")
-        return Database(location, self.inbox, self.clocks.monotonic, self._connect)
+    def open(self, folder: Path | str = "") -> Database:
+        """The database of another process, in this folder or another one."""
+        place = str(folder or self.folder)
+        return Database(place, self.inbox, self.clocks.monotonic, self._connect)
 
     def _connect(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
         machine = self
+        at_open, self.at_open = self.at_open, None
+        if at_open is not None:
+            at_open()
 
         class Connection(sqlite3.Connection):
             def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
                 if sql != "COMMIT" or machine.at_commit is None:
                     return super().execute(sql, *values)
                 machine.at_commit(super().execute)
-                error = sqlite3.OperationalError("disk I/O error")
-                error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-                raise error
+                raise error(sqlite3.SQLITE_IOERR)
 
         def count() -> int:
             self.steps += 1
@@ -161,6 +155,12 @@ class Machine:
         db = sqlite3.connect(*args, factory=Connection, **kwargs)
         db.set_progress_handler(count, 100)
         return db
+
+    def die(self) -> None:
+        """Let the locks go, as the system does when processes are killed."""
+        for lock in self.folder.glob("run-*.lock"):
+            lock.unlink()
+            lock.touch()
 
     def new(
         self, *servers: str, where: Where = HERE, options: RollingOptions | None = None
@@ -181,6 +181,13 @@ class Machine:
         assert isinstance(record, Record)
         return record
 
+    def ended(self, answer: ResetAnswer, *servers: str) -> Record:
+        """A run on servers, or those of the answer, that was answered, and is over."""
+        record = self.begin(*servers or [result.server or "" for result in answer.results])
+        record.answered(answer)
+        record.end([])
+        return record
+
     def stopped(self, *servers: str) -> Record:
         """A rolling run that was stopped after its first server."""
         record = self.begin(*servers, options=ROLLING)
@@ -193,23 +200,11 @@ class Machine:
         found = self.other.begin(self.new(*servers, where=where), servers)
         return [] if isinstance(found, Record) else [earlier.row.server for earlier in found]
 
-    def claim(
-        self, record: Record, *, again: bool = False, journal: Journal | None = None
-    ) -> Record | Rest | tuple[EarlierReset, ...]:
-        journal = journal or self.other
-        rest = journal.rest_of(record.run or "")
-        return journal.claim(self.new(options=rest.options), rest, again=again)
-
-    def claimed(self, record: Record, *, again: bool = False) -> Record:
-        """The run that has claimed the rest of another one."""
-        found = self.claim(record, again=again)
-        assert isinstance(found, Record)
-        return found
-
-    def not_claimed(self, record: Record, *, again: bool = False) -> Rest:
-        """The rest of a run that can't be claimed."""
-        found = self.claim(record, again=again)
-        assert isinstance(found, Rest)
+    def claim(self, record: Record, kind: type[_T], *, again: bool = False) -> _T:
+        """Claim the rest of a run; `kind` is what comes of it."""
+        rest = self.rest(record)
+        found = self.other.claim(self.new(options=rest.options), rest, again=again)
+        assert isinstance(found, kind)
         return found
 
     def rest(self, record: Record) -> Rest:
@@ -222,6 +217,11 @@ class Machine:
 
     def row(self, record: Record, server: str = A) -> ServerRow:
         return {row.server: row for row in self.load(record).rows}[server]
+
+    def wave(self, record: Record, server: str = A) -> Wave:
+        wave = self.row(record, server).wave
+        assert wave
+        return wave
 
     def states(self, record: Record) -> dict[str, str]:
         """The state of each server of a run."""

@@ -1,21 +1,26 @@
 import logging
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from clc_reset.errors import Interrupted, JournalError, RefusedError
-from clc_reset.journal.database import DoubtError
+from clc_reset.journal.database import Database, DoubtError
 from clc_reset.journal.record import Admitted, Record
+from clc_reset.journal.rows import EarlierReset
+from clc_reset.journal.runs import Rest
 from clc_reset.models import (
     Operation,
     OperationStatus,
     ResetAnswer,
+    RollingOptions,
     Sending,
     ServerResult,
     ServerState,
 )
 from tests.journal.kit import (
-    EXECUTING,
+    JUNK,
+    MANY,
     NIGHT,
     ONE,
     ROLLING,
@@ -24,6 +29,7 @@ from tests.journal.kit import (
     A,
     B,
     C,
+    D,
     Machine,
     lost,
     not_sent,
@@ -34,10 +40,9 @@ from tests.journal.kit import (
 )
 
 SENT_AT = datetime(2026, 1, 15, 23, 52, tzinfo=UTC)
-REFUSED = ResetAnswer.not_sent([A], RefusedError("Not today."))
 
 
-# waves
+# waves and their answers
 
 
 def test_a_run_is_planned_and_its_first_wave_intended(machine: Machine) -> None:
@@ -47,8 +52,7 @@ def test_a_run_is_planned_and_its_first_wave_intended(machine: Machine) -> None:
     assert (run.servers, run.options, run.may_go_on) == ((A, B, C), ROLLING, True)
     assert machine.states(record) == {A: "intended", B: "planned", C: "planned"}
     assert record.recorded == machine.clocks.now()
-    wave = machine.row(record).wave
-    assert wave
+    wave = machine.wave(record)
     assert (wave.at, wave.usual, wave.sending, wave.sent_at) == (run.at, 1800.0, None, None)
     assert machine.row(record, B).wave is None
 
@@ -57,10 +61,11 @@ def test_an_answer_is_recorded_server_by_server(
     machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    record = machine.begin(A, B, C, "WA1ALIASWB09")
+    record = machine.begin(A, B, C, D)
     odd = Operation("wa1-1", None)
     nobodys = [ServerResult(None, ServerState.QUEUED, TWO), queued("WA1ALIASNO01")]
-    assert record.answered(sent(queued(A), refused(B), queued(C, odd), *nobodys, turns=[C, A]))
+    answer = sent(queued(A), refused(B), queued(C, odd), *nobodys)._replace(turns=(C, A))
+    assert record.answered(answer)
     *rows, forgotten = machine.load(record).rows
     assert [(row.state.value, row.operation, row.message, row.turn) for row in rows] == [
         ("queued", ONE, None, 1),
@@ -73,96 +78,76 @@ def test_an_answer_is_recorded_server_by_server(
     assert caplog.messages == []
 
 
-def test_a_lost_answer_leaves_all_unknown_and_says_why(machine: Machine) -> None:
-    record = machine.begin(A)
+def test_when_a_request_left_is_stored_once(machine: Machine) -> None:
+    def keep(record: Record, at: datetime) -> None:
+        record.sent_at(at)
+        record.checks_failed({A: "It goes with this."})
+
+    stores: list[Callable[[Record, datetime], object]] = [
+        lambda record, at: record.answered(lost(A)._replace(sent_at=at)),
+        keep,
+        lambda record, at: machine.other.store_sent_at(machine.wave(record).number, at),
+    ]
+    for first in stores:
+        record = machine.begin(A)
+        first(record, SENT_AT)
+        for store in stores:
+            store(record, SENT_AT + timedelta(days=1))
+        assert machine.wave(record).sent_at == SENT_AT
     left = machine.clocks.now()._replace(boot=1040.0)
-    record.answered(lost(A)._replace(left=left, sent_at=SENT_AT))
-    found = machine.row(record)
-    assert found.is_in_doubt
-    assert found.wave
-    assert (found.wave.problem, found.wave.sending) == ("it timed out", Sending.MAYBE_SENT)
-    assert (found.wave.at, found.wave.sent_at) == (left, SENT_AT)
+    record.answered(lost(A)._replace(left=left))
+    wave = machine.wave(record)
+    assert (wave.at, wave.problem, wave.sending) == (left, "it timed out", Sending.MAYBE_SENT)
 
 
-def test_a_wave_that_was_not_sent_is_planned_again(machine: Machine) -> None:
-    record = machine.begin(A, B, options=ROLLING)
-    record.answered(REFUSED)
-    assert machine.states(record) == {A: "planned", B: "planned"}
-    assert machine.row(record).message == "Not today."
-    assert machine.find(A) == [A]  # its run is alive
-    record.end(not_sent(A, B))
-    assert machine.find(A) == []
-
-
-def test_each_wave_is_recorded_for_itself(machine: Machine) -> None:
+def test_each_wave_is_checked_and_recorded_for_itself(machine: Machine) -> None:
+    before = machine.begin(C)
     record = machine.begin(A, B, C, options=ROLLING)
-    record.answered(sent(queued(A), turns=[A]))
+    assert record.admit([A], check=True) == Admitted((A,), {})  # its own wave is in nobody's way
+    record.answered(sent(queued(A)))
     machine.clocks.go_on(60)
-    assert record.admit([C], check=True) == Admitted((C,), {})
+    found = record.admit([C], check=True)
+    assert not isinstance(found, Admitted)
+    assert [earlier.key for earlier in found] == [(before.run, C)]
+    assert record.admit([C], check=False) == Admitted((C,), {})
     assert record.recorded == machine.clocks.now()
     record.answered(sent(queued(A), queued(B), queued(C, TWO)))  # only its own
     assert machine.states(record) == {A: "queued", B: "planned", C: "queued"}
-    first, last = machine.row(record).wave, machine.row(record, C).wave
-    assert first
-    assert last
-    assert last.at.wall == NIGHT + 60
-    assert last.number > first.number
+    assert machine.wave(record, C).at.wall == NIGHT + 60
+    assert machine.wave(record, C).number > machine.wave(record).number
 
 
-def test_a_wave_leaves_out_what_another_run_may_have_reset(machine: Machine) -> None:
-    record = machine.begin(A, B, C, options=ROLLING)
-    between = machine.begin(B, journal=machine.other)
-    assert record.admit([B, C], check=True) == Admitted((C,), {B: between.run or ""})
-    assert machine.row(record, B).taken_by == between.run
-    assert record.admit([B], check=True) == Admitted((), {B: between.run or ""})
-    machine.sql("DELETE FROM run WHERE id = ?", between.run)
-    assert record.admit([B], check=True) == Admitted((), {B: ""})
-
-
-@pytest.mark.parametrize("answer", [sent(refused(B)), REFUSED])
-def test_a_wave_keeps_what_another_run_certainly_did_not_reset(
+@pytest.mark.parametrize("answer", [sent(refused(B)), ResetAnswer.not_sent([B])])
+def test_a_wave_leaves_out_what_another_run_may_have_reset(
     machine: Machine, answer: ResetAnswer
 ) -> None:
-    record = machine.begin(A, B, options=ROLLING)
-    between = machine.begin(B, journal=machine.other)
-    between.answered(answer)
-    between.end(not_sent(B))
-    assert record.admit([B], check=True) == Admitted((B,), {})
-
-
-def test_a_wave_is_checked_like_a_run(machine: Machine) -> None:
-    before = machine.begin(B, journal=machine.other)
-    machine.clocks.go_on(10)
-    record = machine.begin(A, B, options=ROLLING)
-    assert record.admit([A], check=True) == Admitted((A,), {})  # its own wave is in nobody's way
-    record.answered(sent(queued(A)))
-    found = record.admit([B], check=True)
-    assert not isinstance(found, Admitted)
-    assert [earlier.key for earlier in found] == [(before.run, B)]
-    assert machine.states(record)[B] == "planned"
-    assert record.admit([B], check=False) == Admitted((B,), {})
+    record = machine.begin(A, B, C, options=ROLLING)
+    machine.ended(answer)  # B certainly wasn't reset
+    between = machine.begin(C)
+    assert record.admit([B, C], check=True) == Admitted((B,), {C: between.run or ""})
+    assert machine.row(record, C).taken_by == between.run
+    assert record.admit([C], check=True) == Admitted((), {C: between.run or ""})
+    machine.sql("DELETE FROM run WHERE id = ?", between.run)
+    assert record.admit([C], check=True) == Admitted((), {C: ""})
 
 
 def test_a_record_of_nothing_admits_all_and_writes_nothing(machine: Machine) -> None:
     record = Record(None, machine.clocks, [A, B])
-    assert record.servers == (A, B)
-    assert record.admit([A], check=True) == Admitted((A,), {})
-    record.sent_at(SENT_AT)
-    record.checks_failed({A: "It failed."})
-    record.statuses.add(ONE, SUCCEEDED)
-    record.statuses.close()
+    assert (record.servers, record.admit([A], check=True)) == ((A, B), Admitted((A,), {}))
+    succeed(record)
     assert not record.answered(sent(queued(A)))
     assert not record.end(not_sent(B))
     assert not machine.folder.exists()
 
 
-# what goes with the next transaction
+# what goes with the next transaction, and the end
 
 
 def test_an_answer_that_can_not_be_written_goes_with_the_next_transaction(
     machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = machine.begin(A, B, options=ROLLING)
+    record.checks_failed({})
     with machine.locked():
         assert not record.answered(sent(queued(A)))
         record.checks_failed({A: "It failed."})
@@ -170,6 +155,7 @@ def test_an_answer_that_can_not_be_written_goes_with_the_next_transaction(
     record.admit([B], check=True)
     assert machine.states(record) == {A: "queued", B: "intended"}
     assert machine.row(record).failed_check == "It failed."
+    assert machine.row(record, B).failed_check is None
     with machine.locked():
         assert not record.answered(ResetAnswer.not_sent([B]))
     assert record.end(not_sent(B))
@@ -183,7 +169,7 @@ def test_an_answer_that_can_not_be_written_goes_with_the_next_transaction(
 
 def test_an_answer_is_not_lost_when_a_later_check_can_not_be_committed(machine: Machine) -> None:
     """What proves the transaction is its wave; one without a wave proves nothing."""
-    record = machine.begin(A, B, options=ROLLING, journal=machine.other)
+    record = machine.begin(A, B, options=ROLLING)
     with machine.locked():
         record.answered(sent(queued(A)))
     machine.begin(B)
@@ -213,7 +199,7 @@ def test_a_run_whose_journal_was_replaced_touches_no_other_run(
 ) -> None:
     """The numbers of runs and waves begin anew in the new journal."""
     record = machine.begin(A, B, options=ROLLING)
-    machine.file.write_bytes(b"no database" * 999)
+    machine.file.write_bytes(JUNK)
     strange = machine.begin(C, A, journal=machine.other)
     assert not record.answered(sent(refused(A)))
     with pytest.raises(JournalError, match="isn't in it any more"):
@@ -225,36 +211,29 @@ def test_a_run_whose_journal_was_replaced_touches_no_other_run(
     assert f"run {record.run} isn't in it any more" in caplog.text
 
 
-# the end
-
-
 def test_an_end_plans_again_what_was_not_sent_and_deletes_idle_options(machine: Machine) -> None:
-    record = machine.begin(A, B, C, options=ROLLING)
+    record = machine.begin(A, B, options=ROLLING)
     lock = machine.folder / f"run-{record.run}.lock"
-    assert record.has_lock
+    record.answered(ResetAnswer.not_sent([A], RefusedError("Not today.")))
+    assert machine.row(record).message == "Not today."
     assert lock.exists()
-    assert record.end([*not_sent(A), ServerResult("WA1ALIASNO01", ServerState.NOT_SENT)])
-    assert machine.states(record) == {A: "planned", B: "planned", C: "planned"}
-    run = machine.load(record)
-    assert (run.may_go_on, run.options) == (False, ROLLING)
-    assert not record.has_lock
+    assert machine.find(A) == [A]  # its run is alive
+    assert record.end(not_sent(A, "WA1ALIASNO01"))
+    assert machine.states(record) == {A: "planned", B: "planned"}
+    assert (machine.load(record).may_go_on, machine.load(record).options) == (False, ROLLING)
     assert not lock.exists()
-    done = machine.begin(A, B)
-    done.answered(sent(queued(A), ServerResult(B, ServerState.UNKNOWN)))
+    assert machine.find(A) == []
+    done = machine.begin(A, B, C)
+    done.answered(sent(queued(A), ServerResult(B, ServerState.UNKNOWN), queued(C)))
+    with machine.locked():
+        assert not done.end([])
+    assert not machine.load(done).may_go_on  # its lock is free
     done.end(not_sent(A, B))  # what may have been sent is never planned again
-    assert machine.states(done) == {A: "queued", B: "unknown"}
+    assert machine.states(done) == {A: "queued", B: "unknown", C: "queued"}
     assert machine.load(done).options is None
 
 
-def test_an_end_that_can_not_be_written_lets_go_of_the_lock(machine: Machine) -> None:
-    record = machine.begin(A, B, options=ROLLING)
-    with machine.locked():
-        assert not record.end(not_sent(B))
-    assert not machine.load(record).may_go_on
-    assert machine.find(B) == []
-
-
-# statuses, checks and times
+# statuses
 
 
 def test_statuses_are_written_once_a_second(machine: Machine) -> None:
@@ -267,71 +246,176 @@ def test_statuses_are_written_once_a_second(machine: Machine) -> None:
 
     record = machine.begin(A, B)
     record.answered(sent(queued(A), queued(B, TWO)))
-    assert hear("notStarted", 0) is None
     assert hear("executing", 0.9) is None
     assert hear("resumed", 0.1) == "resumed"
     with machine.locked():
         machine.clocks.go_on(1)
         record.statuses.flush()  # nothing new
-    assert hear("executing", 1) == "executing"
+    assert hear("executing", 0.9) == "resumed"
+    assert hear("executing", 0.1) == "executing"
     assert machine.inbox.waits == 0
     assert machine.row(record, B).status is None
-
-
-def test_a_final_status_stays_and_settles(machine: Machine) -> None:
-    record = machine.begin(A)
-    succeed(record, A)
-    late = machine.other.statuses(lambda _operation: [record.run or ""])
-    late.add(ONE, EXECUTING)
-    late.add(TWO, EXECUTING)
-    late.close()
-    assert machine.row(record).status == SUCCEEDED
-    assert machine.find(A) == []
 
 
 def test_statuses_that_can_not_be_written_are_a_warning_at_the_end(
     machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    record = machine.begin(A)
-    record.answered(sent(queued(A)))
+    record = machine.ended(sent(queued(A)))
     with machine.locked():
-        record.statuses.add(ONE, SUCCEEDED)
-        record.statuses.flush()
         machine.clocks.go_on(1)
+        record.statuses.add(ONE, SUCCEEDED)
         record.statuses.flush()
         assert caplog.messages == []
         record.statuses.close()
     assert "The latest statuses aren't in it." in caplog.text
     record.statuses.close()  # they are kept
-    assert machine.row(record).status == SUCCEEDED
+    late = machine.other.statuses(lambda _operation: [record.run or ""])
+    late.add(ONE, OperationStatus("executing"))
+    late.close()
+    assert machine.row(record).status == SUCCEEDED  # what is final stays
+    assert machine.find(A) == []
 
 
-def test_checks_that_failed_are_recorded(machine: Machine) -> None:
-    record = machine.begin(A, B)
-    record.answered(sent(queued(A), queued(B)))
-    record.checks_failed({})
-    record.checks_failed({B: "The check failed: \ud800."})
-    assert machine.row(record).failed_check is None
-    assert machine.row(record, B).failed_check == "The check failed: \\ud800."
+# claims
 
 
-def test_when_a_request_left_on_the_apis_clock_is_stored_once(machine: Machine) -> None:
-    record = machine.begin(A)
-    record.answered(lost(A))
-    record.sent_at(SENT_AT)
-    record.end([])
-    wave = machine.row(record).wave
-    assert wave
-    assert wave.sent_at == SENT_AT
-    machine.other.store_sent_at(wave.number, datetime(2030, 1, 1, tzinfo=UTC))
-    assert machine.row(record).wave == wave
+def resolved(machine: Machine, record: Record) -> list[tuple[str, str, str]]:
+    chain = machine.journal.resolve(machine.load(record))
+    return [(row.server, holder.id, row.state) for holder, row in chain]
 
 
-def test_ten_thousand_servers_are_one_wave(machine: Machine) -> None:
-    servers = [f"WA1ALIASN{number:05}" for number in range(10_000)]
-    record = machine.begin(*servers)
-    record.answered(sent(*map(queued, servers), turns=servers[::-1]))
-    rows = machine.load(record).rows
-    assert [row.server for row in rows] == servers
-    assert [row.turn for row in rows] == list(range(9_999, -1, -1))
-    assert machine.find(*servers) == servers
+def test_the_rest_of_a_run_is_what_it_certainly_did_not_send(machine: Machine) -> None:
+    record = machine.begin(A, B, C, D, options=ROLLING)
+    succeed(record, A)
+    record.admit([B], check=True)
+    record.answered(lost(B))
+    record.admit([C], check=True)
+    record.answered(ResetAnswer.not_sent([C]))
+    record.end(not_sent(C, D))
+    found = machine.rest(record)
+    assert (found.servers, found.left_out, found.going_on, found.running) == ((C, D), {}, (), ())
+    assert (found.options, found.is_in_doubt) == (ROLLING, True)
+    with machine.locked(), pytest.raises(JournalError):
+        machine.other.claim(machine.new(options=ROLLING), found, again=False)
+    assert machine.rest(record) == found  # nothing is claimed
+
+
+def test_a_claim_takes_the_rest_and_intends_its_first_wave(machine: Machine) -> None:
+    record = machine.stopped(A, B, C)
+    claim = machine.claim(record, Record)
+    assert (claim.servers, claim.recorded) == ((B, C), machine.clocks.now())
+    assert machine.states(claim) == {B: "intended", C: "planned"}
+    assert machine.load(record).options is None
+    found = machine.claim(record, Rest)  # they belong to nobody else
+    assert (found.servers, found.going_on) == ((C,), (claim.run,))
+    assert machine.find(B, C) == [B, C]
+    assert claim.admit([C], check=True) == Admitted((C,), {})
+
+
+def test_a_live_run_is_claimed_only_again_and_then_leaves_out_what_was_taken(
+    machine: Machine,
+) -> None:
+    record = machine.begin(A, B, C, options=ROLLING)
+    succeed(record, A)
+    found = machine.claim(record, Rest)
+    assert (found.servers, found.going_on) == ((B, C), (record.run,))
+    claim = machine.claim(record, Record, again=True)
+    assert record.admit([B], check=True) == Admitted((), {B: claim.run or ""})
+    assert record.end(not_sent(B, C))
+    assert machine.states(record)[B] == "taken"
+    assert machine.states(claim) == {B: "intended", C: "planned"}
+
+
+@pytest.mark.parametrize("state", ["killed", "lock missing", "no locks"])
+def test_a_run_without_an_end_is_over_only_if_its_lock_says_so(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    if state == "no locks":
+        monkeypatch.setattr(Database, "hold_lock", lambda _self, _run: None)
+    record = machine.begin(A, B, options=ROLLING)
+    machine.die()
+    if state == "lock missing":
+        machine.database.remove_lock(record.run or "")
+    assert machine.find(B) == ([] if state == "killed" else [B])
+    found = machine.rest(record)
+    assert found.going_on == (() if state == "killed" else (record.run,))
+    assert found.is_in_doubt
+
+
+def test_the_rest_follows_the_chain_of_ended_runs(machine: Machine) -> None:
+    first = machine.stopped(A, B, C, D)
+    second = machine.claim(first, Record)
+    succeed(second, B)
+    second.end(not_sent(C, D))
+    third = machine.claim(first, Record)
+    assert third.servers == (C, D)
+    succeed(third, C)
+    assert machine.rest(first).going_on == (third.run,)
+    third.end(not_sent(D))
+    for record in (first, second, third):
+        found = machine.rest(record)
+        assert (found.servers, found.options) == ((D,), ROLLING)
+    assert resolved(machine, first) == [
+        (A, first.run, "queued"),
+        (B, second.run, "queued"),
+        (C, third.run, "queued"),
+        (D, third.run, "planned"),
+    ]
+    machine.sql("DELETE FROM run WHERE id = ?", third.run)  # nobody claims what it took
+    assert resolved(machine, first)[2:] == [(C, second.run, "taken"), (D, second.run, "taken")]
+    found = machine.claim(first, Rest)
+    assert (found.servers, found.options, found.is_in_doubt) == ((), RollingOptions(), False)
+
+
+def test_a_claim_leaves_out_what_was_reset_since_the_first_plan(machine: Machine) -> None:
+    first = machine.begin(A, B, C, options=ROLLING)
+    succeed(first, A)
+    between = machine.begin(B)
+    succeed(between, B)
+    first.end(not_sent(B, C))
+    second = machine.claim(first, Record)
+    assert (second.servers, second.left_out) == ((C,), {B: between.run})
+    assert machine.load(first).options == ROLLING  # B is still planned
+    second.answered(ResetAnswer.not_sent([C]))
+    second.end(not_sent(C))
+    assert not machine.rest(first).is_in_doubt
+    machine.begin(C).answered(lost(C))
+    found = machine.rest(first)
+    assert (found.servers, [*found.left_out], found.is_in_doubt) == ((), [B, C], True)
+
+
+def test_running_operations_are_followed_first(machine: Machine) -> None:
+    record = machine.begin(A, B, options=ROLLING)
+    record.answered(sent(queued(A)))
+    record.end(not_sent(B))
+    found = machine.claim(record, Rest, again=True)
+    assert [row.server for row in found.running] == [A]
+    machine.clocks.go_on(3601)
+    assert machine.claim(record, Record).servers == (B,)
+
+
+@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize("is_planned", [True, False])
+def test_a_claim_is_guarded_even_again(machine: Machine, *, again: bool, is_planned: bool) -> None:
+    other = machine.begin(D, C, options=ROLLING) if is_planned else machine.ended(lost(C))
+    record = machine.stopped(A, B, C)
+    rest = machine.rest(record)
+    assert rest.servers == (B, C)
+    found: tuple[EarlierReset, ...] = machine.claim(record, tuple, again=again)
+    confirmed = {earlier.key for earlier in found}
+    assert confirmed == {(other.run, C)}
+    new = machine.new(options=ROLLING)
+    assert isinstance(machine.other.claim(new, rest, again=again, confirmed=confirmed), Record)
+
+
+def test_ten_thousand_servers_are_claimed_without_comparing_each_with_all(machine: Machine) -> None:
+    record = machine.begin(*MANY, options=ROLLING)
+    record.answered(sent(*map(queued, MANY))._replace(turns=MANY[::-1]))
+    assert machine.row(record, MANY[0]).turn == 9_999
+    succeed(record)
+    record.end(not_sent(*MANY))
+    claim = machine.claim(record, Record)
+    assert claim.servers == MANY[1:]
+    claim.end(not_sent(*MANY[1:]))
+    assert machine.rest(record).servers == claim.servers
+    assert machine.steps < 150_000

@@ -12,7 +12,7 @@ from typing import Any
 
 from clc_reset.checks import CheckResult
 from clc_reset.clocks import ApiTime, Clocks, Moment
-from clc_reset.journal.database import Database, Location
+from clc_reset.journal.database import Database
 from clc_reset.journal.rows import Run, Where
 from clc_reset.journal.runs import Journal, NewRun
 from clc_reset.models import (
@@ -107,8 +107,7 @@ class World:
         self.inbox = VirtualInbox(self)
         self.clocks = VirtualClocks(self)
         self.folder = folder / "journal"
-        location = Location(str(self.folder), "")
-        database = Database(location, self.inbox, self.clocks.monotonic, self._open)
+        database = Database(str(self.folder), self.inbox, self.clocks.monotonic, self._open)
         self.journal = Journal(database, self.clocks, lambda: f"{next(IDS):08x}")
 
     def _open(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from clc_reset.clocks import Clocks
-from clc_reset.journal.database import Database, Location
+from clc_reset.journal.database import Database
 from clc_reset.workers import Inbox
 from tests.simulation.world import Process, World
 
@@ -129,7 +129,7 @@ class FaultyConnection(sqlite3.Connection):
 def empty_database() -> bytes:
     """Return the file of a journal without runs: to make one takes as long as half a night."""
     with TemporaryDirectory() as folder:
-        database = Database(Location(folder, ""), None)
+        database = Database(folder, None)
         database.write(lambda _db: None, 0.0)
         return Path(database.path).read_bytes()
 
@@ -145,7 +145,7 @@ class VirtualDatabase(Database):
         self._trouble = trouble
         self._locks: set[int] = set()
         self._open_ones: list[FaultyConnection] = []
-        super().__init__(Location(folder, ""), inbox, clocks.monotonic, self._faulty)
+        super().__init__(folder, inbox, clocks.monotonic, self._faulty)
 
     def _faulty(self, path: str, **options: Any) -> sqlite3.Connection:
         self._process.step()
