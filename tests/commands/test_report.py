@@ -14,6 +14,7 @@ import respx
 
 from clc_reset.commands import report
 from clc_reset.errors import (
+    AuthenticationError,
     DeclinedError,
     Interrupted,
     OutputError,
@@ -126,8 +127,9 @@ def test_a_closed_pipe_gives_way_only_to_an_unknown_outcome(
 def test_a_look_up_is_0_unless_it_was_not_read_or_could_not_be_printed() -> None:
     assert report.looked_up(Delivery.PRINTED) == 0
     assert report.looked_up(Delivery.CLOSED_PIPE) == 141
-    with pytest.raises(OutputError):
+    with pytest.raises(OutputError, match=r"^Standard output can't be written\.$") as raised:
         report.looked_up(Delivery.ELSEWHERE)
+    assert raised.value.hint == "The result is above."
 
 
 @pytest.mark.parametrize(
@@ -165,6 +167,7 @@ AWAIT = "To wait for a change: clc status --wait --run R1"
 REST = "To reset it: clc reset --rest-of R1"
 TAKEN = f"Left out, since another run may have reset them: {B}."
 GOES_ON = "The resets continue in the cloud: 1 operation is still running."
+TWO_GO_ON = "The resets continue in the cloud: 2 operations are still running."
 ONE_LOST = f"The outcome is unknown for 1 server: {B}."
 ASKS_FIRST = (
     "The journal couldn't note this, so the next reset of these servers will ask first, "
@@ -192,6 +195,9 @@ WAVE_2 = of(QUEUED, *NOT_SENT[::2], run="R1", wave=2, waves=2)
 DOWN_ERROR = UnreachableError("Can't reach it.", hint="Check it.")
 NOTHING_SENT = Outcome.not_sent("ALIAS", [A], waited=False).ended_by(DOWN_ERROR)._replace(run="R1")
 CRASHED = QUEUED._replace(ending=Ending.CRASHED, crash="KeyError: 'x'.")
+RUNNING = QUEUED.results[0]
+TWO_RUN = (RUNNING, RUNNING._replace(server=B, operation=Operation("va1-1", "/y", "ALIAS")))
+DENIED = AuthenticationError("The token was refused.", hint="Log in.")
 OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TIME_LIMIT, run="R1")
 
 
@@ -274,6 +280,36 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
                 "To reset it, once the others are over: clc reset --rest-of R1",
             ],
         ),
+        (
+            of(QUEUED, *TWO_RUN, run="R1", **SIGNALLED),
+            [
+                f"Interrupted. {TWO_GO_ON}",
+                "To follow them: clc status --wait --run R1",
+            ],
+        ),
+        (  # the token expired while it waited
+            of(QUEUED, RUNNING, run="R1", ending=Ending.ERROR, error=DENIED),
+            [
+                f"The token was refused. {GOES_ON}",
+                *("Log in.", "To follow it: clc status --wait --run R1"),
+            ],
+        ),
+        (  # nobody was asked first, so nothing is recorded
+            NOTHING_SENT.ended_by(DENIED)._replace(has_record=False),
+            ["The token was refused. No server was reset.", "Log in."],
+        ),
+        (  # without a journal
+            of(QUEUED, result(A, "unknown"), result(B, "unknown")),
+            [
+                f"The outcome is unknown for 2 servers: {A}, {B}.",
+                "The request may have reset them, and wasn't repeated.",
+                f"To see whether they have changed: clc servers {A} {B}",
+            ],
+        ),
+        (
+            of(QUEUED, result(A, "succeeded"), result(B, "not sent"), ending=Ending.STOPPED),
+            [f"1 server was not sent: {B}.", f"To reset it: clc reset {B}"],
+        ),
         (CRASHED, [f"KeyError: 'x'. {GOES_ON}", "To follow it: clc status --wait wa1-1"]),
         (of(CRASHED, result(A, "not sent")), ["KeyError: 'x'. No server was reset."]),
         (NOTHING_SENT, ["Can't reach it. No server was reset.", "Check it."]),
@@ -287,10 +323,56 @@ def test_the_remarks_say_what_happened_and_what_to_do(outcome: Outcome, lines: l
     assert "\n".join(remarks(outcome)).splitlines() == lines
 
 
+@pytest.mark.parametrize(
+    ("outcome", "kinds"),
+    [
+        (LOST, ["outcome_unknown"]),
+        (of(QUEUED, RUNNING, **SIGNALLED), ["interrupted"]),
+        (of(QUEUED, result(B, "unknown"), problem="it was cut", **SIGNALLED), ["interrupted"]),
+        (of(QUEUED, result(B, "unknown")), ["outcome_unknown"]),
+        (OVERTIME, ["time_limit", "stopped"]),
+        (CRASHED, ["internal"]),
+        (NOTHING_SENT, ["unreachable"]),
+        (of(QUEUED, *NOT_SENT, ending=Ending.STOPPED), ["stopped", "stopped"]),
+        (WAVE_2.ended_by(DOWN_ERROR), ["unreachable"]),
+        (of(QUEUED, result(A, "failed", "changed")), ["failed"]),
+    ],
+)
+def test_a_remark_has_its_kind_for_json(outcome: Outcome, kinds: list[str]) -> None:
+    session = Recorder()
+    code = ended(session, outcome)
+    assert [(kind, its_code) for kind, _, _, its_code in session.errors] == [
+        (kind, code) for kind in kinds
+    ]
+
+
+@pytest.mark.parametrize(
+    ("states", "line"),
+    [
+        (["running"], "The resets continue in the cloud: 1 operation is still running."),
+        (
+            ["running", "running"],
+            "The resets continue in the cloud: 2 operations are still running.",
+        ),
+        (["queued"], "1 operation isn't known to be over."),
+        (["queued", "running"], "2 operations aren't known to be over."),
+        (["succeeded"], ""),
+    ],
+)
+def test_a_question_says_of_operations_only_what_is_known(states: list[str], line: str) -> None:
+    results = (r._replace(state=ServerState(s)) for r, s in zip(TWO_RUN, states, strict=False))
+    advice = report.Advice(of(QUESTION, *results), "ALIAS")
+    assert advice.in_the_cloud() == line
+
+
 def test_many_servers_are_not_named_in_a_command() -> None:
     many = of(QUESTION, *(result(f"S{n}", "unknown", "not yet") for n in range(11)))
     assert "clc reset" not in remarks(many)[0]
     assert remarks(of(QUESTION, *ELEVEN), is_whole=False)[0].endswith(", S10.")
+    ten = " ".join(f"S{n}" for n in range(10))
+    some = remarks(of(QUESTION, *ELEVEN[:10]), is_whole=False)[0]
+    assert some.endswith(f"To reset them: clc reset {ten}")
+    assert remarks(of(QUESTION, *ELEVEN[:1], account=None), is_whole=False)[0].endswith(": S0.")
     assert remarks(of(QUESTION, *ELEVEN))[0].endswith("To reset them: clc reset --rest-of R1")
 
 
