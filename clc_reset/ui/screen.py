@@ -119,9 +119,7 @@ class Screen:
         self._frame: Sequence[Line] = ()
         self._drawn: Sequence[Line] = ()
         self._unsent = b""
-        self._unsent_notes = (
-            0  # those that `_unsent` has; they stay in `_notes` until it is written
-        )
+        self._unsent_notes = 0  # in `_unsent`; they stay in `_notes` until it is written
         self._wipes = False
         self._stops = False
 
