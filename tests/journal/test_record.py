@@ -9,13 +9,7 @@ from clc_reset.journal.database import Database, DoubtError
 from clc_reset.journal.record import Admitted, Record
 from clc_reset.journal.rows import EarlierReset
 from clc_reset.journal.runs import Rest
-from clc_reset.models import (
-    Operation,
-    OperationStatus,
-    ResetAnswer,
-    RollingOptions,
-    Sending,
-)
+from clc_reset.models import Operation, OperationStatus, ResetAnswer, RollingOptions, Sending
 from tests.builders import (
     ONE,
     SUCCEEDED,
