@@ -9,9 +9,9 @@ from typing import TextIO
 
 import pytest
 
+from tests.builders import A
 from tests.fakes import CLC, HANG, environment, http, loopback, queued, shell, wait_until
 
-A = "WA1ALIASWB01"
 MANY = " ".join(f"WA1ALIASN{n:05d}" for n in range(5000))
 
 

@@ -23,9 +23,9 @@ from clc_reset.errors import (
 from clc_reset.models import Evidence, Observation, Operation, ServerResult, ServerState
 from clc_reset.resets.outcome import Ending, Outcome
 from clc_reset.ui.streams import Delivery
+from tests.builders import A, B, C
 from tests.fakes import Typed, exit_code_of, jwt, queued
 
-A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
 API = "http://127.0.0.1:9"  # where nothing listens; a loopback URL needs no TLS
 
 # --- an outcome and what stands beside it -------------------------------------------------------

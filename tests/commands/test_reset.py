@@ -17,6 +17,7 @@ import respx
 from clc_reset.commands.reset import screenful
 from clc_reset.errors import Interrupted
 from clc_reset.sandbox.cloud import Cloud
+from tests.builders import FAR, A, B
 from tests.fakes import (
     CLC,
     HANG,
@@ -35,7 +36,6 @@ from tests.fakes import (
     wait_until,
 )
 
-A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
 DB01, DB02 = "WA1ALIASDB01", "WA1ALIASDB02"
 BATCH = ["VA1ALIASJOB01", "VA1ALIASJOB02", "VA1ALIASJOB03"]
 
@@ -54,16 +54,16 @@ def were_reset(cloud: Cloud) -> list[str]:
 
 @pytest.mark.usefixtures("as_demo")
 def test_reset_sends_each_server_once_and_prints_a_line_for_each(clc: Run, served: Cloud) -> None:
-    result = clc("reset", A.lower(), C, A, "-", stdin=f"{B} {A}\n")
+    result = clc("reset", A.lower(), FAR, A, "-", stdin=f"{B} {A}\n")
     assert result.exit_code == 0
     run = run_of(clc)
     assert rows(result.stdout) == [
         [A, "queued", "wa1-12345", "", "", run],
-        [C, "queued", "va1-12346", "", "", run],
+        [FAR, "queued", "va1-12346", "", "", run],
         [B, "queued", "wa1-12345", "", "", run],
     ]
     assert result.stderr == "2 duplicates ignored\n3 queued\n"
-    assert [served.servers[server].resets for server in (A, B, C)] == [1, 1, 1]
+    assert [served.servers[server].resets for server in (A, B, FAR)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -123,11 +123,11 @@ def test_another_account_is_an_option_or_a_variable(
 def test_a_server_left_out_is_unknown_and_the_unasked_is_warned_about(
     clc: Run, api_ctl_io: respx.Router
 ) -> None:
-    api_ctl_io.post().respond(200, json=[{"server": C, "isQueued": True}])
+    api_ctl_io.post().respond(200, json=[{"server": FAR, "isQueued": True}])
     result = clc("reset", A, B)
     assert result.exit_code == 6
     assert [row[:2] for row in rows(result.stdout)] == [[A, "unknown"], [B, "unknown"]]
-    assert f"not asked for: {C}." in result.stderr
+    assert f"not asked for: {FAR}." in result.stderr
     assert f"unknown for 2 servers: {A}, {B}." in result.stderr
 
 
@@ -343,32 +343,32 @@ def test_the_screen_has_as_many_servers_as_fit_and_the_number_of_the_others(
 def test_reset_waits_until_every_operation_has_succeeded(
     clc: Run, posts: Answer, statuses: Answer
 ) -> None:
-    posts(queued(B, "wa1-1"), queued(A, "wa1-1"), queued(C, "va1-2"))
+    posts(queued(B, "wa1-1"), queued(A, "wa1-1"), queued(FAR, "va1-2"))
     shared = statuses("wa1-1", "resumed", "succeeded")
     statuses("va1-2", "succeeded")
-    result = clc("reset", A, B, C, "--wait")
+    result = clc("reset", A, B, FAR, "--wait")
     assert result.exit_code == 0
     assert [row[:4] for row in rows(result.stdout)] == [
         [A, "succeeded", "wa1-1", ""],
         [B, "succeeded", "wa1-1", ""],
-        [C, "succeeded", "va1-2", ""],
+        [FAR, "succeeded", "va1-2", ""],
     ]
     assert shared.call_count == 2
     lines = result.stderr.splitlines()
     assert lines[0] == f"2 servers wa1-1 queued (0 s): {A}, {B}"
     assert f"2 servers wa1-1 running (0 s): {A}, {B}" in lines
-    assert f"{C} va1-2 succeeded (0 s)" in lines
+    assert f"{FAR} va1-2 succeeded (0 s)" in lines
     assert re.fullmatch("3 succeeded( in [0-9]+ s)?", lines[-1])
-    assert clc("reset", A, B, C, "--wait", "-q").output == ""
+    assert clc("reset", A, B, FAR, "--wait", "-q").output == ""
 
 
 def test_the_time_limit_is_7_with_a_command_to_resume(
     clc: Run, posts: Answer, statuses: Answer
 ) -> None:
-    posts(queued(A, "wa1-1"), queued(C, "va1-2"))
+    posts(queued(A, "wa1-1"), queued(FAR, "va1-2"))
     statuses("wa1-1", "executing")
     statuses("va1-2", "paused for a while")
-    result = clc("reset", A, C, "--wait", "--timeout", "100ms")
+    result = clc("reset", A, FAR, "--wait", "--timeout", "100ms")
     assert result.exit_code == 7
     first, second = rows(result.stdout)
     assert first[:3] == [A, "running", "wa1-1"]
@@ -383,7 +383,7 @@ def test_the_time_limit_is_7_with_a_command_to_resume(
 @pytest.mark.parametrize("journal", ["0", "1"])
 def test_the_command_to_follow_works_when_it_is_pasted(journal: str) -> None:
     script = (
-        f"clc reset {A} {C} --wait --timeout 0 -q 2>notes >/dev/null; "
+        f"clc reset {A} {FAR} --wait --timeout 0 -q 2>notes >/dev/null; "
         "eval \"$(sed -n 's/^To follow them: //p' notes)\" -o tsv"
     )
     result = run_clc(
@@ -391,7 +391,7 @@ def test_the_command_to_follow_works_when_it_is_pasted(journal: str) -> None:
         env={"CLC_NO_JOURNAL": journal},
     )
     assert result.returncode == 0
-    servers = ["", ""] if journal == "1" else [C, A]
+    servers = ["", ""] if journal == "1" else [FAR, A]
     assert sorted((row[:4] for row in rows(result.stdout)), key=lambda row: row[2]) == [
         [servers[0], "succeeded", "va1-12346", ""],
         [servers[1], "succeeded", "wa1-12345", ""],
@@ -506,9 +506,9 @@ def test_what_is_no_list_of_servers_is_not_taken_for_one(
     ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_a_signal_ends_the_wait_at_once_and_tells_what_is_known(signum: int, code: int) -> None:
-    with loopback(http(200, [queued(A, "wa1-1"), queued(C, "va1-2")]), HANG) as server:
+    with loopback(http(200, [queued(A, "wa1-1"), queued(FAR, "va1-2")]), HANG) as server:
         running = subprocess.Popen(
-            [CLC, "reset", A, C, "--wait", "-o", "json"],
+            [CLC, "reset", A, FAR, "--wait", "-o", "json"],
             env=environment(CLC_BASE_URL=server.url),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -531,7 +531,7 @@ def test_a_signal_ends_the_wait_at_once_and_tells_what_is_known(signum: int, cod
 
 def test_on_a_terminal_progress_is_live_and_leaves_the_table_only() -> None:
     terminal = Terminal(
-        "sandbox", "--duration", "1s", "clc", "reset", A, B, C, "--wait", PATH=os.environ["PATH"]
+        "sandbox", "--duration", "1s", "clc", "reset", A, B, FAR, "--wait", PATH=os.environ["PATH"]
     )
     code, shown = terminal.end()
     assert code == 0
@@ -560,7 +560,7 @@ def test_each_fault_of_the_sandbox_is_told_as_what_it_is(
     options: list[str], code: int, state: str
 ) -> None:
     result = run_clc(
-        "sandbox", "--duration", "300ms", *options, "clc", "reset", C, B, "--wait", "-o", "tsv"
+        "sandbox", "--duration", "300ms", *options, "clc", "reset", FAR, B, "--wait", "-o", "tsv"
     )
     assert result.returncode == code
     assert [row[1] for row in rows(result.stdout)][1:] == ([state] if state else [])

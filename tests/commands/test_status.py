@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import respx
 
+from tests.builders import A, B
 from tests.fakes import Run, jwt, queued, rows
 
-A, B = "WA1ALIASWB01", "WA1ALIASWB02"
 REFUSED = {"server": B, "isQueued": False, "errorMessage": "No."}
 Answer = Callable[..., respx.Route]
 Patch = pytest.MonkeyPatch
