@@ -18,9 +18,7 @@ A, B, C, D = "WA1ALIASWB01", "WA1ALIASWB02", "WA1ALIASWB03", "WA1ALIASWB04"
 FAR = "VA1ALIASWB01"
 """A server of another data centre."""
 
-NOT_STARTED, EXECUTING, RESUMED, SUCCEEDED, FAILED = map(
-    OperationStatus, ("notStarted", "executing", "resumed", "succeeded", "failed")
-)
+EXECUTING, SUCCEEDED, FAILED = map(OperationStatus, ("executing", "succeeded", "failed"))
 
 
 def many(number: int, datacenter: str = "WA1") -> tuple[str, ...]:

@@ -131,20 +131,9 @@ def test_a_server_left_out_is_unknown_and_the_unasked_is_warned_about(
     assert f"unknown for 2 servers: {A}, {B}." in result.stderr
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [
-        httpx.ReadTimeout("slow"),
-        httpx.ReadError("gone"),
-        httpx.Response(503),
-        httpx.Response(200, content=b"<html>"),
-    ],
-)
 @pytest.mark.usefixtures("with_token")
-def test_a_lost_answer_is_exit_6_and_names_each_server(
-    clc: Run, api_ctl_io: respx.Router, failure: httpx.Response | Exception
-) -> None:
-    route = api_ctl_io.post().mock(side_effect=[failure])
+def test_a_lost_answer_is_exit_6_and_names_each_server(clc: Run, api_ctl_io: respx.Router) -> None:
+    route = api_ctl_io.post().mock(side_effect=[httpx.ReadTimeout("slow")])
     result = clc("reset", A, B, "-o", "json")
     assert (result.exit_code, route.call_count) == (6, 1)
     shown = json.loads(result.stdout)

@@ -38,7 +38,7 @@ def poll(
     statuses = Statuses(None, world.clocks, lambda _operation: ())
     wait = Wait(limit, lambda _r: SENT, statuses, {}, once=once, has_changed=has_changed)
     watch = Watch(turns or {}, lambda _server: SENT)
-    polls = Polling(operations or turns or (ONE,), wait, watch, world.deps(), world.emit)
+    polls = Polling(operations or turns or (ONE,), wait, watch, world.deps(), world.events.append)
     with suppress(Interrupted):
         polls.run()
     assert world.inbox.most_at_once <= 16

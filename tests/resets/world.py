@@ -71,19 +71,18 @@ class World(Machine):
 
     # --- commands ------------------------------------------------------------------------------
 
-    def deps(self, confirm: Callable[[Question], bool] | bool | None = None) -> Dependencies:
+    def deps(
+        self, confirm: Callable[[Question], bool] | bool | None = None, *, checks: bool = False
+    ) -> Dependencies:
         def ask(question: Question) -> bool:
             self.questions.append(question)
             return confirm(question) if callable(confirm) else bool(confirm)
 
-        asks = None if confirm is None else ask
-        api = Api(self)
+        api, asks = Api(self), None if confirm is None else ask
+        check = self if checks else None
         return Dependencies(
-            api, self.journal, self.inbox, self.clocks, confirm=asks, jitter=lambda: 0.5
+            api, self.journal, self.inbox, self.clocks, check, asks, jitter=lambda: 0.5
         )
-
-    def emit(self, event: events.Event) -> None:
-        self.events.append(event)
 
     def reset(
         self,
@@ -98,8 +97,7 @@ class World(Machine):
         request = ResetRequest(HERE, USER, servers, RollingOptions(**rolling), **options)
         if checks or request.options.at_a_time:
             request = request._replace(waits=True)
-        deps = self.deps(confirm)
-        return run(request, deps._replace(checks=self if checks else None), emit or self.emit)
+        return run(request, self.deps(confirm, checks=checks), emit or self.events.append)
 
     def rest_of(self, run_id: str | None, **options: Any) -> Outcome:
         rest = self.journal.rest_of(run_id or "")
@@ -109,7 +107,7 @@ class World(Machine):
         selection = followup.select(self.journal, ORIGIN, names, ACCOUNT)
         named = tuple(map(operation, selection.operations))
         options = {"looks": True, "waits": wait} | options
-        return followup.FollowUp(selection, named, self.deps(), self.emit, **options).ask()
+        return followup.FollowUp(selection, named, self.deps(), self.events.append, **options).ask()
 
     def lose(self, *servers: str) -> str:
         """Reset servers, lose the answer, and return the run's id."""
