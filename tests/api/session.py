@@ -15,7 +15,7 @@ from clc_reset.clocks import Moment
 from clc_reset.models import ResetAnswer
 from clc_reset.workers import Inbox
 from tests.builders import ACCOUNT, ORIGIN, A, B, operation
-from tests.fakes import queued, wait_until
+from tests.fakes import queued, refused, wait_until
 from tests.virtual import PatientInbox, VirtualClocks
 
 TOKEN = "t0ken-of-ours"
@@ -24,7 +24,7 @@ NOWHERE = "http://127.0.0.1:1"
 PATH = "/v2/operations/alias/status/wa1-12345"
 WA1 = operation("wa1-12345")
 QUEUED = queued(A, "wa1-12345", PATH)
-REFUSED = {"server": "wa1aliaswb02", "isQueued": False, "errorMessage": "Not in a valid state."}
+REFUSED = refused(B)
 RENEWAL = "Run: clc login"
 DATE = "Date: Sun, 09 Sep 2001 01:48:40 GMT\r\n"
 THEN = datetime(2001, 9, 9, 1, 48, 40, tzinfo=UTC)

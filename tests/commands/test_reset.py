@@ -3,7 +3,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,20 +18,20 @@ from clc_reset.errors import Interrupted
 from clc_reset.sandbox.cloud import Cloud
 from tests.builders import FAR, A, B
 from tests.fakes import (
-    CLC,
     HANG,
     MemoryKeyring,
     Run,
     Terminal,
     Typed,
-    environment,
     exit_code_of,
     http,
     jwt,
+    latest_run,
     loopback,
     queued,
     rows,
     run_clc,
+    start_clc,
     wait_until,
 )
 
@@ -44,10 +43,6 @@ Types = Callable[[str], Typed]
 Answer = Callable[..., respx.Route]
 
 
-def run_of(clc: Run) -> str:
-    return rows(clc("history").stdout)[0][0]
-
-
 def were_reset(cloud: Cloud) -> list[str]:
     return [server.id for server in cloud.servers.values() if server.resets]
 
@@ -56,7 +51,7 @@ def were_reset(cloud: Cloud) -> list[str]:
 def test_reset_sends_each_server_once_and_prints_a_line_for_each(clc: Run, served: Cloud) -> None:
     result = clc("reset", A.lower(), FAR, A, "-", stdin=f"{B} {A}\n")
     assert result.exit_code == 0
-    run = run_of(clc)
+    run = latest_run(clc)
     assert rows(result.stdout) == [
         [A, "queued", "wa1-12345", "", "", run],
         [FAR, "queued", "va1-12346", "", "", run],
@@ -140,7 +135,7 @@ def test_a_lost_answer_is_exit_6_and_names_each_server(clc: Run, api_ctl_io: res
     assert [(r["server"], r["state"]) for r in shown["servers"]] == [(A, "unknown"), (B, "unknown")]
     assert (shown["error"]["kind"], shown["error"]["exit_code"]) == ("outcome_unknown", 6)
     assert f"{A}, {B}" in result.stderr
-    assert f"To see whether they have changed: clc status --run {run_of(clc)}" in result.stderr
+    assert f"To see whether they have changed: clc status --run {latest_run(clc)}" in result.stderr
 
 
 @pytest.mark.usefixtures("with_token")
@@ -365,7 +360,8 @@ def test_the_time_limit_is_7_with_a_command_to_resume(
     assert second[3].startswith("paused for a while; ")
     assert result.stderr.endswith(
         "The time limit of 0.1 s has passed. The resets continue in the cloud: "
-        f"2 operations are still running.\nTo follow them: clc status --wait --run {run_of(clc)}\n"
+        "2 operations are still running.\n"
+        f"To follow them: clc status --wait --run {latest_run(clc)}\n"
     )
 
 
@@ -400,7 +396,7 @@ def test_a_server_whose_reset_is_not_settled_is_not_reset_again(
     assert (result.exit_code, route.call_count) == (3, 1)
     assert json.loads(result.stdout)["error"]["kind"] == "unsettled"
     assert f"{A}: reset 0 s ago" in result.stderr
-    assert f"To follow it: clc status --wait --run {run_of(clc)}\n" in result.stderr
+    assert f"To follow it: clc status --wait --run {latest_run(clc)}\n" in result.stderr
     assert clc("reset", A).exit_code == 0  # it is over now
     assert clc("reset", A, "--again").exit_code == 0
     assert route.call_count == 3
@@ -433,7 +429,7 @@ def test_a_rolling_reset_stops_at_a_failure_and_the_rest_can_be_reset_later(
     states = [row[1] for row in rows(result.stdout)]
     assert states == ["succeeded", "failed", "not sent", "not sent"]
     assert were_reset(served) == [A]
-    run = run_of(clc)
+    run = latest_run(clc)
     assert f"To reset them: clc reset --rest-of {run}\n" in result.stderr
     assert [row[0] for row in rows(clc("reset", "-n", "--rest-of", run).stdout)] == [B, DB01]
     result = clc("reset", "--rest-of", run, "--wait")
@@ -496,13 +492,7 @@ def test_what_is_no_list_of_servers_is_not_taken_for_one(
 )
 def test_a_signal_ends_the_wait_at_once_and_tells_what_is_known(signum: int, code: int) -> None:
     with loopback(http(200, [queued(A, "wa1-1"), queued(FAR, "va1-2")]), HANG) as server:
-        running = subprocess.Popen(
-            [CLC, "reset", A, FAR, "--wait", "-o", "json"],
-            env=environment(CLC_BASE_URL=server.url),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        running = start_clc("reset", A, FAR, "--wait", "-o", "json", CLC_BASE_URL=server.url)
         wait_until(lambda: len(server.requests) == 3)
         began = time.monotonic()
         running.send_signal(signum)

@@ -48,9 +48,7 @@ def test_what_was_refused_or_not_sent_or_has_succeeded_is_settled(world: World) 
     ("changes", "user", "settled"),
     [
         ({A: 77}, USER, True),
-        ({A: 77}, "NIGHTLY", True),
         ({A: 77}, "somebody", False),
-        ({A: 77}, None, False),
         ({A: 1}, USER, False),
         ({}, USER, False),
     ],

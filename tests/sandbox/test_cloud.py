@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest, HTTPResponse
 from tests.builders import FAR, A, B
+from tests.fakes import refused
 from tests.virtual import VirtualClocks
 
 ARCHIVED, UNKNOWN = "WA1ALIASOLD01", "WA1ALIASXX99"
@@ -244,9 +245,8 @@ def test_duplicates_are_dropped_and_any_case_is_accepted() -> None:
 
 def test_a_server_that_is_refused_on_request_is_not_changed() -> None:
     visitor = Visitor(refuse=frozenset({A}), duration=0)
-    refused = {"server": A.lower(), "isQueued": False, "errorMessage": CANNOT_BE_QUEUED}
     entities = visitor.operate("reset", A, B)
-    assert refused in entities
+    assert refused(A, CANNOT_BE_QUEUED) in entities
     assert {entity["isQueued"] for entity in entities} == {True, False}
     assert [visitor.cloud.servers[server].resets for server in (A, B)] == [0, 1]
     assert visitor.changed_at(0, A) == LONG_AGO != visitor.changed_at(0, B)
