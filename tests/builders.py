@@ -13,25 +13,26 @@ from clc_reset.models import (
     ServerState,
 )
 
-ORIGIN, ACCOUNT = "https://api.ctl.io", "ALIAS"
-A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "WA1ALIASWB03"
-ELSEWHERE = "VA1ALIASJOB04"
+ORIGIN, ACCOUNT, USER = "https://api.ctl.io", "ALIAS", "nightly"
+A, B, C, D = "WA1ALIASWB01", "WA1ALIASWB02", "WA1ALIASWB03", "WA1ALIASWB04"
+FAR = "VA1ALIASWB01"
 """A server of another data centre."""
 
-NOT_STARTED, EXECUTING, RESUMED, SUCCEEDED, FAILED = map(
-    OperationStatus, ("notStarted", "executing", "resumed", "succeeded", "failed")
-)
+EXECUTING, SUCCEEDED, FAILED = map(OperationStatus, ("executing", "succeeded", "failed"))
 
 
-def servers(number: int, datacenter: str = "WA1") -> tuple[str, ...]:
-    return tuple(f"{datacenter}ALIAS{n:05}" for n in range(number))
+def many(number: int, datacenter: str = "WA1") -> tuple[str, ...]:
+    """So many servers."""
+    return tuple(f"{datacenter}ALIASN{n:05}" for n in range(number))
 
 
-def operation(name: str = "wa1-12345", account: str = ACCOUNT) -> Operation:
+def operation(name: int | str, account: str = ACCOUNT) -> Operation:
+    """The operation of that id, or number."""
+    name = name if isinstance(name, str) else f"wa1-{name}"
     return Operation(name, f"/v2/operations/{account.lower()}/status/{name}", account)
 
 
-ONE, TWO = operation(), operation("va1-67890")
+ONE, TWO = operation(1), operation(2)
 
 
 def queued(server: str | None, operation: Operation | None = ONE) -> ServerResult:

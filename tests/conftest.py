@@ -16,9 +16,8 @@ from keyring.backend import KeyringBackend
 
 from clc_reset.cli.main import command
 from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest
+from tests.builders import ORIGIN
 from tests.fakes import POWER_POSTS, MemoryKeyring, Run, Typed, jwt, only_reset_resets
-
-ORIGIN = "https://api.ctl.io"
 
 # a busy machine is no failure
 hypothesis.settings.register_profile("unhurried", deadline=None)

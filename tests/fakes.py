@@ -120,6 +120,11 @@ def queued(server: str, operation: str, href: str = "") -> dict[str, Any]:
     return {"server": server.lower(), "isQueued": True, "links": links}
 
 
+def refused(server: str, message: str = "Not in a valid state.") -> dict[str, Any]:
+    """The entity of a server that isn't reset."""
+    return {"server": server.lower(), "isQueued": False, "errorMessage": message}
+
+
 class Loopback(socketserver.ThreadingTCPServer):
     """A real server on loopback that answers by a script and counts what reached it.
 
@@ -225,6 +230,22 @@ def run_clc(
     return subprocess.CompletedProcess(
         ended.args, ended.returncode, ended.stdout.decode(), ended.stderr.decode()
     )
+
+
+def start_clc(*arguments: str, **variables: str) -> subprocess.Popen[str]:
+    """Start the installed command, its output in pipes."""
+    return subprocess.Popen(
+        [CLC, *arguments],
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def latest_run(clc: Run) -> str:
+    """The id of the latest run."""
+    return rows(clc("history").stdout)[0][0]
 
 
 def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -27,10 +27,10 @@ from clc_reset.journal.runs import Journal, NewRun
 from clc_reset.models import RollingOptions
 from clc_reset.sandbox.cloud import Behaviour, Cloud
 from clc_reset.workers import Inbox
-from tests.conftest import ORIGIN, through
+from tests.builders import FAR, ORIGIN, A, B
+from tests.conftest import through
 from tests.fakes import POWER_POSTS, MemoryKeyring, Typed, jwt, only_reset_resets, queued
 
-A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
 Answer = httpx.Response | Exception | int
 BEHAVIOURS: dict[str, dict[str, Any]] = {
     "slow": {"duration": 99},
@@ -131,7 +131,7 @@ class World:
 
     def _expand(self, line: str) -> str:
         """Replace A, B and C by servers, RUN by the latest run, REST by one kept in `rest`."""
-        line = re.sub(r"\b[ABC]\b", lambda name: {"A": A, "B": B, "C": C}[name[0]], line)
+        line = re.sub(r"\b[ABC]\b", lambda name: {"A": A, "B": B, "C": FAR}[name[0]], line)
         line = line.replace("REST", self.rest)
         return line.replace("RUN", self.latest) if "RUN" in line else line
 

@@ -13,9 +13,9 @@ from clc_reset.clocks import Clocks
 from clc_reset.journal.rows import RowState, Run
 from clc_reset.journal.runs import Journal
 from clc_reset.workers import Inbox
+from tests.builders import A, B
 from tests.fakes import Loopback, http, jwt, queued
 
-A, B = "WA1ALIASWB01", "WA1ALIASWB02"
 QUEUED = http(200, [queued(B, "wa1-1"), queued(A, "wa1-1")])
 RUNNING = http(200, {"status": "executing"})
 DONE = http(200, {"status": "succeeded"})

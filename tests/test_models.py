@@ -16,11 +16,11 @@ from clc_reset.models import (
     ServerState,
     usual_limit,
 )
+from tests.builders import A, B
 from tests.fakes import base64url, jwt
 
 NOW = datetime(2026, 1, 15, 2, 13, tzinfo=UTC)
 LEFT = Moment(NOW.timestamp(), 1.0, "boot")
-A, B = "WA1ALIASWB01", "WA1ALIASWB02"
 
 
 @pytest.mark.parametrize(

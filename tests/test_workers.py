@@ -12,6 +12,7 @@ import pytest
 from clc_reset import workers
 from clc_reset.errors import Interrupted
 from clc_reset.workers import AT_A_TIME, Done, Failure, Inbox, attempt
+from tests.virtual import VirtualClocks, VirtualInbox
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LONG = 60.0
@@ -38,22 +39,6 @@ def handling() -> Inbox:
     inbox = Inbox()
     inbox.handle_signals()
     return inbox
-
-
-class Scripted(Inbox):
-    """An inbox whose waits take no time; `waits` are their lengths."""
-
-    def __init__(self, on_wait: Callable[["Scripted"], object] = lambda _inbox: None) -> None:
-        self.now = 0.0
-        self.waits: list[float] = []
-        self.on_wait = on_wait
-        super().__init__(lambda: self.now)
-
-    def _get(self, seconds: float) -> tuple[int, object] | None:
-        self.waits.append(seconds)
-        self.now += seconds
-        self.on_wait(self)
-        return super()._get(0)
 
 
 def send(signum: int) -> None:
@@ -225,33 +210,29 @@ def test_a_call_returns_or_raises_what_its_thread_does_in_its_time(held: threadi
     assert inbox.next(0.01) is None
 
 
-def test_a_tick_tells_each_second_how_long_a_call_takes(held: threading.Event) -> None:
-    inbox, ticks = Scripted(), list[float]()
+def test_a_tick_tells_each_second_how_long_a_call_takes() -> None:
+    inbox, ticks = VirtualInbox(VirtualClocks()), list[float]()
+    inbox.latency = lambda _key: LONG
+    inbox.clocks.seconds = 100.0
     with pytest.raises(TimeoutError):
-        inbox.call(held.wait, 2.5, ticks.append)
-    assert (ticks, inbox.now) == ([1.0, 2.0], 2.5)
+        inbox.call(fail, 2.5, ticks.append)
+    assert (ticks, inbox.clocks.seconds) == ([1.0, 2.0], 102.5)
 
 
-@pytest.mark.parametrize("is_late", [False, True])
-def test_a_result_that_came_while_the_process_was_suspended_is_returned(
-    held: threading.Event, *, is_late: bool
+@pytest.mark.parametrize(("latency", "is_late"), [(4.0, False), (3609.0, False), (3611.0, True)])
+def test_a_call_that_was_suspended_past_its_limit_has_ten_seconds_more(
+    latency: float, *, is_late: bool
 ) -> None:
     """A call with a limit of 5 s is suspended for an hour in its first second."""
-
-    def on_wait(inbox: Scripted) -> None:
-        if inbox.now < 3600:
-            inbox.now = 3600.0
-        elif not is_late:
-            held.set()
-            time.sleep(0.01)
-
-    inbox = Scripted(on_wait)
+    inbox = VirtualInbox(VirtualClocks())
+    inbox.latency = lambda _key: latency
+    inbox.suspend(0.5, until=3600.0)
     if is_late:
         with pytest.raises(TimeoutError):
-            inbox.call(held.wait, 5.0)
-        assert inbox.now == 3610.0
+            inbox.call(lambda: "done", 5.0)
+        assert inbox.clocks.seconds == 3610.0
     else:
-        assert inbox.call(held.wait, 5.0) is True
+        assert inbox.call(lambda: "done", 5.0) == "done"
 
 
 def test_all_are_called_sixteen_at_a_time() -> None:

@@ -18,15 +18,15 @@ class VirtualClocks(Clocks):
 
     `seconds` have passed since the beginning; `wall` and `boot` are what the wall clock and the
     boot-time clock showed then. A test may set them, as an operator sets a wall clock and a start
-    of the machine sets the other. One may put a function of its own in the place of `elapsed`.
+    of the machine sets the other. `elapsed` is called at each look, in the place of `seconds`.
     """
 
-    def __init__(self, wall: datetime = NOON, boot_id: str = "this boot") -> None:
+    def __init__(self, wall: datetime = NOON, elapsed: Callable[[], float] | None = None) -> None:
         self.seconds = 0.0
         self.wall = wall.timestamp()
         self.boot = 1000.0
-        self.boot_id = boot_id
-        self.elapsed: Callable[[], float] = lambda: self.seconds
+        self.boot_id = "this boot"
+        self.elapsed = elapsed or (lambda: self.seconds)
 
     def monotonic(self) -> float:
         return self.elapsed()

@@ -6,29 +6,29 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from clc_reset.api.client import Client
 from clc_reset.api.transport import Transport
-from clc_reset.clocks import Clocks, Moment
-from clc_reset.models import Operation, ResetAnswer
+from clc_reset.clocks import Moment
+from clc_reset.models import ResetAnswer
 from clc_reset.workers import Inbox
-from tests.conftest import ORIGIN
-from tests.fakes import queued, wait_until
+from tests.builders import ACCOUNT, ORIGIN, A, B, operation
+from tests.fakes import queued, refused, wait_until
+from tests.virtual import PatientInbox, VirtualClocks
 
-A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
 TOKEN = "t0ken-of-ours"
 NOWHERE = "http://127.0.0.1:1"
 """An origin where nobody listens."""
 PATH = "/v2/operations/alias/status/wa1-12345"
-WA1 = Operation("wa1-12345", PATH, "ALIAS")
+WA1 = operation("wa1-12345")
 QUEUED = queued(A, "wa1-12345", PATH)
-REFUSED = {"server": "wa1aliaswb02", "isQueued": False, "errorMessage": "Not in a valid state."}
+REFUSED = refused(B)
 RENEWAL = "Run: clc login"
-WALL_CLOCK = 1_000_000_000.0  # Sun, 09 Sep 2001 01:46:40 GMT
-DATE = "Date: Sun, 09 Sep 2001 01:48:40 GMT\r\n"  # two minutes later than the wall clock
+DATE = "Date: Sun, 09 Sep 2001 01:48:40 GMT\r\n"
 THEN = datetime(2001, 9, 9, 1, 48, 40, tzinfo=UTC)
+WALL_CLOCK = THEN - timedelta(minutes=2)
 ROOT = "0123456789abcdef" * 2
 """The id of a group."""
 
@@ -45,34 +45,6 @@ def datacenter(name: str, root: object = ROOT) -> dict[str, Any]:
     return {"id": name, "links": [{"rel": "self"}, {"rel": "group", "id": root}]}
 
 
-class Patient(Inbox):
-    """Lets time pass at once, and keeps each pause."""
-
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(monotonic)
-        self.pauses: list[float] = []
-        self.now = 0.0
-
-    def sleep(self, seconds: float) -> None:
-        self.check()
-        self.pauses.append(seconds)
-        self.now += seconds
-
-
-class StillClocks(Clocks):
-    """Clocks that only a pause moves, or a function that is called at each look."""
-
-    def __init__(self, seconds: Callable[[], float] = lambda: 0.0) -> None:
-        self._seconds = seconds
-
-    def monotonic(self) -> float:
-        return self._seconds()
-
-    def now(self) -> Moment:
-        seconds = self._seconds()
-        return Moment(WALL_CLOCK + seconds, seconds, "boot")
-
-
 class Session:
     """A client and the pauses that it makes."""
 
@@ -81,11 +53,11 @@ class Session:
         origin: str = ORIGIN,
         *,
         token: str = TOKEN,
-        seconds: Callable[[], float] | None = None,
-        inbox: Patient | None = None,
+        elapsed: Callable[[], float] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.inbox = inbox or Patient()
-        self.clocks = StillClocks(seconds or (lambda: self.inbox.now))
+        self.clocks = VirtualClocks(WALL_CLOCK, elapsed)
+        self.inbox = PatientInbox(self.clocks, monotonic)
         self.client = Client(origin, self.inbox, self.clocks)
         if token:
             self.client.authorize(token, RENEWAL)
@@ -96,7 +68,7 @@ class Session:
         recorded: Moment | None = None,
         tick: Callable[[float], None] | None = None,
     ) -> ResetAnswer:
-        return self.client.reset("ALIAS", servers or (A, B), recorded, tick)
+        return self.client.reset(ACCOUNT, servers or (A, B), recorded, tick)
 
     def interrupt_when(self, so: Callable[[], bool]) -> None:
         """Leave a signal's mark as soon as something is so."""
@@ -108,8 +80,8 @@ class Session:
         threading.Thread(target=look, daemon=True).start()
 
 
-def transport(origin: str = ORIGIN, clocks: Clocks | None = None) -> Transport:
-    made = Transport(origin, Inbox(), clocks or StillClocks())
+def transport(origin: str = ORIGIN, elapsed: Callable[[], float] | None = None) -> Transport:
+    made = Transport(origin, Inbox(), VirtualClocks(WALL_CLOCK, elapsed))
     made.authorize(TOKEN)
     return made
 

@@ -23,7 +23,8 @@ from clc_reset.api.answers import (
 from clc_reset.errors import RefusedError
 from clc_reset.models import Observation, Operation, OperationStatus, ResetAnswer, ServerGroup
 from clc_reset.redaction import Redactor
-from tests.api.session import PATH, QUEUED, ROOT, WA1, A, datacenter, group, states
+from tests.api.session import PATH, QUEUED, ROOT, WA1, datacenter, group, states
+from tests.builders import A
 
 SEEN_AT = datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
 REFUSED = {"server": A.lower(), "isQueued": False}

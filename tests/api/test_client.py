@@ -25,15 +25,12 @@ from tests.api.session import (
     THEN,
     TOKEN,
     WA1,
-    A,
-    B,
-    C,
     Session,
     datacenter,
     dripping,
     group,
 )
-from tests.conftest import ORIGIN
+from tests.builders import FAR, ORIGIN, A, B
 from tests.fakes import HANG, jwt, loopback
 
 Response = httpx.Response | Exception
@@ -161,10 +158,10 @@ def test_an_operation_can_be_asked_for_by_its_id() -> None:
 @pytest.mark.parametrize("href", ["https://example.com/x", "//x", "https://api.ctl.io:x/"])
 def test_a_fault_of_one_link_is_that_of_one_server(api_ctl_io: respx.Router, href: str) -> None:
     link = {"rel": "status", "href": href, "id": "wa1-1"}
-    elsewhere = {**QUEUED, "server": C, "links": [link]}
+    elsewhere = {**QUEUED, "server": FAR, "links": [link]}
     api_ctl_io.post().respond(200, json=[elsewhere, QUEUED, REFUSED])
     session = Session()
-    third, first, second = session.reset(C, A, B).results
+    third, first, second = session.reset(FAR, A, B).results
     assert (third.state, third.operation) == ("queued", Operation("wa1-1", None))
     assert (first.operation, second.state) == (WA1, "failed")
     failure = PollFailure("its status link leads elsewhere and isn't followed")
@@ -280,10 +277,10 @@ def test_in_detail_each_group_has_what_its_servers_show_and_no_links(
 ) -> None:
     entities = [{**ENTITY, "id": server.lower()} for server in (B, A)]
     route = account(api_ctl_io, datacenter("wa1"))
-    route.respond(200, json=group("Web", ids=[C], servers=entities), headers=DATED)
+    route.respond(200, json=group("Web", ids=[FAR], servers=entities), headers=DATED)
     (found,) = Session().client.groups("ALIAS", detailed=detailed)
     assert route.calls.last.request.url.query == (b"serverDetail=detailed" if detailed else b"")
-    assert found.servers == ((A, B) if detailed else (C,))
+    assert found.servers == ((A, B) if detailed else (FAR,))
     assert [(seen.server, seen.group, seen.seen_at) for seen in found.observations] == (
         [(A, "Web", THEN), (B, "Web", THEN)] if detailed else []
     )
@@ -295,7 +292,7 @@ def test_the_servers_and_groups_of_the_sandbox_are_read(served: Cloud, detailed:
     client = session.client.authorize(session.client.log_in("demo", "demo").token, "")
     found = client.groups("ALIAS", detailed=detailed)
     servers = {server for group in found for server in group.servers}
-    assert {A, B, C} <= servers
+    assert {A, B, FAR} <= servers
     shown = {seen.server for group in found for seen in group.observations}
     assert shown == (servers if detailed else set())
     seen = client.server("ALIAS", A)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from clc_reset.api import client as api
 from clc_reset.errors import ClcError
 from clc_reset.models import Credential, OperationStatus, Sending
-from tests.api.session import QUEUED, REFUSED, ROOT, WA1, A, B, Session, datacenter, group
+from tests.api.session import QUEUED, REFUSED, ROOT, WA1, Session, datacenter, group
+from tests.builders import A, B
 from tests.fakes import Loopback, http, jwt, loopback
 
 BODIES: list[object] = [

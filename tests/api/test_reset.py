@@ -13,7 +13,7 @@ import respx
 from clc_reset.api import client as api
 from clc_reset.api.client import may_be_repeated
 from clc_reset.api.transport import Answer, NoAnswer
-from clc_reset.clocks import ApiTime, Moment
+from clc_reset.clocks import ApiTime
 from clc_reset.errors import AuthenticationError, Interrupted, RefusedError, UnreachableError
 from clc_reset.models import ResetAnswer, Sending, ServerResult, ServerState
 from clc_reset.sandbox.cloud import Cloud
@@ -26,15 +26,11 @@ from tests.api.session import (
     THEN,
     TOKEN,
     WA1,
-    WALL_CLOCK,
-    A,
-    B,
-    Patient,
     Session,
     listening,
     states,
 )
-from tests.conftest import ORIGIN
+from tests.builders import ORIGIN, A, B
 from tests.fakes import HANG, NEVER, http, loopback
 
 
@@ -244,7 +240,7 @@ def test_what_may_be_repeated_is_one_table(outcome: Answer | NoAnswer, again: bo
 def test_the_time_of_sending_is_known_on_both_clocks(answer: bytes) -> None:
     looks = itertools.count(step=0.25)
     with loopback(answer) as server:
-        result = Session(server.url, seconds=lambda: next(looks)).reset(A)
+        result = Session(server.url, elapsed=lambda: next(looks)).reset(A)
     assert result.left is not None
     assert result.sent_at is not None
     assert THEN - result.sent_at == timedelta(seconds=0.25)  # one look after it left
@@ -254,14 +250,15 @@ def test_the_time_of_sending_is_known_on_both_clocks(answer: bytes) -> None:
 def test_without_a_date_the_time_of_sending_is_known_from_an_earlier_answer(answer: bytes) -> None:
     with loopback(answer, http(200, {"bearerToken": "t"}, DATE), answer) as server:
         session = Session(server.url)
+        began = session.clocks.now()
         result = session.reset(A)
-        assert (result.left, result.sent_at) == (Moment(WALL_CLOCK, 0.0, "boot"), None)
+        assert (result.left, result.sent_at) == (began, None)
         assert session.client.api_time is None
         session.client.log_in("demo", "demo")
         session.inbox.sleep(7)
         result = session.reset(A)
     assert result.sent_at == THEN + timedelta(seconds=7)
-    assert session.client.api_time == ApiTime(THEN, Moment(WALL_CLOCK, 0.0, "boot"))
+    assert session.client.api_time == ApiTime(THEN, began)
 
 
 def test_there_is_no_tick_before_the_request_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +269,7 @@ def test_there_is_no_tick_before_the_request_left(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     monkeypatch.setattr(api, "ANSWER_SECONDS", 0.01)
     ticks: list[float] = []
-    session = Session(NOWHERE, inbox=Patient(lambda: 0.0))  # it never times out
+    session = Session(NOWHERE, monotonic=lambda: 0.0)  # it never times out
     assert session.reset(tick=ticks.append).sending is Sending.NOT_SENT
     assert ticks == []
 
@@ -284,9 +281,9 @@ def test_a_request_does_not_leave_nor_is_repeated_more_than_60_s_after_its_recor
     with loopback(http(200, [QUEUED])) as server:
         session = Session(server.url)
         recorded = session.clocks.now()
-        session.inbox.now = 60.5
+        session.clocks.seconds = 60.5
         error = error_of(session.reset(A, recorded=recorded))
-        session.inbox.now = 60.0
+        session.clocks.seconds = 60.0
         assert states(session.reset(A, recorded=recorded)) == ["queued"]
         server.script[:] = [http(429)]
         assert error_of(session.reset(A, recorded=recorded)) == error
@@ -298,12 +295,12 @@ def test_a_request_does_not_leave_nor_is_repeated_more_than_60_s_after_its_recor
 
 def test_an_answer_that_came_during_a_suspension_does_not_tell_when_the_request_left() -> None:
     with loopback(http(200, {"bearerToken": "t"}, DATE), http(200, [QUEUED], DATE)) as server:
-        session = Session(server.url, seconds=lambda: 3600.0 * (server.posts == 2))
+        session = Session(server.url, elapsed=lambda: 3600.0 * (server.posts == 2))
         session.client.log_in("demo", "demo")
         result = session.reset(A)
     assert result.sent_at == THEN  # by the answer to the login
     with loopback(http(200, [QUEUED], DATE)) as server:
-        assert Session(server.url, seconds=lambda: 3600.0 * server.posts).reset(A).sent_at is None
+        assert Session(server.url, elapsed=lambda: 3600.0 * server.posts).reset(A).sent_at is None
 
 
 def test_only_the_waiting_inbox_limits_the_time_for_an_answer(
@@ -326,7 +323,7 @@ def test_only_the_waiting_inbox_limits_the_time_for_an_answer(
 
     monkeypatch.setattr(api, "ANSWER_SECONDS", 0.05)
     with listening(answer) as place:
-        session = Session(f"http://{place}", inbox=Patient(lambda: 0.0))
+        session = Session(f"http://{place}", monotonic=lambda: 0.0)
         assert states(session.reset(A, tick=tick)) == ["queued"]
     assert ticks[:3] == [0.0] * 3
 
@@ -359,7 +356,7 @@ def test_an_error_at_any_moment_leaves_what_is_certain(answer: bytes, error: Exc
                 return 0.0
 
             server.requests.clear()
-            result = Session(server.url, seconds=clock).reset(A)
+            result = Session(server.url, elapsed=clock).reset(A)
             if result.sending is Sending.NOT_SENT:
                 assert server.posts == 0 or answer == http(429)
                 assert isinstance(result.error, UnreachableError)
@@ -455,7 +452,7 @@ def test_an_answer_that_has_arrived_is_kept_in_spite_of_a_signal() -> None:
         return 0.0
 
     with loopback(http(200, [QUEUED])) as server:
-        session = Session(server.url, seconds=seconds)
+        session = Session(server.url, elapsed=seconds)
         result = session.reset(A)
     assert session.inbox.signum == signal.SIGINT
     assert (result.sending, states(result)) == (Sending.SENT, ["queued"])

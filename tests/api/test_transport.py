@@ -7,7 +7,6 @@ import tracemalloc
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
 
@@ -31,17 +30,14 @@ from tests.api.session import (
     THEN,
     WA1,
     WALL_CLOCK,
-    A,
-    B,
     Session,
-    StillClocks,
     dripping,
     listening,
     states,
     transport,
 )
-from tests.conftest import ORIGIN
-from tests.fakes import NEVER, Loopback, http, jwt, loopback, tls_with
+from tests.builders import ORIGIN, A, B
+from tests.fakes import NEVER, Loopback, http, jwt, loopback, refused, tls_with
 
 DEAF = "https://127.0.0.1:1"
 GET = ("/v2/x", 60.0)
@@ -289,7 +285,7 @@ def test_headers_that_drip_without_an_end_are_given_up() -> None:
 def test_a_body_that_drips_without_an_end_is_given_up() -> None:
     now = iter(range(0, 100_000, 100))
     with loopback(http(200, b"x" * 200_000)) as server:
-        outcome = transport(server.url, StillClocks(lambda: float(next(now)))).get(*GET)
+        outcome = transport(server.url, lambda: float(next(now))).get(*GET)
     assert isinstance(outcome, NoAnswer)
     assert outcome.reason == "no answer within 60 s"
 
@@ -351,18 +347,15 @@ def test_a_poll_takes_64_kib_however_they_are_packed(packed: bytes) -> None:
     assert peak < 10_000_000
 
 
-DAY = datetime.fromtimestamp(WALL_CLOCK, UTC)
-
-
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
         ("2", 2.0),
-        (format_datetime(DAY.replace(minute=50), usegmt=True), 240.0),
-        (format_datetime(DAY.replace(year=2000), usegmt=True), 0.0),
+        (format_datetime(WALL_CLOCK.replace(minute=50), usegmt=True), 240.0),
+        (format_datetime(WALL_CLOCK.replace(year=2000), usegmt=True), 0.0),
         ("Sun Sep  9 01:46:42 2001", 2.0),
         *[(text, 86400.0) for text in ("99999999999999999999", "9" * 5000)],
-        (format_datetime(DAY.replace(year=9999), usegmt=True), 86400.0),
+        (format_datetime(WALL_CLOCK.replace(year=9999), usegmt=True), 86400.0),
         *[(text, None) for text in ("soon", "", "-5", "\xb2", "Sun, 09 Sep 99999 01:46:42 GMT")],
     ],
 )
@@ -448,7 +441,7 @@ def test_the_token_is_in_nothing_that_comes_back(form: str, log: list[str]) -> N
     entities = [
         {**QUEUED, "links": [link]},
         {**QUEUED, "server": form},
-        {"server": B, "isQueued": False, "errorMessage": f"Not with {form}"},
+        refused(B, f"Not with {form}"),
     ]
     entity = {
         "id": A,

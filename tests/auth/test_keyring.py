@@ -17,9 +17,9 @@ from clc_reset.auth.keyring import SERVICE, Keyring
 from clc_reset.errors import Interrupted, KeyringError
 from clc_reset.models import Credential
 from clc_reset.workers import Inbox
+from tests.builders import ORIGIN
 from tests.fakes import MemoryKeyring, Terminal, jwt
 
-ORIGIN = "https://api.ctl.io"
 CREDENTIAL = Credential.from_token(jwt(), "login", account="SUB")
 Use = Callable[[KeyringBackend], None]
 

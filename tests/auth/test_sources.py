@@ -23,23 +23,18 @@ from clc_reset.auth.sources import (
     usual_account,
     without_line_end,
 )
-from clc_reset.clocks import Clocks, Moment
 from clc_reset.errors import AuthenticationError, Interrupted, RefusedError, UsageError
 from clc_reset.models import Credential
 from clc_reset.workers import Inbox
+from tests.builders import ORIGIN
 from tests.fakes import MemoryKeyring, jwt
+from tests.virtual import VirtualClocks
 
-ORIGIN = "https://api.ctl.io"
 NOW = datetime(2026, 1, 15, 2, 13, tzinfo=UTC)
 SECRET = "correct-horse-battery-staple"
 RANDOM = "aB3dE6gH9jK2mN5pQ8"
 
 Write = Callable[[str], str]
-
-
-class FixedClocks(Clocks):
-    def now(self) -> Moment:
-        return Moment(NOW.timestamp(), 0.0, "")
 
 
 class Surroundings:
@@ -53,7 +48,7 @@ class Surroundings:
         self.logins: list[tuple[str, str]] = []
         self.limits: list[float | None] = []
         self.refusal: Exception | None = None
-        self.sources = Sources(ORIGIN, self._keyring, self._log_in, FixedClocks(), self.inbox)
+        self.sources = Sources(ORIGIN, self._keyring, self._log_in, VirtualClocks(NOW), self.inbox)
 
     def _keyring(self, seconds: float | None) -> Keyring:
         self.limits.append(seconds)

@@ -169,7 +169,7 @@ def _remembering(stack: ExitStack, work: Path, env: Env) -> Group:
 def _journal(folder: Path, url: str, number: int) -> str:
     """Return the state folder of a journal with so many servers; all their resets are over."""
     journal = Journal(Database(str(folder), None), Clocks())
-    operation = builders.operation(account="ABCD")
+    operation = builders.operation("wa1-12345", "ABCD")
     names = tuple(f"WA1ABCDN{n:06d}" for n in range(number - len(PAIR)))
     for servers in (*(names[n : n + A_RUN] for n in range(0, len(names), A_RUN)), PAIR):
         new = NewRun(Where(url, "ABCD"), "demo", servers, RollingOptions())

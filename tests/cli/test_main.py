@@ -14,9 +14,9 @@ from clc_reset.cli.main import command
 from clc_reset.cli.options import Invocation
 from clc_reset.errors import UsageError
 from clc_reset.exit_codes import ExitCode
+from tests.builders import A
 from tests.fakes import CLC, Run, environment, http, jwt, loopback, queued, shell
 
-A = "WA1ALIASWB01"
 TAB = {"_CLC_COMPLETE": "bash_complete", "COMP_WORDS": "clc re", "COMP_CWORD": "1"}
 
 

@@ -9,9 +9,9 @@ from typing import TextIO
 
 import pytest
 
-from tests.fakes import CLC, HANG, environment, http, loopback, queued, shell, wait_until
+from tests.builders import A
+from tests.fakes import CLC, HANG, environment, http, loopback, queued, refused, shell, wait_until
 
-A = "WA1ALIASWB01"
 MANY = " ".join(f"WA1ALIASN{n:05d}" for n in range(5000))
 
 
@@ -130,8 +130,7 @@ def test_closed_standard_streams_change_nothing_of_the_exit_code(closed: str) ->
 @pytest.mark.parametrize("encoding", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}])
 @pytest.mark.parametrize("form", ["table", "tsv", "json"])
 def test_what_an_ascii_screen_lacks_is_escaped(encoding: dict[str, str], form: str) -> None:
-    refused = {"server": A, "isQueued": False, "errorMessage": "Grün \ud800 ✓"}
-    with loopback(http(200, [refused])) as server:
+    with loopback(http(200, [refused(A, "Grün \ud800 ✓")])) as server:
         variables = {"CLC_BASE_URL": server.url, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
         result = shell(f"CLC reset {A} -o {form}", **variables, **encoding)
     assert result.returncode == 1

@@ -8,7 +8,7 @@ import pytest
 import respx
 
 from clc_reset.sandbox.cloud import Behaviour, Cloud
-from tests.fakes import Run, queued, rows
+from tests.fakes import Run, queued, refused, rows
 
 A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASJOB03"
 D1, D2 = "WA1ALIASDB01", "WA1ALIASDB02"
@@ -46,7 +46,7 @@ def test_tab_offers_what_was_reset_the_latest_first(
 ) -> None:
     posts(queued(A, "wa1-1"))
     clc("reset", A)
-    posts(queued(B, "wa1-2"), {"server": C, "isQueued": False})
+    posts(queued(B, "wa1-2"), refused(C))
     clc("reset", B, C)
     runs = [row[0] for row in rows(clc("history").stdout)]
     assert offered("clc reset ") == [B, A]  # not the one that was refused

@@ -24,9 +24,9 @@ from clc_reset.errors import (
 from clc_reset.models import Evidence, Observation, Operation, ServerResult, ServerState
 from clc_reset.resets.outcome import Ending, Outcome
 from clc_reset.ui.streams import Delivery
-from tests.fakes import Typed, exit_code_of, jwt, queued
+from tests.builders import A, B, C
+from tests.fakes import Typed, exit_code_of, jwt, queued, refused
 
-A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
 API = "http://127.0.0.1:9"  # where nothing listens; a loopback URL needs no TLS
 
 # --- an outcome and what stands beside it -------------------------------------------------------
@@ -425,7 +425,6 @@ COMMANDS = {
     "status": ("status",),
     "status --wait": ("status", "--wait", *TIMES_UP),
 }
-REFUSED = {"server": A, "isQueued": False, "errorMessage": "No such server."}
 BOTH = [queued(A, "wa1-1"), queued(B, "wa1-1")]
 DOWN = httpx.ConnectError("nobody listens")
 CODES: dict[str, tuple[int, int, int, int]] = {
@@ -439,8 +438,8 @@ CODES: dict[str, tuple[int, int, int, int]] = {
     "refused request": (5, 5, 1, 1),
 }
 ANSWERS: Mapping[str, httpx.Response] = {
-    "all refused": httpx.Response(200, json=[REFUSED, {**REFUSED, "server": B}]),
-    "some refused": httpx.Response(200, json=[REFUSED, queued(B, "wa1-1")]),
+    "all refused": httpx.Response(200, json=[refused(A), refused(B)]),
+    "some refused": httpx.Response(200, json=[refused(A), queued(B, "wa1-1")]),
     "all unknown": httpx.Response(503),
     "refused request": httpx.Response(404),
 }

@@ -11,9 +11,8 @@ import pytest
 
 from clc_reset.commands.sandbox import own_folder
 from clc_reset.sandbox.server import Server
+from tests.builders import A, B
 from tests.fakes import CLC, Run, Terminal, rows, run_clc, wait_until
-
-A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
 
 
 def test_a_newcomer_resets_two_servers() -> None:

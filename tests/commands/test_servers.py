@@ -1,11 +1,10 @@
 import json
 import signal
-import subprocess
 
 import pytest
 
 from clc_reset.sandbox.cloud import Cloud
-from tests.fakes import CLC, HANG, Run, environment, http, loopback, rows, wait_until
+from tests.fakes import HANG, Run, http, loopback, rows, start_clc, wait_until
 
 WB01, WB02 = "VA1ALIASWB01", "VA1ALIASWB02"
 JOB01, JOB02, JOB03 = "VA1ALIASJOB01", "VA1ALIASJOB02", "VA1ALIASJOB03"
@@ -90,13 +89,7 @@ def test_ctrl_c_while_groups_are_read_ends_at_once(arguments: list[str], group_h
     links = [[{"rel": "group", "id": digit * 32}] for digit in "01"]
     first = http(200, [{"id": "wa1", "links": links[0]}, {"id": "va1", "links": links[1]}])
     with loopback(*([first] if group_hangs else []), HANG) as server:
-        running = subprocess.Popen(
-            [CLC, *arguments],
-            env=environment(CLC_BASE_URL=server.url),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        running = start_clc(*arguments, CLC_BASE_URL=server.url)
         wait_until(lambda: len(server.requests) == (3 if group_hangs else 1))
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=5)

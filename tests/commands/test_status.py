@@ -9,17 +9,11 @@ from pathlib import Path
 import pytest
 import respx
 
-from tests.fakes import Run, jwt, queued, rows
+from tests.builders import A, B
+from tests.fakes import Run, jwt, latest_run, queued, refused, rows
 
-A, B = "WA1ALIASWB01", "WA1ALIASWB02"
-REFUSED = {"server": B, "isQueued": False, "errorMessage": "No."}
 Answer = Callable[..., respx.Route]
 Patch = pytest.MonkeyPatch
-
-
-def latest(clc: Run) -> str:
-    """The id of the latest run."""
-    return rows(clc("history").stdout)[0][0]
 
 
 def test_status_asks_each_operation_once(
@@ -66,11 +60,11 @@ def test_an_operation_that_nobody_knows_is_1_and_one_of_the_journal_6(
 def test_the_latest_reset_is_told_with_what_its_operations_say_now(
     clc: Run, posts: Answer, statuses: Answer
 ) -> None:
-    posts(queued(A, "wa1-1"), REFUSED)
+    posts(queued(A, "wa1-1"), refused(B, "No."))
     clc("reset", A, B)
     statuses("wa1-1", "executing")
     result = clc("status")
-    run = latest(clc)
+    run = latest_run(clc)
     assert result.exit_code == 1
     assert rows(result.stdout) == [
         [A, "running", "wa1-1", "running", "", run],
@@ -94,19 +88,19 @@ def test_the_wait_is_taken_up_again_and_its_end_is_remembered(
     assert result.exit_code == 0
     shown = json.loads(result.stdout)
     assert shown["servers"][0]["state"] == "succeeded"
-    assert (shown["run"], shown["account"]) == (latest(clc), "ABCD")
+    assert (shown["run"], shown["account"]) == (latest_run(clc), "ABCD")
     assert route.call_count == 1  # an end is an end
 
 
 def test_another_account_and_another_api_are_not_meant(
     clc: Run, posts: Answer, monkeypatch: Patch
 ) -> None:
-    posts(REFUSED)
+    posts(refused(B, "No."))
     clc("reset", B, "-a", "OTHR")
     result = clc("status")
     assert result.exit_code == 2
     assert "The journal has no reset in account ABCD at https://api.ctl.io." in result.stderr
-    run = latest(clc)
+    run = latest_run(clc)
     for arguments in (["-a", "othr"], ["--run", run]):
         assert rows(clc("status", *arguments).stdout)[0][0] == B
     monkeypatch.setenv("CLC_BASE_URL", "https://elsewhere.example")
@@ -177,7 +171,7 @@ def test_a_journal_that_can_not_be_read_is_6(
 def test_a_token_that_tells_no_account_is_enough_where_the_journal_does(
     clc: Run, posts: Answer, monkeypatch: Patch
 ) -> None:
-    posts(REFUSED)
+    posts(refused(B, "No."))
     clc("reset", B)
     monkeypatch.setenv("CLC_TOKEN", "opaque")
     assert rows(clc("status").stdout)[0][0] == B
@@ -189,7 +183,7 @@ def test_a_token_that_tells_no_account_is_enough_where_the_journal_does(
 def test_without_a_token_what_is_known_is_shown_and_why_no_more_is(
     clc: Run, posts: Answer, monkeypatch: Patch
 ) -> None:
-    posts(queued(A, "wa1-1"), REFUSED)
+    posts(queued(A, "wa1-1"), refused(B, "No."))
     clc("reset", A, B)
     monkeypatch.setenv("CLC_TOKEN", jwt(days_left=-1))
     result = clc("status", "-o", "json")

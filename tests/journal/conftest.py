@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journal.kit import Machine
+from tests.machine import Machine
 
 
 @pytest.fixture

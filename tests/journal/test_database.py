@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from clc_reset.errors import Interrupted, JournalError
 from clc_reset.journal.database import FILE, VERSION, Database, DoubtError
-from tests.journal.kit import JUNK, NOBODY, Machine, error
+from tests.machine import JUNK, Machine, fail_with
 
 OTHERWISE = "Repair it, or set CLC_STATE_DIR to another folder."
+NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files away")
 
 
@@ -56,11 +57,7 @@ def fails(
 
 
 def raises(code: int) -> Callable[[sqlite3.Connection], int]:
-    def work(db: sqlite3.Connection) -> int:
-        add(db)
-        raise error(code)
-
-    return work
+    return lambda db: add(db) and fail_with(code)(db)
 
 
 @pytest.fixture(autouse=True)
@@ -244,7 +241,7 @@ def test_an_error_of_sqlite_has_its_remedy(machine: Machine) -> None:
         (sqlite3.SQLITE_LOCKED, OTHERWISE, True),
     ):
         assert fails(machine.database, work=raises(code)).hint == hint
-        assert (machine.inbox.waits > 0) is waits
+        assert (len(machine.inbox.pauses) > 0) is waits
     assert counted(machine.database) == 0
 
 
@@ -256,7 +253,7 @@ def test_a_busy_journal_is_waited_for_by_the_inbox(machine: Machine) -> None:
     with machine.locked() as db:
         machine.inbox.on_wait = lambda number: number == 3 and db.execute("ROLLBACK")
         assert machine.database.write(add, 5.0) == 2
-        assert machine.inbox.waits == 3
+        assert len(machine.inbox.pauses) == 3
         db.execute("BEGIN EXCLUSIVE")
         machine.inbox.on_wait = lambda number: number == 6 and db.execute("ROLLBACK")
         assert counted(machine.database) == 2
@@ -308,7 +305,7 @@ def test_a_reader_that_keeps_a_commit_waiting_does_not_lose_it(machine: Machine)
         count(reader)
         machine.inbox.on_wait = lambda number: number == 2 and reader.execute("ROLLBACK")
         assert machine.database.write(add, 5.0) == 2
-    assert machine.inbox.waits == 2
+    assert len(machine.inbox.pauses) == 2
 
 
 # a commit that fails, a power cut, a killed process
@@ -434,7 +431,7 @@ def test_a_journal_that_another_process_has_renamed_is_not_renamed_again(
 
 def test_a_journal_that_is_renamed_while_it_is_opened_is_made_anew(machine: Machine) -> None:
     machine.database.write(add, 0.0)
-    machine.at_open = lambda: machine.file.rename(machine.folder / "aside")
+    machine.on_open = lambda number: number == 2 and machine.file.rename(machine.folder / "aside")
     assert machine.database.write(add, 5.0) == 1
 
 

@@ -9,35 +9,25 @@ from clc_reset.journal.database import Database, DoubtError
 from clc_reset.journal.record import Admitted, Record
 from clc_reset.journal.rows import EarlierReset
 from clc_reset.journal.runs import Rest
-from clc_reset.models import (
-    Operation,
-    OperationStatus,
-    ResetAnswer,
-    RollingOptions,
-    Sending,
-    ServerResult,
-    ServerState,
-)
-from tests.journal.kit import (
-    JUNK,
-    MANY,
-    NIGHT,
+from clc_reset.models import Operation, OperationStatus, ResetAnswer, RollingOptions, Sending
+from tests.builders import (
     ONE,
-    ROLLING,
     SUCCEEDED,
     TWO,
+    USER,
     A,
     B,
     C,
     D,
-    Machine,
     lost,
+    many,
     not_sent,
     queued,
     refused,
     sent,
-    succeed,
+    unknown,
 )
+from tests.machine import JUNK, ROLLING, Machine, succeed
 
 SENT_AT = datetime(2026, 1, 15, 23, 52, tzinfo=UTC)
 
@@ -48,7 +38,7 @@ SENT_AT = datetime(2026, 1, 15, 23, 52, tzinfo=UTC)
 def test_a_run_is_planned_and_its_first_wave_intended(machine: Machine) -> None:
     record = machine.begin(A, B, C, options=ROLLING)
     run = machine.load(record)
-    assert (run.id, run.at, run.user) == (record.run, machine.clocks.now(), "someone")
+    assert (run.id, run.at, run.user) == (record.run, machine.clocks.now(), USER)
     assert (run.servers, run.options, run.may_go_on) == ((A, B, C), ROLLING, True)
     assert machine.states(record) == {A: "intended", B: "planned", C: "planned"}
     assert record.recorded == machine.clocks.now()
@@ -62,9 +52,9 @@ def test_an_answer_is_recorded_server_by_server(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     record = machine.begin(A, B, C, D)
-    odd = Operation("wa1-1", None)
-    nobodys = [ServerResult(None, ServerState.QUEUED, TWO), queued("WA1ALIASNO01")]
-    answer = sent(queued(A), refused(B), queued(C, odd), *nobodys)._replace(turns=(C, A))
+    odd = Operation("wa1-9", None)
+    nobodys = [queued(None, TWO), queued("WA1ALIASNO01")]
+    answer = sent(queued(A), refused(B), queued(C, odd), *nobodys, turns=(C, A))
     assert record.answered(answer)
     *rows, forgotten = machine.load(record).rows
     assert [(row.state.value, row.operation, row.message, row.turn) for row in rows] == [
@@ -113,7 +103,7 @@ def test_each_wave_is_checked_and_recorded_for_itself(machine: Machine) -> None:
     assert record.recorded == machine.clocks.now()
     record.answered(sent(queued(A), queued(B), queued(C, TWO)))  # only its own
     assert machine.states(record) == {A: "queued", B: "planned", C: "queued"}
-    assert machine.wave(record, C).at.wall == NIGHT + 60
+    assert machine.wave(record, C).at == machine.clocks.now()
     assert machine.wave(record, C).number > machine.wave(record).number
 
 
@@ -189,7 +179,7 @@ def test_a_signal_ends_the_wait_for_a_wave_but_not_for_an_answer(machine: Machin
     with machine.locked() as db:
         with pytest.raises(Interrupted):
             record.admit([B], check=True)
-        assert machine.inbox.waits == 0
+        assert machine.inbox.pauses == []
         assert record.answered(sent(queued(A)))
     assert machine.states(record) == {A: "queued", B: "planned"}
 
@@ -224,7 +214,7 @@ def test_an_end_plans_again_what_was_not_sent_and_deletes_idle_options(machine: 
     assert not lock.exists()
     assert machine.find(A) == []
     done = machine.begin(A, B, C)
-    done.answered(sent(queued(A), ServerResult(B, ServerState.UNKNOWN), queued(C)))
+    done.answered(sent(queued(A), unknown(B), queued(C)))
     with machine.locked():
         assert not done.end([])
     assert not machine.load(done).may_go_on  # its lock is free
@@ -253,7 +243,7 @@ def test_statuses_are_written_once_a_second(machine: Machine) -> None:
         record.statuses.flush()  # nothing new
     assert hear("executing", 0.9) == "resumed"
     assert hear("executing", 0.1) == "executing"
-    assert machine.inbox.waits == 0
+    assert machine.inbox.pauses == []
     assert machine.row(record, B).status is None
 
 
@@ -409,13 +399,14 @@ def test_a_claim_is_guarded_even_again(machine: Machine, *, again: bool, is_plan
 
 
 def test_ten_thousand_servers_are_claimed_without_comparing_each_with_all(machine: Machine) -> None:
-    record = machine.begin(*MANY, options=ROLLING)
-    record.answered(sent(*map(queued, MANY))._replace(turns=MANY[::-1]))
-    assert machine.row(record, MANY[0]).turn == 9_999
+    servers = many(10_000)
+    record = machine.begin(*servers, options=ROLLING)
+    record.answered(sent(*map(queued, servers), turns=servers[::-1]))
+    assert machine.row(record, servers[0]).turn == 9_999
     succeed(record)
-    record.end(not_sent(*MANY))
+    record.end(not_sent(*servers))
     claim = machine.claim(record, Record)
-    assert claim.servers == MANY[1:]
-    claim.end(not_sent(*MANY[1:]))
+    assert claim.servers == servers[1:]
+    claim.end(not_sent(*servers[1:]))
     assert machine.rest(record).servers == claim.servers
     assert machine.steps < 150_000

@@ -24,28 +24,24 @@ from clc_reset.models import (
     ServerResult,
     ServerState,
 )
-from tests.journal.kit import (
-    AWAY,
-    HERE,
-    JUNK,
-    MANY,
-    NIGHT,
+from tests.builders import (
     ONE,
-    ROLLING,
-    SUB,
+    ORIGIN,
     TWO,
-    URL,
+    USER,
     A,
     B,
     C,
     D,
-    Machine,
     lost,
+    many,
     queued,
     refused,
     sent,
-    succeed,
+    unknown,
 )
+from tests.machine import AWAY, HERE, JUNK, ROLLING, SUB, Machine, succeed
+from tests.virtual import NOON
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -65,7 +61,7 @@ def ids(*runs: Run | Record | None) -> list[str | None]:
         (lost(A), None, True),
         (ResetAnswer.not_sent([A]), None, False),
         (sent(refused(A)), None, False),
-        (sent(ServerResult(A, ServerState.UNKNOWN)), None, True),
+        (sent(unknown(A)), None, True),
         (sent(queued(A, None)), None, True),
         (sent(queued(A)), None, True),
         (sent(queued(A)), "more", True),
@@ -89,15 +85,16 @@ def test_a_reset_is_unsettled_until_it_is_known_to_be_over(
 
 
 def test_what_is_unsettled_is_in_the_order_asked_with_what_is_known(machine: Machine) -> None:
+    began = machine.clocks.now()
     first = machine.begin(A, B)
     first.answered(sent(queued(A), queued(B, TWO)))
     second = machine.begin(D, C, options=ROLLING)  # C is planned, whatever its age
     machine.clocks.go_on(HOUR)
     found = machine.other.unsettled(HERE, [C, A, "WA1ALIASNO01", B])
-    assert [(e.key, e.user, e.at.wall, e.row.operation) for e in found] == [
-        ((second.run, C), "someone", NIGHT, None),
-        ((first.run, A), "someone", NIGHT, ONE),
-        ((first.run, B), "someone", NIGHT, TWO),
+    assert [(e.key, e.user, e.at, e.row.operation) for e in found] == [
+        ((second.run, C), USER, began, None),
+        ((first.run, A), USER, began, ONE),
+        ((first.run, B), USER, began, TWO),
     ]
     args = (machine.new(C, A, B), [C, A, B])
     assert machine.other.begin(*args, confirmed={found[0].key}) == found[1:]
@@ -136,11 +133,11 @@ def test_the_latest_possible_reset_at_the_same_place_counts(machine: Machine) ->
 def test_the_age_of_a_reset_comes_from_the_best_clock(
     machine: Machine, servers: int, wall: float, boot: float, boot_id: str, *, is_unsettled: bool
 ) -> None:
-    machine.begin(*MANY[:servers])
+    machine.begin(*many(servers))
     machine.clocks.wall += wall
     machine.clocks.boot += boot
     machine.clocks.boot_id = boot_id
-    assert machine.find(MANY[0]) == ([MANY[0]] if is_unsettled else [])
+    assert machine.find(*many(1)) == [*many(is_unsettled)]
 
 
 AT_ONCE = """
@@ -211,7 +208,7 @@ def test_a_record_in_doubt_keeps_its_lock(machine: Machine, *, is_readable: bool
     else:
         with pytest.raises(DoubtError):
             machine.begin(A, journal=journal)
-    assert machine.database.is_locked("20260115-235958-id") is True
+    assert machine.database.is_locked("20260115-120000-id") is True
 
 
 def test_a_corrupt_journal_is_warned_about_by_who_renames_it_and_for_a_day(
@@ -226,7 +223,7 @@ def test_a_corrupt_journal_is_warned_about_by_who_renames_it_and_for_a_day(
     assert warning.startswith(f"The journal was corrupt and was renamed to {aside}. Earlier ")
     machine.other.runs(9)
     assert len(caplog.messages) == 2
-    os.utime(aside, (NIGHT, NIGHT))
+    os.utime(aside, (0, 0))
     Journal(machine.database, machine.clocks).runs(9)
     assert len(caplog.messages) == 2
 
@@ -235,9 +232,9 @@ def test_a_journal_that_is_turned_off_can_not_be_read(machine: Machine) -> None:
     environ = {"CLC_STATE_DIR": str(machine.folder), "CLC_NO_JOURNAL": "1"}
     off = Journal.of_environment(environ, machine.inbox, machine.clocks)
     with pytest.raises(JournalError, match="turned off") as raised:
-        off.latest(URL, None)
+        off.latest(ORIGIN, None)
     assert raised.value.hint == "Unset CLC_NO_JOURNAL to keep one."
-    off.keep_listing(URL, "ALIAS", [], [A])
+    off.keep_listing(ORIGIN, "ALIAS", [], [A])
     off.store_sent_at(1, datetime(2026, 1, 1, tzinfo=UTC))
     environ["CLC_NO_JOURNAL"] = "0"
     on = Journal.of_environment(environ, machine.inbox, machine.clocks)
@@ -297,7 +294,7 @@ def test_old_runs_are_dropped_beyond_ten_thousand(
 
 def test_one_reset_does_not_wait_for_all_that_is_old(machine: Machine) -> None:
     for _ in range(3):
-        machine.begin(*MANY[: MOST_DROPPED + 1])
+        machine.begin(*many(MOST_DROPPED + 1))
     machine.clocks.go_on(31 * DAY)
     machine.sql("UPDATE sqlite_sequence SET seq = 20000 WHERE name = 'run'")
     for _ in range(2):
@@ -309,12 +306,12 @@ def test_one_reset_does_not_wait_for_all_that_is_old(machine: Machine) -> None:
 
 
 def test_runs_are_listed_the_newest_first_whatever_the_clock_says(machine: Machine) -> None:
-    records = []
+    records, midnight = [], NOON.timestamp() + 12 * HOUR
     for day, wall, servers in (
-        ("20260115", NIGHT, [A]),
-        ("20260116", NIGHT + 4, [B]),
+        ("20260115", midnight - 1, [A]),
+        ("20260116", midnight, [B]),
         ("20961002", 4e9, [A, B]),
-        ("20260115", NIGHT - 3600, [C]),
+        ("20260115", midnight - HOUR, [C]),
     ):
         machine.clocks.wall = wall
         records.append(machine.begin(*servers))
@@ -325,38 +322,38 @@ def test_runs_are_listed_the_newest_first_whatever_the_clock_says(machine: Machi
     assert ids(*machine.journal.runs(2, [A, B])) == [third, second]
     assert len(machine.journal.runs(10**20)) == 4
     assert machine.journal.runs(9, ["WA1ALIASNO01"]) == []
-    assert ids(machine.journal.latest(URL, "ALIAS")) == [last]
+    assert ids(machine.journal.latest(ORIGIN, "ALIAS")) == [last]
 
 
 def test_the_latest_run_is_that_of_an_account_at_an_api(machine: Machine) -> None:
     first, second = machine.begin(A, B), machine.begin(B)
     third, _ = machine.begin(A, where=SUB), machine.begin(A, where=AWAY)
     latest, latest_of = machine.journal.latest, machine.journal.latest_of
-    assert ids(latest(URL, "ALIAS"), latest(URL, None)) == ids(second, third)
-    assert latest(URL, "NONE") is latest("https://none", None) is None
-    assert ids(latest_of(URL, "ALIAS", A), latest_of(URL, "ALIAS", B)) == ids(first, second)
-    assert ids(latest_of(URL, None, A)) == ids(third)
-    assert latest_of(URL, "ALIAS", C) is None
+    assert ids(latest(ORIGIN, "ALIAS"), latest(ORIGIN, None)) == ids(second, third)
+    assert latest(ORIGIN, "NONE") is latest("https://none", None) is None
+    assert ids(latest_of(ORIGIN, "ALIAS", A), latest_of(ORIGIN, "ALIAS", B)) == ids(first, second)
+    assert ids(latest_of(ORIGIN, None, A)) == ids(third)
+    assert latest_of(ORIGIN, "ALIAS", C) is None
     machine.ended(sent(refused(A)))  # it hides no doubt
-    assert ids(latest_of(URL, "ALIAS", A)) == ids(first)
+    assert ids(latest_of(ORIGIN, "ALIAS", A)) == ids(first)
     succeed(machine.begin(A), A)
     last = machine.ended(ResetAnswer.not_sent([A]))
-    assert ids(latest_of(URL, "ALIAS", A)) == ids(last)
+    assert ids(latest_of(ORIGIN, "ALIAS", A)) == ids(last)
 
 
 def test_a_run_is_found_by_its_operation(machine: Machine) -> None:
     def found(operation: str, account: str | None) -> list[str | None]:
-        return ids(machine.journal.with_operation(URL, operation, account))
+        return ids(machine.journal.with_operation(ORIGIN, operation, account))
 
     first = machine.ended(sent(queued(A)))
     odd = machine.begin(B, where=SUB)
     odd.answered(sent(queued(B, Operation("wa1-odd", "/elsewhere"))))
     machine.begin(A, where=AWAY).answered(sent(queued(A)))
-    assert found("WA1-12345", "ALIAS") == found("wa1-12345", None) == ids(first)
-    assert found("wa1-12345", "SUB") == [None]
+    assert found("WA1-1", "ALIAS") == found("wa1-1", None) == ids(first)
+    assert found("wa1-1", "SUB") == [None]
     assert found("wa1-odd", "SUB") == ids(odd)
     second = machine.ended(sent(queued(A)))
-    assert found("wa1-12345", "ALIAS") == ids(second)
+    assert found("wa1-1", "ALIAS") == ids(second)
 
 
 def test_a_run_is_found_by_a_unique_beginning(machine: Machine) -> None:
@@ -377,7 +374,7 @@ def test_a_run_is_found_by_a_unique_beginning(machine: Machine) -> None:
 
 def test_an_earlier_run_in_doubt_is_named_until_its_server_is_reset(machine: Machine) -> None:
     def named() -> list[str | None]:
-        latest = machine.journal.latest(URL, "ALIAS")
+        latest = machine.journal.latest(ORIGIN, "ALIAS")
         assert latest
         return ids(machine.journal.earlier_in_doubt(latest))
 
@@ -442,7 +439,7 @@ FROM runs, json_each('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]');
 def large(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """A journal of 5,000 runs of ten servers each, all of them over."""
     machine = Machine(tmp_path_factory.mktemp("large") / "clc-reset")
-    machine.begin("WA1ALIASN00000").end([])
+    machine.begin(*many(1)).end([])
     with closing(sqlite3.connect(machine.file)) as db:
         db.executescript(LARGE)
     return machine
@@ -455,16 +452,16 @@ S = "WA1ALIASN20005"
     "use",
     [
         lambda journal: journal.unsettled(HERE, [S, A]),
-        lambda journal: journal.latest(URL, "ALIAS"),
-        lambda journal: journal.latest(URL, None),
-        lambda journal: journal.latest_of(URL, "ALIAS", S),
-        lambda journal: journal.with_operation(URL, "wa1-2000", "ALIAS"),
+        lambda journal: journal.latest(ORIGIN, "ALIAS"),
+        lambda journal: journal.latest(ORIGIN, None),
+        lambda journal: journal.latest_of(ORIGIN, "ALIAS", S),
+        lambda journal: journal.with_operation(ORIGIN, "wa1-2000", "ALIAS"),
         lambda journal: journal.run("20260115-002000"),
         lambda journal: journal.rest_of("20260115-002000"),
         lambda journal: journal.runs(5),
         lambda journal: journal.runs(5, [S]),
         lambda journal: journal.progress(["20260115-002000"]),
-        lambda journal: journal.earlier_in_doubt(journal.latest(URL, "ALIAS")),
+        lambda journal: journal.earlier_in_doubt(journal.latest(ORIGIN, "ALIAS")),
     ],
     ids=range(11),
 )

@@ -23,10 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clc_reset.cli.main import command
-from tests.conftest import ORIGIN
+from tests.builders import ORIGIN, A, B
 from tests.fakes import MemoryKeyring, http, jwt
 
-A, B = "WA1ALIASWB01", "WA1ALIASWB02"
 TOKEN = jwt()
 PASSWORD = "pa\u00df\u20acw\"ord'[x]"
 SECRETS = (TOKEN, PASSWORD, json.dumps(PASSWORD)[1:-1])

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from clc_reset.errors import WITHOUT_A_KEYRING
+from tests.builders import A
 from tests.fakes import CLC, Loopback, Terminal, http, jwt, loopback, queued, run_clc, wait_until
 from tests.real.desktop import MISSING, Desktop
 
-A = "WA1ALIASWB01"
 PASSWORD = "correct horse battery staple"
 TOKEN = jwt()
 UNLOCKS_THE_KEYRING = b"throw-away"

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import A, B, C
 from tests.fakes import CLC, HANG, Loopback, Run, http, jwt, loopback, queued, wait_until
 
-A, B, C = SERVERS = "WA1ALIASWB01", "WA1ALIASWB02", "WA1ALIASWB03"
+SERVERS = A, B, C
 DONE = http(200, {"status": "succeeded"})
 EXECUTING = http(200, {"status": "executing"})
 ROLLING = ("--at-a-time", "1", "--check", "true")

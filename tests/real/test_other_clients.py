@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.builders import FAR, A, B
 from tests.fakes import run_clc
 
 SDK = "clc-sdk==2.51"  # its last release, of 2022
-A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASWB01"
 ARCHIVED, STOPPED, UNKNOWN = "WA1ALIASOLD01", "VA1ALIASJOB03", "WA1ALIASXX99"
 REFUSAL = (
     "do we pass on this or take action? The operation cannot be queued because the server cannot "
@@ -108,7 +108,7 @@ def end(requests):
     return [operations, requests.WaitUntilComplete(poll_freq=0.02), len(requests.success_requests)]
 answer = dict(
     one=end(v2.Server({A!r}).Reset()),
-    batch=end(v2.Servers({[A, B, C]}).Reset()),
+    batch=end(v2.Servers({[A, B, FAR]}).Reset()),
     group=end(v2.Datacenter("WA1").Groups().Get("Web").Reset())[1:],
     refusals=[refusal(v2.Servers([name]).Reset) for name in {[STOPPED, ARCHIVED, UNKNOWN]}],
 )
@@ -144,7 +144,7 @@ def test_it_is_told_that_the_password_is_wrong(python: str, log_in: str) -> None
 def test_it_sees_an_expired_token_a_failed_operation_and_a_lost_answer(python: str) -> None:
     script = f"answer = refusal(v2.Server, {A!r})"
     assert ask(python, script, "--expired-token") == ["CLCException", "HTTP error: 401"]
-    script = f"answer = v2.Servers({[A, B, C]}).Reset().WaitUntilComplete(poll_freq=0.02)"
+    script = f"answer = v2.Servers({[A, B, FAR]}).Reset().WaitUntilComplete(poll_freq=0.02)"
     assert ask(python, script, "--fail", B) == 2
     script = f"answer = refusal(v2.Server({A!r}).Reset)"
     assert ask(python, script, "--lose-answer")[0] == "ConnectionError"

@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
+from tests.builders import A, B
 from tests.fakes import CLC, Loopback, environment, http, loopback, queued
 
-A, B = "WA1ALIASWB01", "WA1ALIASWB02"
 QUEUED = http(200, [queued(B, "wa1-1"), queued(A, "wa1-1")])
 STRACE = shutil.which("strace")
 ERRORS = ("ENOSPC", "EPIPE", "EAGAIN")

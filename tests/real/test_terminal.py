@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from tests.fakes import CLC, http, jwt, loopback, queued
+from tests.fakes import CLC, http, jwt, loopback, queued, refused
 from tests.real.screen import Screen, Screens
 
 A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASLONGER01"
@@ -14,14 +14,7 @@ REFUSAL = (
     "The operation cannot be queued because the server cannot be found "
     "or it is not in a valid state."
 )
-ANSWER = http(
-    200,
-    [
-        queued(C, LONG_ID),
-        {"server": B.lower(), "isQueued": False, "errorMessage": REFUSAL},
-        queued(A, "wa1-1"),
-    ],
-)
+ANSWER = http(200, [queued(C, LONG_ID), refused(B, REFUSAL), queued(A, "wa1-1")])
 SANDBOX = f"{CLC} sandbox --duration 2s"
 
 

@@ -10,9 +10,9 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 import pytest
 import trustme
 
+from tests.builders import A
 from tests.fakes import Loopback, http, jwt, loopback, queued, run_clc, tls_with
 
-A = "WA1ALIASWB01"
 QUEUED = http(200, [queued(A, "wa1-12345")])
 DONE = http(200, {"status": "succeeded"}, "Connection: close\r\n")
 ROW = f"{A}\tqueued\twa1-12345"

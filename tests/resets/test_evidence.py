@@ -8,23 +8,9 @@ import pytest
 from clc_reset.models import Observation
 from clc_reset.resets.events import ServerChanged
 from clc_reset.resets.evidence import Sent, describe_evidence, judge
-from tests.resets.world import (
-    ACCOUNT,
-    NOON,
-    TWO,
-    USER,
-    A,
-    B,
-    C,
-    World,
-    changed,
-    ids,
-    lost,
-    queued,
-    refused,
-    states,
-    warnings,
-)
+from tests.builders import ACCOUNT, TWO, USER, A, B, C, lost, many, queued, refused
+from tests.resets.world import World, changed, states, warnings
+from tests.virtual import NOON
 
 SENT = Sent(ACCOUNT, USER, NOON)
 TIMELINES = [
@@ -91,17 +77,17 @@ def test_a_change_is_judged_and_described(
 def test_a_doubtful_batch_shows_which_servers_have_changed(
     world: World, timeline: Sequence[int], skew: float, end: str, code: int
 ) -> None:
-    world.skew = skew
+    world.clocks.wall += skew
     until = sorted(timeline)[1] + 1
-    of = dict(zip(ids(len(timeline)), timeline, strict=True))
+    of = dict(zip(many(len(timeline)), timeline, strict=True))
     world.show = world.changing({server: at for server, at in of.items() if at <= until})
     world.statuses = lambda _op: (
         "failed" if world.seconds >= until and end == "failed" else "executing"
     )
     if end == "lost":
         left = world.clocks.now()
-        world.answer = lambda servers: lost(servers)._replace(left=left)
-        world.seconds = until
+        world.answer = lambda servers: lost(*servers)._replace(left=left)
+        world.clocks.seconds = until
     limit = float(until) if end == "time limit" else None
     outcome = world.reset(*reversed(of), waits=True, looks=False, limit=limit)
     assert outcome.exit_code == code
@@ -113,7 +99,7 @@ def test_a_doubtful_batch_shows_which_servers_have_changed(
 
 
 def test_while_waiting_each_change_is_an_event_and_success_leaves_no_doubt(world: World) -> None:
-    of = dict(zip(ids(8), TIMELINES[0], strict=True))
+    of = dict(zip(many(8), TIMELINES[0], strict=True))
     world.show = world.changing(of)
     world.answer = lambda servers: world.sent(*map(queued, servers), turns=list(of))
     world.lasting(o1=187)
@@ -133,7 +119,7 @@ def test_nothing_is_looked_at(world: World, case: str) -> None:
         world.answer = lambda servers: world.sent(*(answers[server] for server in servers))
         world.script("failed")
     elif case == "does not wait":
-        world.answer = lost
+        world.answer = world.lose_answer
     elif case == "interrupted":
         world.inbox.signal(1.0, 2)
     world.reset(A, B, C, waits=case != "does not wait", looks=False)
@@ -147,18 +133,18 @@ def test_a_look_that_fails_is_in_the_message_of_its_server(world: World, problem
             raise ZeroDivisionError("x")
         return Observation(server, problem=problem) if server == B else at(77)
 
-    world.answer, world.show = lost, show
+    world.answer, world.show = world.lose_answer, show
     outcome = world.reset(A, B, waits=True)
     assert [result.message for result in outcome.results] == [
-        "Sent; outcome unknown: no answer within 180 s.",
-        f"Sent; outcome unknown: no answer within 180 s; it couldn't be looked at: {problem}.",
+        "Sent; outcome unknown: it timed out.",
+        f"Sent; outcome unknown: it timed out; it couldn't be looked at: {problem}.",
     ]
 
 
 def test_all_looks_have_ten_seconds_sixteen_at_a_time(world: World) -> None:
-    world.answer = lost
-    world.latency = lambda _key: 0.5
-    outcome = world.reset(*ids(1000), waits=True)
+    world.answer = world.lose_answer
+    world.inbox.latency = lambda _key: 0.5
+    outcome = world.reset(*many(1000), waits=True)
     assert world.seconds == 10
     assert world.inbox.most_at_once == 16
     late = [r for r in outcome.results if "no answer in time" in (r.message or "")]
@@ -166,8 +152,8 @@ def test_all_looks_have_ten_seconds_sixteen_at_a_time(world: World) -> None:
 
 
 def test_a_signal_ends_the_look_and_keeps_the_result(world: World) -> None:
-    world.answer = lost
-    world.latency = lambda _key: 2.0
+    world.answer = world.lose_answer
+    world.inbox.latency = lambda _key: 2.0
     world.inbox.signal(1.0, 2)
     outcome = world.reset(A, B, waits=True)
     assert (outcome.exit_code, states(outcome)) == (130, {A: "unknown", B: "unknown"})
@@ -175,7 +161,7 @@ def test_a_signal_ends_the_look_and_keeps_the_result(world: World) -> None:
 
 def test_without_any_date_header_no_time_is_claimed(world: World) -> None:
     world.knows_time = False
-    world.answer = lost
+    world.answer = world.lose_answer
     world.show = lambda server: Observation(server, None, NOON + timedelta(hours=1), USER)
     assert changed(world.reset(A, waits=True)) == {A: None}
 
@@ -190,7 +176,7 @@ def test_an_answer_that_names_its_time_needs_no_other_clock(world: World) -> Non
 def test_where_looking_itself_fails_there_is_a_warning_and_the_result_stands(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.answer = lost
+    world.answer = world.lose_answer
     world.show = lambda _server: Observation(A, changed_at=NOON.replace(tzinfo=None))
     outcome = world.reset(A, B, waits=True)
     assert (outcome.exit_code, states(outcome)) == (6, {A: "unknown", B: "unknown"})
@@ -203,6 +189,6 @@ def test_later_waves_leave_the_evidence_of_earlier_ones_as_it_is(world: World) -
     world.statuses = lambda _op: (
         "executing" if world.seconds < 30 else "failed" if len(world.posts) == 1 else "succeeded"
     )
-    outcome = world.reset(A, B, *ids(2), at_a_time=2, max_failures=2, pause=100.0, looks=False)
+    outcome = world.reset(A, B, *many(2), at_a_time=2, max_failures=2, pause=100.0, looks=False)
     assert changed(outcome) == {A: True, B: False}
     assert len(world.looks()) == 2

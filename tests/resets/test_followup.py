@@ -1,39 +1,20 @@
 """What `clc status` finds of earlier resets, now or once they are over."""
 
-from typing import Any
+import sqlite3
 
 import pytest
 
 from clc_reset.errors import AuthenticationError, UnreachableError
-from clc_reset.journal.rows import Run, Where
-from clc_reset.journal.runs import NewRun
-from clc_reset.models import ResetAnswer, RollingOptions
+from clc_reset.journal.rows import Run
+from clc_reset.models import ResetAnswer
 from clc_reset.resets import events, followup
 from clc_reset.resets.followup import Selection
 from clc_reset.resets.outcome import Ending, Outcome
-from tests.resets.world import (
-    ACCOUNT,
-    ONE,
-    ORIGIN,
-    TWO,
-    USER,
-    WHERE,
-    A,
-    B,
-    C,
-    D,
-    World,
-    changed,
-    fail,
-    ids,
-    left_out,
-    lost,
-    message,
-    queued,
-    refused,
-    states,
-)
+from tests.builders import ACCOUNT, ONE, ORIGIN, TWO, A, B, C, D, many, queued, refused, unknown
+from tests.machine import AWAY, ROLLING, fail_with
+from tests.resets.world import World, changed, fail, message, states
 
+BROKEN = fail_with(sqlite3.SQLITE_IOERR)
 DENIED = AuthenticationError("expired")
 
 
@@ -41,13 +22,6 @@ def two(world: World, *servers: str) -> str:
     """Reset servers, each with an operation of its own, of the number in its name."""
     world.answer = world.queue_each
     return world.reset(*servers or (A, B)).run or ""
-
-
-def lose(world: World, *servers: str) -> None:
-    """Reset servers and lose the answer."""
-    world.answer = lost
-    world.reset(*servers)
-    world.answer = world.queue
 
 
 def select(world: World, *names: str) -> Selection:
@@ -78,15 +52,14 @@ def test_servers_operations_and_runs_are_shown_in_the_order_named_each_once(worl
 
 def test_names_that_nobody_knows_get_their_messages_and_hide_no_others(world: World) -> None:
     two(world)
-    new = NewRun(Where("https://other", ACCOUNT), USER, (C,), RollingOptions())
-    elsewhere: Any = world.journal.begin(new, (C,))
-    found = select(world, "20200101-000000-0", "NOBODY", A, elsewhere.run)
+    elsewhere = world.begin(C, where=AWAY).run or ""
+    found = select(world, "20200101-000000-0", "NOBODY", A, elsewhere)
     assert [shown.row.server for shown in found.rows] == [A]
     (unknown, _), (nobody, hint), (other_api, _) = found.missing
     assert unknown == "The journal has no run '20200101-000000-0'."
     assert nobody == f"The journal has no reset of 'NOBODY' in account ALIAS at {ORIGIN}."
     assert hint == "To look at the server itself: clc servers NOBODY\nTo list runs: clc history"
-    assert "was at https://other, but CLC_BASE_URL is https://api.ctl.io." in other_api
+    assert "was at https://api.example, but CLC_BASE_URL is https://api.ctl.io." in other_api
     anywhere = followup.select(world.journal, ORIGIN, ["NOBODY"], None)
     assert "in account" not in anywhere.missing[0][0]
 
@@ -94,8 +67,8 @@ def test_names_that_nobody_knows_get_their_messages_and_hide_no_others(world: Wo
 def test_a_server_shows_its_unknown_reset_and_no_later_run_that_never_reached_it(
     world: World,
 ) -> None:
-    lose(world, B)
-    world.seconds = 4000
+    world.lose(B)
+    world.clocks.seconds = 4000
     world.stop(A, B)
     outcome, _ = world.status(B)
     assert (states(outcome), outcome.exit_code) == ({B: "unknown"}, 6)
@@ -129,7 +102,7 @@ def test_each_operation_is_asked_once_and_an_end_never_again(world: World) -> No
 def test_a_failed_shared_operation_is_looked_at_for_one_named_server(world: World) -> None:
     world.reset(A, B)
     world.script("failed")
-    world.seconds = 60
+    world.clocks.seconds = 60
     world.show = world.changing({B: 30})
     outcome, _ = world.status(B)
     assert changed(outcome) == {B: True}
@@ -139,36 +112,36 @@ def test_a_failed_shared_operation_is_looked_at_for_one_named_server(world: Worl
 def test_a_failed_check_is_shown_and_not_looked_at(world: World) -> None:
     world.bad = {A: "exit code 1"}
     world.reset(A, B, checks=True)
-    world.calls.clear()
+    world.inbox.calls.clear()
     outcome, _ = world.status()
     assert states(outcome) == {A: "failed", B: "succeeded"}
     assert outcome.results[0].message == "The operation succeeded; the check failed: exit code 1."
-    assert world.calls == []
+    assert world.inbox.calls == []
 
 
 def test_a_change_is_always_the_same_number_of_seconds_after_the_request(world: World) -> None:
     world.knows_time = False
-    lose(world, A, B)
+    world.lose(A, B)
     world.knows_time = True
     world.show = world.changing({A: 20})
-    for skew in (420.0, -420.0):
-        world.seconds += 300
-        world.skew = skew
+    for step in (420.0, -840.0):  # seven minutes ahead, and behind
+        world.clocks.seconds += 300
+        world.clocks.wall += step
         outcome, _ = world.status()
         assert outcome.exit_code == 6
-        assert outcome.results[0].message == "Sent; outcome unknown: no answer within 180 s."
+        assert outcome.results[0].message == "Sent; outcome unknown: it timed out."
         assert [r.evidence and r.evidence.after for r in outcome.results] == [20, -3600]
 
 
 def test_each_state_of_a_row_says_why(world: World) -> None:
-    world.answer = lambda servers: world.sent(refused(A), left_out(B))
+    world.answer = lambda servers: world.sent(refused(A), unknown(B, "The answer leaves it out."))
     world.reset(A, B)
     world.answer = lambda servers: ResetAnswer.not_sent(servers, UnreachableError("Down"))
     world.reset(C)
     world.begin(D)
     outcome, _ = world.status(A, B, C, D)
     assert [(r.state.value, r.message) for r in outcome.results] == [
-        ("failed", "No."),
+        ("failed", "Not in a valid state."),
         ("unknown", "The answer leaves it out."),
         ("not sent", "Not sent: down."),
         ("unknown", "Sent at 2026-01-15 12:00 UTC, maybe: no answer is recorded."),
@@ -225,7 +198,7 @@ def test_operations_that_the_journal_does_not_know_are_asked_for(world: World) -
 def test_without_a_token_what_is_known_is_shown(
     world: World, reset: str, state: str | None, code: int
 ) -> None:
-    world.answer = lost if reset == "lost" else world.queue
+    world.answer = world.lose_answer if reset == "lost" else world.queue
     world.reset(A, waits=reset == "over")
     names = [A, "va1-7"] if state else []
     outcome = followup.unasked(select(world, *names), DENIED)
@@ -246,7 +219,7 @@ def test_what_was_running_is_shown_as_last_known(world: World) -> None:
 
 
 def test_the_wait_is_taken_up_again_in_the_order_of_the_answer(world: World) -> None:
-    servers = ids(8)
+    servers = [*many(8)]
     world.answer = lambda asked: world.sent(*map(queued, asked), turns=servers[::-1])
     world.reset(*servers)
     world.lasting(o1=100)
@@ -274,7 +247,7 @@ def test_a_wait_for_an_operation_that_nobody_knows_ends_after_thirty_seconds(wor
 
 def test_a_server_of_two_runs_is_held_against_the_request_that_is_followed(world: World) -> None:
     earlier = world.reset(A, waits=True).run or ""
-    world.seconds = 100
+    world.clocks.seconds = 100
     world.answer = lambda servers: world.sent(*(queued(s, TWO) for s in servers))
     world.show = world.changing({A: 50, B: 50})
     latest = world.reset(A, B).run or ""
@@ -288,9 +261,9 @@ def test_a_server_of_two_runs_is_held_against_the_request_that_is_followed(world
 
 
 def test_a_wait_watches_lost_servers_until_each_has_changed(world: World) -> None:
-    servers = ids(40)
-    lose(world, *servers)
-    world.seconds = 4
+    servers = many(40)
+    world.lose(*servers)
+    world.clocks.seconds = 4
     world.show = world.changing({s: 3.0 + n for n, s in enumerate(servers)})
     outcome, _ = world.status(wait=True, looks=False)  # that is for the progress only
     assert set(changed(outcome).values()) == {True}
@@ -309,15 +282,15 @@ def test_a_wait_watches_lost_servers_until_each_has_changed(world: World) -> Non
 def test_lost_servers_are_watched_until_the_usual_limit_after_the_request(
     world: World, later: float, ends: float
 ) -> None:
-    lose(world, A)
-    world.seconds = later
+    world.lose(A)
+    world.clocks.seconds = later
     outcome, _ = world.status(wait=True)
     assert (changed(outcome), outcome.can_change) == ({A: False}, False)
     assert ends <= world.seconds <= ends + 5
 
 
 def test_a_limit_ends_the_watch(world: World) -> None:
-    lose(world, A)
+    world.lose(A)
     outcome, _ = world.status(wait=True, limit=12.0)
     assert world.seconds == 12
     assert (outcome.can_change, outcome.can_be_awaited) == (True, True)
@@ -327,7 +300,7 @@ def test_a_limit_ends_the_watch(world: World) -> None:
 def test_a_change_within_two_seconds_of_the_request_is_not_awaited(
     world: World, first_look: bool
 ) -> None:
-    lose(world, A, B)
+    world.lose(A, B)
     show = world.changing({A: 1, B: 30})
     world.show = lambda s: show(s) if first_look or world.seconds >= 5 else fail()
     outcome, _ = world.status(wait=True)
@@ -340,7 +313,7 @@ def test_a_change_within_two_seconds_of_the_request_is_not_awaited(
 def test_a_failed_look_or_a_signal_leaves_what_was_seen_before(
     world: World, signalled: bool
 ) -> None:
-    lose(world, A, B)
+    world.lose(A, B)
     show = world.changing({A: 7} if signalled else {A: 7, B: 30})
     world.show = lambda s: show(s) if not 10 < world.seconds < 20 else fail()
     if signalled:
@@ -352,7 +325,7 @@ def test_a_failed_look_or_a_signal_leaves_what_was_seen_before(
 
 def test_the_time_of_one_request_is_stored_once_for_a_thousand_servers(world: World) -> None:
     world.knows_time = False
-    lose(world, *ids(1000))
+    world.lose(*many(1000))
     world.knows_time = True
     world.opened = 0
     world.status()
@@ -364,7 +337,7 @@ def test_the_time_of_one_request_is_stored_once_for_a_thousand_servers(world: Wo
 
 def test_servers_that_a_live_run_has_still_to_send_are_planned(world: World) -> None:
     found: list[Outcome] = []
-    world.inbox.at(5, lambda: found.append(world.other().status()[0]))
+    world.inbox.at(5, lambda: found.append(world.another().status()[0]))
     world.reset(A, B, C, at_a_time=1, pause=10.0)
     assert states(found[0]) == {A: "succeeded", B: "planned", C: "planned"}
     assert found[0].exit_code == 7
@@ -375,9 +348,7 @@ class Runner:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        new = NewRun(WHERE, USER, (A, B), RollingOptions(1))
-        record: Any = world.other().journal.begin(new, (A,))
-        self.record = record
+        self.record = world.another().begin(A, B, options=ROLLING)
         self.record.answered(world.sent(queued(A)))
 
     def send(self) -> None:
@@ -407,7 +378,7 @@ def test_a_wait_follows_the_waves_of_a_live_run_to_its_end(
 
 
 def test_a_wait_for_a_run_that_is_killed_ends(world: World, runner: Runner) -> None:
-    world.inbox.at(20, world.kill_others)
+    world.inbox.at(20, world.die)
     outcome, _ = world.status(wait=True)
     assert states(outcome) == {A: "succeeded", B: "not sent"}
     assert world.seconds < 22
@@ -423,8 +394,9 @@ def test_a_wait_for_a_live_run_ends_at_the_limit(world: World, runner: Runner) -
 def test_a_journal_that_cannot_be_read_for_a_while_ends_no_wait(
     world: World, runner: Runner
 ) -> None:
-    world.inbox.at(10, lambda: setattr(world, "broken", True))
-    world.inbox.at(40, lambda: setattr(world, "broken", False))
+    before = world.on_open
+    world.inbox.at(10, lambda: setattr(world, "on_open", BROKEN))
+    world.inbox.at(40, lambda: setattr(world, "on_open", before))
     world.inbox.at(50, runner.end)
     outcome, _ = world.status(wait=True)
     assert (outcome.error, states(outcome)) == (None, {A: "succeeded", B: "not sent"})
@@ -436,7 +408,8 @@ def test_a_journal_that_fails_when_a_run_has_got_on_keeps_what_is_known(
     resolve = world.journal.resolve
 
     def once(run: Run) -> object:
-        world.broken = world.seconds > 0
+        if world.seconds > 0:
+            world.on_open = BROKEN
         return resolve(run)
 
     monkeypatch.setattr(world.journal, "resolve", once)

@@ -1,5 +1,6 @@
 """Never twice by accident: earlier resets that aren't settled."""
 
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -10,35 +11,13 @@ from clc_reset.models import Observation, Operation, ResetAnswer, ServerResult
 from clc_reset.resets import guard
 from clc_reset.resets.outcome import Outcome
 from clc_reset.resets.request import Question
-from tests.resets.world import (
-    USER,
-    A,
-    Answer,
-    B,
-    C,
-    World,
-    ids,
-    left_out,
-    lost,
-    message,
-    operation,
-    queued,
-    refused,
-    states,
-    warnings,
-)
+from tests.builders import USER, A, B, C, many, operation, queued, refused, unknown
+from tests.machine import fail_with
+from tests.resets.world import Answer, World, message, states, warnings
 
 
 def is_refused(outcome: Outcome) -> bool:
     return outcome.exit_code == 3 and set(states(outcome).values()) == {"not sent"}
-
-
-def lose(world: World, *servers: str) -> str:
-    """Reset servers, lose the answer, and return the id of the run."""
-    world.answer = lost
-    run = world.reset(*servers).run
-    world.answer = world.queue
-    return run or ""
 
 
 # --- settled ---
@@ -59,19 +38,17 @@ def test_what_was_refused_or_not_sent_or_has_succeeded_is_settled(world: World) 
     world.reset(B)
     world.answer = lambda servers: ResetAnswer.not_sent(servers, UnreachableError("x"))
     world.reset(C)
-    world.calls.clear()
+    world.inbox.calls.clear()
     world.answer = world.queue
     assert world.reset(A, B, C).exit_code == 0
-    assert world.calls == []
+    assert world.inbox.calls == []
 
 
 @pytest.mark.parametrize(
     ("changes", "user", "settled"),
     [
         ({A: 77}, USER, True),
-        ({A: 77}, "NIGHTLY", True),
         ({A: 77}, "somebody", False),
-        ({A: 77}, None, False),
         ({A: 1}, USER, False),
         ({}, USER, False),
     ],
@@ -80,7 +57,7 @@ def test_an_operation_that_is_gone_is_settled_by_a_change_after_the_request(
     world: World, changes: dict[str, float], user: str | None, settled: bool
 ) -> None:
     run = world.reset(A).run
-    world.seconds = 120
+    world.clocks.seconds = 120
     world.script("404")
     world.show = world.changing(changes, user)
     assert is_refused(world.reset(A)) is not settled
@@ -93,9 +70,9 @@ def test_an_operation_that_is_gone_is_settled_by_a_change_after_the_request(
 def test_what_is_older_than_an_hour_or_its_usual_limit_is_settled(
     world: World, servers: int, seconds: float, settled: bool
 ) -> None:
-    lose(world, *ids(servers))
-    world.seconds = seconds
-    assert is_refused(world.reset(*ids(1))) is not settled
+    world.lose(*many(servers))
+    world.clocks.seconds = seconds
+    assert is_refused(world.reset(*many(1))) is not settled
 
 
 # --- unsettled ---
@@ -106,7 +83,7 @@ def test_without_a_terminal_nothing_is_sent_and_the_message_says_how_to_follow(
 ) -> None:
     world.script("executing")
     run = world.reset(A, B).run
-    world.seconds = 120
+    world.clocks.seconds = 120
     outcome = world.reset(B, C)
     assert is_refused(outcome)
     assert message(outcome) == (
@@ -123,7 +100,7 @@ def test_without_a_terminal_nothing_is_sent_and_the_message_says_how_to_follow(
     ("answer", "status", "expected"),
     [
         (None, "succeeded", "no answer recorded so far; not changed"),
-        (left_out, "succeeded", "outcome unknown; not changed as of 12:00:00 UTC"),
+        (unknown, "succeeded", "outcome unknown; not changed as of 12:00:00 UTC"),
         (lambda s: queued(s, None), "succeeded", "queued, operation unknown; not changed"),
         (
             lambda s: queued(s, Operation("wa1-9", None)),
@@ -157,8 +134,8 @@ def test_each_unsettled_state_is_described(
 
 def test_the_time_of_a_request_is_stored_when_it_is_first_known(world: World) -> None:
     world.knows_time = False
-    lose(world, A)
-    world.seconds, world.knows_time = 120, True
+    world.lose(A)
+    world.clocks.seconds, world.knows_time = 120, True
     world.show = world.changing({A: 77})
     line = message(world.reset(A)).splitlines()[1]
     assert line.endswith("unknown; changed 12:01:17 UTC by nightly, 77 s after the request")
@@ -168,9 +145,9 @@ def test_the_time_of_a_request_is_stored_when_it_is_first_known(world: World) ->
 
 
 def test_of_many_servers_twenty_are_described_and_three_runs_named(world: World) -> None:
-    servers = ids(30)
+    servers = many(30)
     for first in range(0, 30, 6):
-        lose(world, *servers[first : first + 6])
+        world.lose(*servers[first : first + 6])
     lines = message(world.reset(*servers)).splitlines()
     assert lines[21] == "and 10 more servers"
     assert len(lines) == 22 + 3 + 1
@@ -179,7 +156,7 @@ def test_of_many_servers_twenty_are_described_and_three_runs_named(world: World)
 def test_a_poll_without_an_end_has_thirty_seconds(world: World) -> None:
     world.answer = world.queue_each
     world.reset(A, B)
-    world.latency = lambda key: 1e9 if key == operation(1) else 0.0
+    world.inbox.latency = lambda key: 1e9 if key == operation(1) else 0.0
     (line, *_) = message(world.reset(A, B)).splitlines()[1:]  # the other one is over
     assert f"{A}: reset" in line
     assert "can't be asked: no answer within 30 s" in line
@@ -195,7 +172,7 @@ def test_a_refused_token_ends_it_with_nothing_sent(world: World) -> None:
 
 def test_a_server_that_a_live_run_has_still_to_send_is_unsettled(world: World) -> None:
     others: list[Outcome] = []
-    world.inbox.at(5, lambda: others.append(world.other().reset(B, C)))
+    world.inbox.at(5, lambda: others.append(world.another().reset(B, C)))
     run = world.reset(A, B, at_a_time=1, pause=10.0).run
     assert is_refused(others[0])
     assert f"{B}: planned by run {run}, which is still going on" in message(others[0])
@@ -212,7 +189,7 @@ def test_a_server_that_a_live_run_has_still_to_send_is_unsettled(world: World) -
 def test_a_group_and_unsettled_servers_are_asked_about_in_one_question(
     world: World, servers: tuple[str, ...], options: Any, unsettled: list[int]
 ) -> None:
-    lose(world, *servers)
+    world.lose(*servers)
     assert world.reset(A, B, C, confirm=True, **options).exit_code == 0
     assert [question.unsettled for question in world.questions] == unsettled
     (question,) = world.questions
@@ -225,8 +202,8 @@ def test_a_group_and_unsettled_servers_are_asked_about_in_one_question(
 def test_what_another_process_resets_during_the_question_is_asked_about_too(
     world: World, rounds: int
 ) -> None:
-    lose(world, A, B)
-    world.answer = lost
+    world.lose(A, B)
+    world.answer = world.lose_answer
 
     def confirm(_question: Question) -> bool:
         if len(world.questions) <= rounds:
@@ -245,7 +222,7 @@ def test_what_another_process_resets_during_the_question_is_asked_about_too(
 
 
 def test_a_signal_during_a_look_ends_it_without_a_question(world: World) -> None:
-    lose(world, A)
+    world.lose(A)
 
     def show(server: str) -> Observation:
         world.inbox.interrupt(2)
@@ -258,7 +235,7 @@ def test_a_signal_during_a_look_ends_it_without_a_question(world: World) -> None
 
 
 def test_a_question_that_fails_is_a_bug_with_nothing_sent(world: World) -> None:
-    lose(world, A)
+    world.lose(A)
     outcome = world.reset(A, confirm=lambda _question: 1 // 0 == 0)
     assert outcome.exit_code == 5
     assert (outcome.crash or "").startswith("ZeroDivisionError: ")
@@ -269,9 +246,9 @@ def test_a_question_that_fails_is_a_bug_with_nothing_sent(world: World) -> None:
 
 
 def test_again_asks_nobody_and_looks_at_nothing(world: World) -> None:
-    lose(world, A)
+    world.lose(A)
     assert world.reset(A, again=True, confirm=False).exit_code == 0
-    assert (len(world.posts), world.questions, world.calls) == (2, [], [])
+    assert (len(world.posts), world.questions, world.inbox.calls) == (2, [], [])
 
 
 @pytest.mark.parametrize("asks", [True, False])
@@ -279,7 +256,7 @@ def test_a_journal_that_cannot_be_written_is_a_warning(
     world: World, caplog: pytest.LogCaptureFixture, asks: bool
 ) -> None:
     world.reset(C, waits=True)
-    world.broken = True
+    world.on_open = fail_with(sqlite3.SQLITE_IOERR)
     outcome = world.reset(A, B, asks=asks, confirm=True)
     assert (outcome.exit_code, outcome.run) == (0, None)
     (warning,) = warnings(caplog)
@@ -306,7 +283,7 @@ def test_a_status_that_cannot_be_recorded_is_asked_for_once(
     world.reset(A)
 
     def status(_operation: Operation) -> str:
-        world.broken = True
+        world.on_open = fail_with(sqlite3.SQLITE_IOERR)
         return "succeeded"
 
     world.statuses = status
@@ -346,19 +323,19 @@ def test_a_claim_that_finds_more_than_was_read_reports_all_that_it_sends(world: 
 
 @pytest.mark.parametrize("number", [2, 11])
 def test_again_does_not_switch_the_guard_of_a_rest_off(world: World, number: int) -> None:
-    lose(world, *ids(number))
-    run = world.stop(A, *ids(number), again=True)
+    world.lose(*many(number))
+    run = world.stop(A, *many(number), again=True)
     outcome = world.rest_of(run, again=True)
     assert (outcome.exit_code, len(world.posts)) == (3, 2)
-    advice = f"To reset it anyway: clc reset {' '.join(ids(number))} --again"
+    advice = f"To reset it anyway: clc reset {' '.join(many(number))} --again"
     assert (advice in message(outcome)) is (number == 2)  # no command names more than ten
 
 
 def test_a_rest_that_another_run_may_have_reset_is_in_doubt(world: World) -> None:
     rest = world.journal.rest_of(world.stop(A, B))
-    world.seconds += 1
+    world.clocks.seconds += 1
     world.begin(B)
-    world.kill_others()
+    world.die()
     outcome = world.reset(*rest.servers, rest=rest, again=True)
     assert len(world.posts) == 1
     assert (outcome.results, outcome.in_doubt, outcome.exit_code) == ((), True, 6)
@@ -369,7 +346,7 @@ def test_the_rest_of_a_run_that_goes_on_is_refused_unless_again_claims_it(
     world: World, again: bool
 ) -> None:
     found: list[Outcome] = []
-    other = world.other()
+    other = world.another()
     world.inbox.at(
         5, lambda: found.append(other.rest_of(world.run_of().id, again=again, waits=True))
     )
@@ -402,7 +379,7 @@ def test_a_rest_waits_for_operations_of_its_run(world: World, status: str, code:
 def test_a_rest_that_cannot_be_recorded_sends_nothing(world: World) -> None:
     run = world.stop(A, B)
     rest = world.journal.rest_of(run)
-    world.broken = True
+    world.on_open = fail_with(sqlite3.SQLITE_IOERR)
     outcome = world.reset(*rest.servers, rest=rest)
     assert is_refused(outcome)
     assert f"Run {run} can't be claimed." in message(outcome)

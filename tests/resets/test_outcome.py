@@ -17,11 +17,11 @@ from clc_reset.errors import (
 from clc_reset.models import Operation, OperationStatus, PollFailure, ResetAnswer, ServerResult
 from clc_reset.models import ServerState as S
 from clc_reset.resets.outcome import NOT_REACHED, Ending, Outcome, followable, with_status
-from tests.resets.world import ACCOUNT, ONE, TWO, A, B, C, queued, refused, states
+from tests.builders import ACCOUNT, EXECUTING, FAILED, ONE, SUCCEEDED, TWO, A, B, C, queued, refused
+from tests.resets.world import states
 
 DENIED = AuthenticationError("refused")
 AWAY = queued(A, Operation("x", None))
-EXECUTING, SUCCEEDED, FAILED = map(OperationStatus, ("executing", "Succeeded", "failed"))
 
 
 def outcome(*found: S, waited: bool = True, **values: Any) -> Outcome:

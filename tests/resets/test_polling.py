@@ -17,20 +17,9 @@ from clc_reset.models import Observation, Operation, OperationStatus, PollFailur
 from clc_reset.resets.events import PollsFailing, PollsRecovered, ServerChanged, StatusChanged, Tick
 from clc_reset.resets.evidence import Sent, Watch
 from clc_reset.resets.polling import LONGEST_POLL, SLOWED_SECONDS, Polling, Wait
-from tests.resets.world import (
-    ACCOUNT,
-    FAILURES,
-    NOON,
-    ONE,
-    TWO,
-    USER,
-    Answer,
-    Status,
-    World,
-    fail,
-    is_poll,
-    operation,
-)
+from tests.builders import ACCOUNT, ONE, TWO, USER, operation
+from tests.resets.world import FAILURES, Answer, Status, World, fail, is_poll
+from tests.virtual import NOON
 
 SENT = Sent(ACCOUNT, USER, NOON)
 DENIED = AuthenticationError("refused")
@@ -44,12 +33,12 @@ def poll(
     turns: Mapping[Operation, Sequence[str]] | None = None,
     has_changed: Callable[[], bool] | None = None,
 ) -> Polling:
-    if world.latency(None) == 0:
-        world.latency = lambda _key: 0.05
+    if world.inbox.latency(None) == 0:
+        world.inbox.latency = lambda _key: 0.05
     statuses = Statuses(None, world.clocks, lambda _operation: ())
     wait = Wait(limit, lambda _r: SENT, statuses, {}, once=once, has_changed=has_changed)
     watch = Watch(turns or {}, lambda _server: SENT)
-    polls = Polling(operations or turns or (ONE,), wait, watch, world.deps(), world.emit)
+    polls = Polling(operations or turns or (ONE,), wait, watch, world.deps(), world.events.append)
     with suppress(Interrupted):
         polls.run()
     assert world.inbox.most_at_once <= 16
@@ -80,7 +69,7 @@ def test_the_first_poll_comes_at_once_and_the_second_after_half_a_second(world: 
 
 
 def test_a_slow_api_is_left_alone_for_half_of_a_pause_after_its_answer(world: World) -> None:
-    world.latency = lambda _key: 6.0
+    world.inbox.latency = lambda _key: 6.0
     world.script("executing")
     poll(world, limit=120)
     pauses = [b - a - 6.0 for a, b in itertools.pairwise(world.polls()[:-1])]
@@ -106,7 +95,7 @@ def test_a_tick_comes_once_a_second_however_many_answers_there_are(world: World)
 def test_no_operation_is_starved_and_sixteen_are_asked_at_a_time(world: World) -> None:
     world.script("executing")
     poll(world, *map(operation, range(1500)), limit=30)
-    polls = Counter(key for at, key in world.calls if at < 30)
+    polls = Counter(key for at, key in world.inbox.calls if at < 30)
     assert len(polls) == 1500
     assert max(polls.values()) - min(polls.values()) <= 1
     assert world.inbox.most_at_once == 16
@@ -114,7 +103,7 @@ def test_no_operation_is_starved_and_sixteen_are_asked_at_a_time(world: World) -
 
 def test_hung_polls_are_given_up_although_others_are_answered(world: World) -> None:
     hung = set(map(operation, range(10)))
-    world.latency = lambda key: 1e6 if key in hung and world.seconds < 60 else 0.05
+    world.inbox.latency = lambda key: 1e6 if key in hung and world.seconds < 60 else 0.05
     world.script("executing")
     poll(world, *map(operation, range(400)), limit=300)
     for asked in hung:
@@ -124,7 +113,7 @@ def test_hung_polls_are_given_up_although_others_are_answered(world: World) -> N
 def test_half_as_many_are_asked_for_a_while_after_the_api_asks_to_slow_down(world: World) -> None:
     world.statuses = lambda _operation: "503" if 5 < world.seconds < 5.1 else "executing"
     poll(world, *map(operation, range(1000)), limit=40)
-    a_second = Counter(int(at) for at, _ in world.calls)
+    a_second = Counter(int(at) for at, _ in world.inbox.calls)
     assert a_second[3] == pytest.approx(320, abs=16)
     assert a_second[8] == pytest.approx(160, abs=8)
     assert a_second[int(5 + SLOWED_SECONDS) + 2] == pytest.approx(320, abs=16)
@@ -188,18 +177,18 @@ def test_each_unfinished_operation_is_asked_once_more_at_the_limit(world: World)
     polls = poll(world, *map(operation, (1, 2, 3)), limit=30)
     assert words(polls) == {ONE: "succeeded", TWO: "executing", operation(3): "succeeded"}
     assert polls.timed_out
-    assert [key for at, key in world.calls if at >= 30] == [ONE, TWO]
+    assert [key for at, key in world.inbox.calls if at >= 30] == [ONE, TWO]
 
 
 def test_a_poll_under_way_at_the_limit_is_asked_again_when_it_is_back(world: World) -> None:
-    world.latency = lambda _key: 3.0
+    world.inbox.latency = lambda _key: 3.0
     world.statuses = lambda _operation: "succeeded" if world.seconds > 12 else "executing"
     polls = poll(world, limit=10)
     assert (words(polls), polls.timed_out) == ({ONE: "succeeded"}, False)
 
 
 def test_the_last_try_has_ten_seconds_for_all(world: World) -> None:
-    world.latency = lambda key: 60 if world.seconds > 5 and key == ONE else 0.05
+    world.inbox.latency = lambda key: 60 if world.seconds > 5 and key == ONE else 0.05
     world.script("executing")
     assert poll(world, ONE, TWO, limit=10).timed_out
     assert world.seconds == 10 + 10
@@ -222,7 +211,7 @@ def test_after_a_suspension_past_the_limit_each_operation_is_asked_once_more(wor
 
 def test_once_asks_once_whatever_the_answers_are(world: World) -> None:
     world.answers({ONE: "500", TWO: "executing", operation(3): "404"})
-    world.latency = lambda key: 95.0 if key == ONE else 0.05  # longer than a poll may take
+    world.inbox.latency = lambda key: 95.0 if key == ONE else 0.05  # longer than a poll may take
     polls = poll(world, ONE, TWO, operation(3), limit=90, once=True)
     assert (words(polls), polls.given_up) == ({TWO: "executing"}, {operation(3)})
     assert ONE in polls.failures
@@ -289,7 +278,7 @@ def test_sixteen_are_looked_at_every_five_seconds_and_none_is_starved(
     world: World, latency: float
 ) -> None:
     world.statuses = lambda _operation: "succeeded" if world.seconds > 300 else "executing"
-    world.latency = lambda key: latency if isinstance(key, str) else 0.05
+    world.inbox.latency = lambda key: latency if isinstance(key, str) else 0.05
     poll(world, turns=batch(15, 50))
     assert most_within_five_seconds(world) == (16 if latency < 1 else 7)  # at the end
     looks = Counter(server[:2] for _, server in world.looks())
@@ -301,14 +290,14 @@ def test_sixteen_are_looked_at_every_five_seconds_and_none_is_starved(
 def test_no_poll_is_delayed_by_looks(world: World, tmp_path: Path, latency: float) -> None:
     other = World(tmp_path / "other")
     for one in (world, other):
-        one.latency = lambda key: latency if isinstance(key, str) else 0.05
+        one.inbox.latency = lambda key: latency if isinstance(key, str) else 0.05
         one.lasting(**{f"o{n}": 60.0 + n for n in range(8)})
     spread(world, 2.0)
     poll(world, turns=batch(8, 50))
     poll(other, *batch(8, 50))
     assert world.looks()
     assert not other.looks()
-    assert [call for call in world.calls if is_poll(call[1])] == other.calls
+    assert [call for call in world.inbox.calls if is_poll(call[1])] == other.inbox.calls
 
 
 def test_there_is_no_look_after_an_end_and_none_where_all_have_changed(world: World) -> None:
@@ -347,7 +336,7 @@ def test_a_look_that_fails_or_hangs_is_tried_again(world: World) -> None:
     world.lasting(o0=150.0)
     show = world.changing({"00-0000": 30.0, "00-0001": 30.0})
     world.show = lambda server: fail() if world.seconds < 20 else show(server)
-    world.latency = lambda key: 1e6 if key == "00-0001" and world.seconds < 40 else 0.05
+    world.inbox.latency = lambda key: 1e6 if key == "00-0001" and world.seconds < 40 else 0.05
     poll(world, turns=batch(1, 2))
     assert [event.server for event in world.of(ServerChanged)] == ["00-0000", "00-0001"]
 
@@ -390,7 +379,7 @@ def test_a_wait_ends_in_time_and_reports_the_last_answers(
     tmp_path: Path, scripts: list[list[Status]], limit: float, random: Random
 ) -> None:
     world = World(tmp_path)
-    world.latency = lambda _key: random.choice([0.01, 0.05, 1.0, 70.0])
+    world.inbox.latency = lambda _key: random.choice([0.01, 0.05, 1.0, 70.0])
     left = {operation(n): list(script) for n, script in enumerate(scripts)}
     world.statuses = lambda asked: left[asked].pop(0) if len(left[asked]) > 1 else left[asked][0]
     polls = poll(world, *left, limit=limit)

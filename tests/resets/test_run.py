@@ -8,29 +8,12 @@ import pytest
 
 from clc_reset.errors import AuthenticationError, Interrupted, RefusedError, UnreachableError
 from clc_reset.journal.record import Record
-from clc_reset.journal.runs import NewRun
-from clc_reset.models import Operation, ResetAnswer, RollingOptions
+from clc_reset.models import Operation, ResetAnswer
 from clc_reset.resets import events, polling
 from clc_reset.resets.outcome import Ending
-from tests.resets.world import (
-    ONE,
-    TWO,
-    USER,
-    WHERE,
-    A,
-    B,
-    C,
-    D,
-    World,
-    fail,
-    ids,
-    lost,
-    message,
-    queued,
-    refused,
-    states,
-    warnings,
-)
+from tests.builders import ONE, TWO, A, B, C, D, many, queued, refused
+from tests.machine import ROLLING, fail_with
+from tests.resets.world import World, fail, message, states, warnings
 
 Caplog = pytest.LogCaptureFixture
 Patch = pytest.MonkeyPatch
@@ -42,7 +25,7 @@ Patch = pytest.MonkeyPatch
 def test_a_reset_that_does_not_wait_ends_with_its_answer(world: World) -> None:
     outcome = world.reset(A, B)
     assert (outcome.exit_code, states(outcome)) == (0, {A: "queued", B: "queued"})
-    assert (world.posts, world.calls) == ([(A, B)], [])
+    assert (world.posts, world.inbox.calls) == ([(A, B)], [])
     assert world.events == [events.Sending((A, B), 1.0), events.Answered(outcome.results)]
     assert outcome.run == world.run_of().id
     assert outcome.has_record
@@ -104,7 +87,7 @@ def test_a_request_that_was_not_sent_can_be_sent_again(
     outcome = world.reset(A, B, waits=True)
     assert (outcome.exit_code, states(outcome)) == (code, {A: "not sent", B: "not sent"})
     assert world.rows() == ["planned", "planned"]
-    assert world.calls == []
+    assert world.inbox.calls == []
     world.answer = world.queue
     assert world.reset(A, B).exit_code == 0
 
@@ -117,7 +100,7 @@ def test_the_answer_to_a_request_that_a_signal_met_is_kept(world: World) -> None
     world.answer = answer
     outcome = world.reset(A, waits=True)
     assert (outcome.exit_code, states(outcome)) == (130, {A: "queued"})
-    assert world.calls == []
+    assert world.inbox.calls == []
     assert outcome.pending == (ONE,)
 
 
@@ -148,9 +131,9 @@ def test_half_an_hour_or_a_minute_a_server_of_the_largest_data_centre_is_usual(
     world: World,
 ) -> None:
     world.script("executing")
-    world.latency = lambda _key: 20.0
+    world.inbox.latency = lambda _key: 20.0
     assert world.reset(A, waits=True).limit == 1800
-    assert world.reset(*ids(40), *ids(9, "VA1"), waits=True).limit == 2400
+    assert world.reset(*many(40), *many(9, "VA1"), waits=True).limit == 2400
 
 
 # --- what only shows or records ---
@@ -181,7 +164,7 @@ def test_a_busy_journal_delays_the_end_by_few_seconds(
     world: World, caplog: Caplog, signalled: bool, seconds: float
 ) -> None:
     def answer(servers: Sequence[str]) -> ResetAnswer:
-        world.busy = True
+        world.on_open = fail_with(sqlite3.SQLITE_BUSY)
         return world.queue(servers)
 
     world.answer = answer
@@ -243,7 +226,7 @@ def test_more_failures_than_allowed_end_the_run(world: World, allowed: int, post
 def test_an_unknown_outcome_or_the_limit_ends_the_run(
     world: World, lose: bool, status: str, code: int
 ) -> None:
-    world.answer = lost if lose else world.queue
+    world.answer = world.lose_answer if lose else world.queue
     world.script(status)
     outcome = world.reset(A, B, at_a_time=1, max_failures=9, limit=60.0)
     assert world.posts == [(A,)]
@@ -264,8 +247,7 @@ def test_a_later_wave_that_is_refused_is_exit_1(world: World, error: Any) -> Non
 
 
 def test_a_server_that_another_live_run_plans_stops_a_later_wave(world: World) -> None:
-    new = NewRun(WHERE, USER, (D, B), RollingOptions(1))
-    world.inbox.at(6, lambda: world.other().journal.begin(new, (D,), check=False))
+    world.inbox.at(6, lambda: world.another().begin(D, B, options=ROLLING))
     outcome = world.reset(A, B, at_a_time=1, pause=10.0)
     assert (outcome.exit_code, states(outcome)) == (1, {A: "succeeded", B: "not sent"})
     assert f"{B}: planned by run" in message(outcome)
@@ -274,7 +256,7 @@ def test_a_server_that_another_live_run_plans_stops_a_later_wave(world: World) -
 
 def test_a_later_wave_leaves_out_what_another_run_has_reset_and_asks_nobody(world: World) -> None:
     taken: list[str | None] = []
-    world.inbox.at(5, lambda: taken.append(world.other().reset(B, C, waits=True, again=True).run))
+    world.inbox.at(5, lambda: taken.append(world.another().reset(B, C, waits=True, again=True).run))
     outcome = world.reset(A, B, C, D, at_a_time=1, pause=10.0, confirm=True)
     assert (world.posts, world.questions) == ([(A,), (D,)], [])
     assert states(outcome) == {A: "succeeded", B: "not sent", C: "not sent", D: "succeeded"}
@@ -283,23 +265,12 @@ def test_a_later_wave_leaves_out_what_another_run_has_reset_and_asks_nobody(worl
 
 
 def test_a_first_record_in_doubt_stops_a_rolling_run(world: World) -> None:
-    class FailingCommits(sqlite3.Connection):
-        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-            return fail_with_sqlite() if sql == "COMMIT" else super().execute(sql, *parameters)
-
-    def connect(*args: Any, **options: Any) -> sqlite3.Connection:
-        if world.opened % 2 == 0:  # to read it back
-            fail_with_sqlite()
-        return sqlite3.connect(*args, factory=FailingCommits, **options)
-
-    world.connect = connect
+    broken = fail_with(sqlite3.SQLITE_IOERR)
+    world.at_commit = lambda _execute: None
+    world.on_open = lambda number: number % 2 == 0 and broken(number)  # to read it back
     assert world.reset(A, B, at_a_time=1).exit_code == 3
     assert world.posts == []
     assert world.reset(A, B).exit_code == 0  # one wave goes out with a warning
-
-
-def fail_with_sqlite() -> Any:
-    raise sqlite3.OperationalError("disk I/O error")
 
 
 # --- checks ---

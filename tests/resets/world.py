@@ -1,20 +1,14 @@
-"""A scripted API, one clock and a real journal: time passes only while something waits."""
+"""A scripted API and the machine of whoever uses it: time passes only while something waits."""
 
-import heapq
 import logging
-import sqlite3
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import count
+from datetime import datetime, timedelta
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
 from clc_reset.checks import CheckResult
-from clc_reset.clocks import ApiTime, Clocks, Moment
-from clc_reset.journal.database import Database
-from clc_reset.journal.rows import Run, Where
-from clc_reset.journal.runs import Journal, NewRun
+from clc_reset.clocks import ApiTime, Moment
+from clc_reset.journal.rows import Run
 from clc_reset.models import (
     Observation,
     Operation,
@@ -22,22 +16,15 @@ from clc_reset.models import (
     PollFailure,
     ResetAnswer,
     RollingOptions,
-    Sending,
     ServerResult,
-    ServerState,
 )
 from clc_reset.resets import events, followup
 from clc_reset.resets.outcome import Outcome
 from clc_reset.resets.request import Dependencies, Question, ResetRequest
 from clc_reset.resets.run import run
-from clc_reset.workers import Inbox
-
-ORIGIN, ACCOUNT, USER = "https://api.ctl.io", "ALIAS", "nightly"
-WHERE = Where(ORIGIN, ACCOUNT)
-A, B, C, D = "WA1ALIASWB01", "WA1ALIASWB02", "WA1ALIASWB03", "WA1ALIASWB04"
-IDS = count(1)
-NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
-"""The API's time when a world begins."""
+from tests.builders import ACCOUNT, ORIGIN, USER, lost, operation, queued, sent
+from tests.machine import HERE, Machine
+from tests.virtual import NOON
 
 Status = OperationStatus | PollFailure
 Answer = Status | Exception | str
@@ -58,83 +45,44 @@ def status(answer: Answer) -> Status:
     return answer
 
 
-def operation(number: int) -> Operation:
-    return Operation(f"wa1-{number}", f"/v2/operations/alias/status/wa1-{number}", ACCOUNT)
+class World(Machine):
+    """The API and the machine of whoever uses it.
 
-
-ONE, TWO = operation(1), operation(2)
-
-
-def queued(server: str, its: Operation | None = ONE) -> ServerResult:
-    return ServerResult(server, ServerState.QUEUED, its)
-
-
-def refused(server: str) -> ServerResult:
-    return ServerResult(server, ServerState.FAILED, None, "No.")
-
-
-def lost(servers: Sequence[str]) -> ResetAnswer:
-    return ResetAnswer.maybe_sent(servers, "no answer within 180 s")
-
-
-class World:
-    """The API, the machine and its clocks.
-
-    `latency` is how long a call with a key takes, `statuses` and `show` are what the API answers
-    for an operation and a server, `answer` for a reset. `skew` is how far this machine's wall clock
-    is ahead of the API's. `calls` are the polls and looks, each with its time. The journal can't be
-    opened while it is `broken`, or `busy`; `opened` counts its transactions.
+    `statuses` and `show` are what the API answers for an operation and a server, `answer` for a
+    reset. Its clock shows NOON when the world begins.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.seconds = 0.0
-        self.skew = 0.0
-        self.boot_id = "boot"
+        super().__init__(folder / "journal")
         self.knows_time = True
-        self.latency: Callable[[Hashable], float] = lambda _key: 0.0
         self.answer: Callable[[Sequence[str]], ResetAnswer] = self.queue
         self.statuses: Callable[[Operation], Answer] = lambda _operation: "succeeded"
         self.show: Callable[[str], Observation] = self.changing({})
         self.posts: list[tuple[str, ...]] = []
-        self.calls: list[tuple[float, Hashable]] = []
         self.checked: list[str] = []
         self.bad: dict[str, str] = {}
         self.events: list[events.Event] = []
         self.questions: list[Question] = []
-        self.broken = self.busy = False
-        self.opened = 0
-        self.connect: Callable[..., sqlite3.Connection] = sqlite3.connect
-        self.inbox = VirtualInbox(self)
-        self.clocks = VirtualClocks(self)
-        self.folder = folder / "journal"
-        database = Database(str(self.folder), self.inbox, self.clocks.monotonic, self._open)
-        self.journal = Journal(database, self.clocks, lambda: f"{next(IDS):08x}")
 
-    def _open(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
-        if self.broken:
-            raise sqlite3.OperationalError("disk I/O error")
-        if self.busy:
-            error = sqlite3.OperationalError("database is locked")
-            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
-            raise error
-        self.opened += 1
-        return self.connect(*args, **kwargs)
+    @property
+    def seconds(self) -> float:
+        """The seconds since the beginning."""
+        return self.clocks.seconds
 
     # --- commands ------------------------------------------------------------------------------
 
-    def deps(self, confirm: Callable[[Question], bool] | bool | None = None) -> Dependencies:
+    def deps(
+        self, confirm: Callable[[Question], bool] | bool | None = None, *, checks: bool = False
+    ) -> Dependencies:
         def ask(question: Question) -> bool:
             self.questions.append(question)
             return confirm(question) if callable(confirm) else bool(confirm)
 
-        asks = None if confirm is None else ask
-        api = Api(self)
+        api, asks = Api(self), None if confirm is None else ask
+        check = self if checks else None
         return Dependencies(
-            api, self.journal, self.inbox, self.clocks, confirm=asks, jitter=lambda: 0.5
+            api, self.journal, self.inbox, self.clocks, check, asks, jitter=lambda: 0.5
         )
-
-    def emit(self, event: events.Event) -> None:
-        self.events.append(event)
 
     def reset(
         self,
@@ -146,11 +94,10 @@ class World:
     ) -> Outcome:
         """Reset servers; options are those of the request and of rolling."""
         rolling = {name: options.pop(name) for name in RollingOptions._fields if name in options}
-        request = ResetRequest(WHERE, USER, servers, RollingOptions(**rolling), **options)
+        request = ResetRequest(HERE, USER, servers, RollingOptions(**rolling), **options)
         if checks or request.options.at_a_time:
             request = request._replace(waits=True)
-        deps = self.deps(confirm)
-        return run(request, deps._replace(checks=self if checks else None), emit or self.emit)
+        return run(request, self.deps(confirm, checks=checks), emit or self.events.append)
 
     def rest_of(self, run_id: str | None, **options: Any) -> Outcome:
         rest = self.journal.rest_of(run_id or "")
@@ -158,16 +105,16 @@ class World:
 
     def status(self, *names: str, wait: bool = False, **options: Any) -> tuple[Outcome, list[str]]:
         selection = followup.select(self.journal, ORIGIN, names, ACCOUNT)
-        named = tuple(
-            Operation(name, f"/v2/operations/alias/status/{name}", ACCOUNT)
-            for name in selection.operations
-        )
+        named = tuple(map(operation, selection.operations))
         options = {"looks": True, "waits": wait} | options
-        return followup.FollowUp(selection, named, self.deps(), self.emit, **options).ask()
+        return followup.FollowUp(selection, named, self.deps(), self.events.append, **options).ask()
 
-    def begin(self, *servers: str, where: Where = WHERE) -> None:
-        """Record a run whose request is under way, or that was killed before an answer came."""
-        self.journal.begin(NewRun(where, USER, servers, RollingOptions()), servers, check=False)
+    def lose(self, *servers: str) -> str:
+        """Reset servers, lose the answer, and return the run's id."""
+        self.answer = self.lose_answer
+        run = self.reset(*servers).run
+        self.answer = self.queue
+        return run or ""
 
     def stop(self, *servers: str, **options: Any) -> str:
         """Let a rolling run be interrupted in its first pause, and return its id."""
@@ -177,18 +124,12 @@ class World:
         self.inbox.signum = None
         return outcome.run or ""
 
-    def other(self) -> "World":
+    def another(self) -> "World":
         """Another process on the same machine, at the same moment."""
         another = World(self.folder.parent)
-        another.seconds = self.seconds
+        another.clocks.seconds = self.seconds
         another.statuses, another.show = self.statuses, self.show
         return another
-
-    def kill_others(self) -> None:
-        """Let go of all locks, as the end of a process does."""
-        for lock in self.folder.glob("*.lock"):
-            lock.unlink()
-            lock.touch()
 
     def run_of(self, run: str | None = None) -> Run:
         """The run with that id, or the latest one."""
@@ -225,10 +166,11 @@ class World:
         """Each has an operation of its own, with the number at the end of its name."""
         return self.sent(*(queued(server, operation(int(server[-2:]))) for server in servers))
 
-    def sent(self, *results: ServerResult, turns: Sequence[str] = ()) -> ResetAnswer:
-        names = turns or [result.server for result in results if result.server]
-        left = self.clocks.now()
-        return ResetAnswer(Sending.SENT, results, tuple(names), left=left, sent_at=self.at())
+    def lose_answer(self, servers: Sequence[str]) -> ResetAnswer:
+        return lost(*servers)
+
+    def sent(self, *results: ServerResult, turns: Sequence[str] | None = None) -> ResetAnswer:
+        return sent(*results, turns=turns, left=self.clocks.now(), sent_at=self.at())
 
     def changing(
         self, seconds: Mapping[str, float], user: str | None = USER
@@ -260,13 +202,13 @@ class World:
     # --- what happened -------------------------------------------------------------------------
 
     def polls(self, asked: Operation | None = None) -> list[float]:
-        return [at for at, key in self.calls if (key == asked if asked else is_poll(key))]
+        return [at for at, key in self.inbox.calls if (key == asked if asked else is_poll(key))]
 
     def looks(self) -> list[tuple[float, str]]:
         """The looks at servers, of waits and of others."""
         return [
             (at, key if isinstance(key, str) else key[1])
-            for at, key in self.calls
+            for at, key in self.inbox.calls
             if isinstance(key, str) or (isinstance(key, tuple) and not is_poll(key))
         ]
 
@@ -292,71 +234,6 @@ def message(outcome: Outcome) -> str:
     """The message and the next step."""
     assert outcome.error is not None
     return f"{outcome.error.message}\n{outcome.error.hint}".strip()
-
-
-def left_out(server: str) -> ServerResult:
-    return ServerResult(server, ServerState.UNKNOWN, None, "The answer leaves it out.")
-
-
-class VirtualInbox(Inbox):
-    """Runs each call when its latency has passed, in the thread that waits."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(lambda: world.seconds)
-        self._world = world
-        self._coming: list[tuple[float, int, Callable[[], object]]] = []
-        self._order = count()
-        self._latency = 0.0
-        self.most_at_once = 0
-
-    def at(self, seconds: float, act: Callable[[], object]) -> None:
-        """Let something happen at a time."""
-        heapq.heappush(self._coming, (seconds, next(self._order), act))
-
-    def signal(self, seconds: float, signum: int = 15) -> None:
-        self.at(seconds, lambda: self.interrupt(signum))
-
-    def suspend(self, seconds: float, until: float) -> None:
-        """Suspend this process at a time."""
-        self.at(seconds, lambda: setattr(self._world, "seconds", until))
-
-    def submit(self, key: Hashable, work: Callable[[], object]) -> int:
-        self._world.calls.append((self._world.seconds, key))
-        self._latency = self._world.latency(key)
-        self.most_at_once = max(self.most_at_once, len(self._keys) + 1)
-        return super().submit(key, work)
-
-    def pause(self, seconds: float) -> None:
-        self._world.seconds += seconds
-
-    def _start(self, run: Callable[[], None]) -> None:
-        arrives = self._world.seconds + self._latency
-        heapq.heappush(self._coming, (arrives, next(self._order), run))
-
-    def _get(self, seconds: float) -> tuple[int, object] | None:
-        until = self._world.seconds + seconds
-        while not self._queue and self._coming and self._coming[0][0] <= until:
-            at, _, act = heapq.heappop(self._coming)
-            self._world.seconds = max(self._world.seconds, at)
-            act()
-        if not self._queue:
-            self._world.seconds = max(self._world.seconds, until)
-            raise Empty
-        return self._queue.popleft()
-
-
-class VirtualClocks(Clocks):
-    """The clocks of a world's machine."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def monotonic(self) -> float:
-        return self._world.seconds
-
-    def now(self) -> Moment:
-        world = self._world
-        return Moment(world.at().timestamp() + world.skew, 500 + world.seconds, world.boot_id)
 
 
 class Api:
@@ -395,10 +272,6 @@ class Api:
 
 def warnings(caplog: Any) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-
-
-def ids(number: int, datacenter: str = "WA1") -> list[str]:
-    return [f"{datacenter}ALIAS{n:05}" for n in range(number)]
 
 
 def fail(*_arguments: object, **_options: object) -> Any:

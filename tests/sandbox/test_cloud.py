@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest, HTTPResponse
-from tests.builders import A, B
+from tests.builders import FAR, A, B
+from tests.fakes import refused
 from tests.virtual import VirtualClocks
 
-C = "VA1ALIASWB01"
 ARCHIVED, UNKNOWN = "WA1ALIASOLD01", "WA1ALIASXX99"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
@@ -218,18 +218,18 @@ def test_what_is_not_there_is_refused_without_a_body_but_for_posts_and_methods(
 
 def test_a_batch_is_answered_in_another_order_with_one_status_id_a_data_centre() -> None:
     visitor = Visitor()
-    entities = visitor.operate("reset", A, B, C)
+    entities = visitor.operate("reset", A, B, FAR)
     links = {entity["server"]: entity["links"] for entity in entities}
-    assert list(links) != [A.lower(), B.lower(), C.lower()]
+    assert list(links) != [A.lower(), B.lower(), FAR.lower()]
     assert links[A.lower()] == links[B.lower()] == [status_link("wa1-12345")]
-    assert links[C.lower()] == [status_link("va1-12346")]
+    assert links[FAR.lower()] == [status_link("va1-12346")]
     assert all(entity["isQueued"] is True for entity in entities)
     assert visitor.hrefs(A)[A].endswith("/wa1-12347")
     for _ in range(20):
-        assert [entity["server"].upper() for entity in visitor.operate("reset", A, B, C)] != [
+        assert [entity["server"].upper() for entity in visitor.operate("reset", A, B, FAR)] != [
             A,
             B,
-            C,
+            FAR,
         ]
 
 
@@ -245,9 +245,8 @@ def test_duplicates_are_dropped_and_any_case_is_accepted() -> None:
 
 def test_a_server_that_is_refused_on_request_is_not_changed() -> None:
     visitor = Visitor(refuse=frozenset({A}), duration=0)
-    refused = {"server": A.lower(), "isQueued": False, "errorMessage": CANNOT_BE_QUEUED}
     entities = visitor.operate("reset", A, B)
-    assert refused in entities
+    assert refused(A, CANNOT_BE_QUEUED) in entities
     assert {entity["isQueued"] for entity in entities} == {True, False}
     assert [visitor.cloud.servers[server].resets for server in (A, B)] == [0, 1]
     assert visitor.changed_at(0, A) == LONG_AGO != visitor.changed_at(0, B)
@@ -302,18 +301,18 @@ def test_servers_take_their_turns_one_after_another_in_the_order_of_the_answer()
 
 def test_a_batch_stops_at_the_server_that_fails_on_request() -> None:
     visitor = Visitor(duration=100, servers=30, fail=frozenset({"WA1ALIASN00003"}))
-    hrefs = visitor.hrefs(C, *(f"WA1ALIASN0000{number}" for number in range(1, 9)))
-    order = [server for server in hrefs if server != C]
+    hrefs = visitor.hrefs(FAR, *(f"WA1ALIASN0000{number}" for number in range(1, 9)))
+    order = [server for server in hrefs if server != FAR]
     place = order.index("WA1ALIASN00003")
     assert 0 < place < 7
     turn = 40 + 58 * (place + 1) / 8
     assert visitor.status_at(turn - 0.1, hrefs[order[0]]) in {"executing", "resumed"}
     assert visitor.status_at(turn + 0.1, hrefs[order[7]]) == "failed"
     # each data centre works its servers off by itself
-    assert visitor.changed_at(97, C) == LONG_AGO
-    assert visitor.changed_at(99, C) == "2026-01-01T12:01:38Z"
-    assert visitor.server(C)["changeInfo"]["modifiedBy"] == "demo"
-    assert visitor.status_at(100, hrefs[C]) == "succeeded"
+    assert visitor.changed_at(97, FAR) == LONG_AGO
+    assert visitor.changed_at(99, FAR) == "2026-01-01T12:01:38Z"
+    assert visitor.server(FAR)["changeInfo"]["modifiedBy"] == "demo"
+    assert visitor.status_at(100, hrefs[FAR]) == "succeeded"
     changed = [server for server in order if visitor.changed_at(1000, server) != LONG_AGO]
     assert changed == order[:place]
     assert {visitor.cloud.servers[server].resets for server in order} == {1}

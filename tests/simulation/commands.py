@@ -15,8 +15,9 @@ from clc_reset.journal.runs import Journal
 from clc_reset.models import Credential, ServerResult
 from clc_reset.resets import events
 from clc_reset.ui.streams import Delivery
+from tests.builders import ORIGIN
 from tests.simulation.journal import Trouble, VirtualDatabase
-from tests.simulation.network import ORIGIN, Post, Sky, VirtualClient
+from tests.simulation.network import Post, Sky, VirtualClient
 from tests.simulation.world import Host, Killed, Process, VirtualClocks, VirtualInbox, World
 
 HANGS = "no success within the time"

@@ -14,9 +14,9 @@ from clc_reset.clocks import ApiTime, Clocks, Moment
 from clc_reset.redaction import Redactor
 from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest, HTTPResponse
 from clc_reset.workers import Inbox
+from tests.builders import ORIGIN
 from tests.simulation.world import BEGIN, Process, World
 
-ORIGIN = "https://api.ctl.io"
 SERVERS = ("WA1ALIASWB01", "WA1ALIASWB02", "WA1ALIASWB03", "WA1ALIASDB01", "VA1ALIASWB01")
 FAILURES: tuple[str, ...] = ("refused", "lost before", "lost after", "hangs", "4xx", "429", "5xx")
 FAILURES += ("5xx after", "garbage", "left out", "no date", "late")

@@ -13,13 +13,10 @@ from contextlib import contextmanager
 
 from rich.cells import cell_len
 
-from clc_reset.models import Operation, OperationStatus
+from clc_reset.models import Operation
 
 WA1 = Operation("wa1-12345", "/x")
 VA1 = Operation("va1-777", "/y")
-EXECUTING = OperationStatus("executing")
-SUCCEEDED = OperationStatus("succeeded")
-FAILED = OperationStatus("failed")
 
 _SEQUENCE = r"\x1b\[(\??[0-9;]*)([a-zA-Z])|(.)"
 

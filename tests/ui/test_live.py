@@ -9,16 +9,8 @@ from clc_reset.resets.events import Answered, Following, Sending, ServerChanged,
 from clc_reset.ui import live as module
 from clc_reset.ui.live import Live, live
 from clc_reset.ui.streams import Streams
-from tests.ui.screens import (
-    EXECUTING,
-    FAILED,
-    SUCCEEDED,
-    VA1,
-    WA1,
-    Terminal,
-    keyboard,
-    screen_of,
-)
+from tests.builders import EXECUTING, FAILED, SUCCEEDED
+from tests.ui.screens import VA1, WA1, Terminal, keyboard, screen_of
 
 EIGHT = [f"WA1ALIASWB0{n}" for n in range(8)]
 MANY = {Operation(f"wa1-{n}", ""): [f"S{n}", f"T{n}"] for n in range(1000)}

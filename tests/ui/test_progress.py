@@ -22,7 +22,8 @@ from clc_reset.resets.events import (
 from clc_reset.ui.live import live
 from clc_reset.ui.progress import Lines, Notes, counted
 from clc_reset.ui.streams import Streams
-from tests.ui.screens import EXECUTING, SUCCEEDED, VA1, WA1, Gone, Terminal
+from tests.builders import EXECUTING, SUCCEEDED
+from tests.ui.screens import VA1, WA1, Gone, Terminal
 
 REFUSED = ServerResult("VA1ALIASJOB03", ServerState.FAILED, None, "It cannot be found..")
 

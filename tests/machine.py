@@ -1,61 +1,25 @@
-"""A machine on which only time that is waited for passes, with a journal for each process."""
+"""A machine on which only what is waited for takes time, with a journal for each process."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from clc_reset.clocks import Clocks, Moment
 from clc_reset.journal.database import FILE, Database
 from clc_reset.journal.record import Record
 from clc_reset.journal.rows import Run, ServerRow, Wave, Where
 from clc_reset.journal.runs import Journal, NewRun, Rest
-from clc_reset.models import (
-    Operation,
-    OperationStatus,
-    ResetAnswer,
-    RollingOptions,
-    Sending,
-    ServerResult,
-    ServerState,
-)
-from clc_reset.workers import Inbox
+from clc_reset.models import OperationStatus, ResetAnswer, RollingOptions
+from tests.builders import ACCOUNT, ONE, ORIGIN, SUCCEEDED, USER, A, not_sent, queued, sent
+from tests.virtual import VirtualClocks, VirtualInbox
 
-A, B, C, D = "WA1ALIASWB01", "WA1ALIASWB02", "WA1ALIASWB03", "VA1ALIASJOB04"
-URL, ELSEWHERE = "https://api.ctl.io", "https://api.example"
-HERE, SUB, AWAY = Where(URL, "ALIAS"), Where(URL, "SUB"), Where(ELSEWHERE, "ALIAS")
-ONE = Operation("wa1-12345", "/v2/operations/alias/status/wa1-12345", "ALIAS")
-TWO = Operation("va1-67890", "/v2/operations/alias/status/va1-67890", "ALIAS")
-SUCCEEDED = OperationStatus("succeeded")
-NIGHT = 1_768_521_598.0
-"""23:59:58 on 15 January 2026, in UTC."""
+OTHER_ORIGIN = "https://api.example"
+HERE, SUB, AWAY = Where(ORIGIN, ACCOUNT), Where(ORIGIN, "SUB"), Where(OTHER_ORIGIN, ACCOUNT)
 ROLLING = RollingOptions(at_a_time=1, check="true")
-MANY = tuple(f"WA1ALIASN{number:05}" for number in range(10_000))
 JUNK = b"no database" * 999
-NOBODY = 65534
 
 _T = TypeVar("_T")
-
-
-def queued(server: str, operation: Operation | None = ONE) -> ServerResult:
-    return ServerResult(server, ServerState.QUEUED, operation)
-
-
-def refused(server: str) -> ServerResult:
-    return ServerResult(server, ServerState.FAILED, None, "Not in a valid state.")
-
-
-def sent(*results: ServerResult) -> ResetAnswer:
-    return ResetAnswer(Sending.SENT, results)
-
-
-def lost(*servers: str) -> ResetAnswer:
-    return ResetAnswer.maybe_sent(servers, "it timed out")
-
-
-def not_sent(*servers: str) -> tuple[ServerResult, ...]:
-    return ResetAnswer.not_sent(servers).results
 
 
 def succeed(record: Record, *servers: str, status: OperationStatus = SUCCEEDED) -> None:
@@ -66,66 +30,33 @@ def succeed(record: Record, *servers: str, status: OperationStatus = SUCCEEDED) 
     record.statuses.close()
 
 
-def error(code: int) -> sqlite3.OperationalError:
-    """Return an error as SQLite raises it."""
-    made = sqlite3.OperationalError("it failed")
-    made.sqlite_errorcode = code
-    return made
+def fail_with(code: int) -> Callable[[object], NoReturn]:
+    """Return a function that fails as SQLite does."""
 
+    def fail(_argument: object) -> NoReturn:
+        error = sqlite3.OperationalError("it failed")
+        error.sqlite_errorcode = code
+        raise error
 
-class HandClocks(Clocks):
-    """Clocks that are set by hand."""
-
-    def __init__(self) -> None:
-        self.wall, self.boot, self.boot_id = NIGHT, 1000.0, "this boot"
-
-    def monotonic(self) -> float:
-        return self.boot
-
-    def now(self) -> Moment:
-        return Moment(self.wall, self.boot, self.boot_id)
-
-    def go_on(self, seconds: float) -> None:
-        self.wall += seconds
-        self.boot += seconds
-
-
-class HandInbox(Inbox):
-    """An inbox whose waits take no time; `on_wait` is called in each, with its number."""
-
-    def __init__(self, clocks: HandClocks) -> None:
-        super().__init__(clocks.monotonic)
-        self.clocks = clocks
-        self.waits = 0
-        self.on_wait: Callable[[int], object] = lambda _number: None
-
-    def pause(self, seconds: float) -> None:
-        self.waits += 1
-        self.clocks.go_on(seconds)
-        self.on_wait(self.waits)
-
-    def _get(self, seconds: float) -> tuple[int, object] | None:
-        if seconds > 0:
-            self.pause(seconds)
-        return super()._get(0)
+    return fail
 
 
 class Machine:
     """The folder, clocks and inbox; `journal` is that of a process, `other` of another one.
 
-    Each commit fails once `at_commit` is there, which is called with the connection's `execute`.
-    `at_open` is called once, before a database is opened. `steps` counts hundreds of steps of
-    SQLite.
+    `on_open` is called before a database is opened, with the number of the opening; each commit
+    fails once `at_commit` is there, which is called with the connection's `execute`. `steps` counts
+    hundreds of steps of SQLite.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file = folder / FILE
         self.at_commit: Callable[[Callable[[str], object]], object] | None = None
-        self.at_open: Callable[[], object] | None = None
-        self.steps = 0
-        self.clocks = HandClocks()
-        self.inbox = HandInbox(self.clocks)
+        self.on_open: Callable[[int], object] = lambda _number: None
+        self.opened = self.steps = 0
+        self.clocks = VirtualClocks()
+        self.inbox = VirtualInbox(self.clocks)
         self.database = self.open()
         self.journal = Journal(self.database, self.clocks)
         self.other = Journal(self.open(), self.clocks)
@@ -137,16 +68,15 @@ class Machine:
 
     def _connect(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
         machine = self
-        at_open, self.at_open = self.at_open, None
-        if at_open is not None:
-            at_open()
+        self.opened += 1
+        self.on_open(self.opened)
 
         class Connection(sqlite3.Connection):
             def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
-                if sql != "COMMIT" or machine.at_commit is None:
-                    return super().execute(sql, *values)
-                machine.at_commit(super().execute)
-                raise error(sqlite3.SQLITE_IOERR)
+                if sql == "COMMIT" and machine.at_commit is not None:
+                    machine.at_commit(super().execute)
+                    fail_with(sqlite3.SQLITE_IOERR)(sql)
+                return super().execute(sql, *values)
 
         def count() -> int:
             self.steps += 1
@@ -165,7 +95,7 @@ class Machine:
     def new(
         self, *servers: str, where: Where = HERE, options: RollingOptions | None = None
     ) -> NewRun:
-        return NewRun(where, "someone", servers, options or RollingOptions())
+        return NewRun(where, USER, servers, options or RollingOptions())
 
     def begin(
         self,
