@@ -5,7 +5,6 @@ there fails at once. A thread reads what it prints and waits for its end, so tha
 waits for results and signals only.
 """
 
-import math
 import os
 import select
 import signal
@@ -46,8 +45,10 @@ _LOOK_SECONDS = 0.25
 """Between two looks at what no result announces: the clock, a process that left its pipe open."""
 _LONGEST_BYTES = 4 * LONGEST_LINE  # in UTF-8
 
-# ends a command's process group when this process is gone, even by SIGKILL: its pipe is closed
-_WATCH = 'read -r group && { read -r _; kill -s KILL -- "-$group"; }'
+# a command begins once it is watched: with a line, which never comes from a process that is gone
+_START = 'read -r _ && exec /bin/sh -c "$0" sh < /dev/null'
+# ends the command's process group when this process is gone, even by SIGKILL: its pipe is closed
+_WATCH = 'read -r _; kill -s KILL -- "-$0" 2> /dev/null'
 
 _log = getLogger(__name__)
 
@@ -55,7 +56,7 @@ _log = getLogger(__name__)
 class CheckResult(NamedTuple):
     """The result of a server's check.
 
-    If not passed, `problem` is the reason, a clause without a full stop: `exit code 7: no route`.
+    If not, `problem` is the reason, a clause without a full stop: `exit code 7: no route to host`.
     """
 
     passed: bool
@@ -95,16 +96,7 @@ class Checks:
                 wave.run(attempt)
         finally:
             wave.end()
-        otherwise = f"not tried within {show_seconds(seconds)}"
-        if self._inbox.signum is not None:
-            otherwise = "interrupted before it passed"
-            wave.problems.clear()
-        return {
-            server: CheckResult(passed=True, problem=None)
-            if server in wave.passed
-            else CheckResult(passed=False, problem=wave.problems.get(server, otherwise))
-            for server in servers
-        }
+        return {server: wave.result(server) for server in servers}
 
 
 class _Wave:
@@ -117,28 +109,26 @@ class _Wave:
         servers: Sequence[str],
         seconds: float,
     ) -> None:
-        self.passed: set[str] = set()
-        self.problems: dict[str, str] = {}
         self._start = start
         self._inbox = inbox
-        self._limit = f"no success within {show_seconds(seconds)}"
-        # of a try, as long as others wait for its place
-        self._share = seconds / math.ceil(len(servers) / AT_A_TIME)
-        # servers with the time from which a try may begin, the earliest first
+        self._seconds = seconds
+        self._servers = len(servers)
         self._waiting = deque((0.0, server) for server in servers)
+        """Servers with the time from which a try may begin, the earliest first."""
         self._running: list[_Try] = []
+        self._places = AT_A_TIME  # fewer where the system gives no more processes
         self._tries = Counter[str]()
+        self._passed: set[str] = set()
+        self._problems: dict[str, str] = {}
         self._suspended = 0.0
         self._deadline = self._now() + seconds
 
     def run(self, attempt: Callable[[str, int], None]) -> None:
         """Try until every server has passed or the time is over. Raises Interrupted."""
         while (self._waiting or self._running) and (now := self._now()) < self._deadline:
-            while self._waiting and self._waiting[0][0] <= self._now():
-                if len(self._running) == AT_A_TIME or not self._begin(attempt):
-                    self._make_room(now)
-                    break
-            self._kill()
+            self._begin(attempt)
+            self._make_room(now)
+            self._kill(now)
             self._collect(min(_LOOK_SECONDS, self._deadline - now))
 
     def end(self) -> None:
@@ -154,49 +144,68 @@ class _Wave:
                 self._collect(_LOOK_SECONDS / 2)
             except Interrupted:  # the inbox doesn't wait any more
                 sleep(_LOOK_SECONDS / 5)
-            self._kill()
+            self._kill(self._now())
+
+    def result(self, server: str) -> CheckResult:
+        """Return the result of a server."""
+        if server in self._passed:
+            return CheckResult(passed=True, problem=None)
+        if self._inbox.signum is not None:
+            return CheckResult(passed=False, problem="interrupted before it passed")
+        untried = f"not tried within {show_seconds(self._seconds)}"
+        return CheckResult(passed=False, problem=self._problems.get(server, untried))
 
     def _now(self) -> float:
         return monotonic() - self._suspended
 
-    def _begin(self, attempt: Callable[[str, int], None]) -> bool:
-        """Begin a try for the server that has waited longest; return False if none can be begun.
+    def _begin(self, attempt: Callable[[str, int], None]) -> None:
+        """Begin what may begin while there are places, those who have waited longest first."""
+        while self._waiting and len(self._running) < self._places:
+            begins_at, server = self._waiting[0]
+            if begins_at > self._now():
+                return
+            self._inbox.check()
+            try:
+                begun = self._start(server)
+            except OSError as error:
+                self._run_short(error)
+                return
+            self._waiting.popleft()
+            self._tries[server] += 1
+            begun.began = self._now()
+            self._running.append(begun)
+            begun.ticket = self._inbox.submit(begun, begun.follow)
+            attempt(server, self._tries[server])
 
-        Raises Interrupted.
-        """
-        self._inbox.check()
-        server = self._waiting[0][1]
-        try:
-            begun = self._start(server)
-        except OSError as error:
-            if not self._running:  # whose end might change that
-                reason = ": ".join(map(str, filter(None, (error.strerror, error.filename))))
-                for _, other in self._waiting:
-                    self.problems.setdefault(other, f"not tried: {printable(reason)}")
-                self._waiting.clear()
-            return False
-        self._waiting.popleft()
-        self._tries[server] += 1
-        begun.began = self._now()
-        self._running.append(begun)
-        begun.ticket = self._inbox.submit(begun, begun.follow)
-        attempt(server, self._tries[server])
-        return True
+    def _run_short(self, error: OSError) -> None:
+        """Wait for a running command to end; without one there is nothing to wait for."""
+        self._places = len(self._running)
+        if not self._running:
+            reason = printable(": ".join(map(str, filter(None, (error.strerror, error.filename)))))
+            for _, server in self._waiting:
+                self._problems.setdefault(server, f"not tried: {reason}")
+            self._waiting.clear()
 
     def _make_room(self, now: float) -> None:
-        """End tries that have had their share of the time, as many as others wait for a place."""
+        """End tries that have had their share of the time if others wait for a place."""
+        if len(self._running) < self._places or not self._waiting or self._waiting[0][0] > now:
+            return
+        share = self._seconds / -(-self._servers // self._places)
+        share -= min(_TERM_SECONDS + _KILL_SECONDS, share / 2)  # one that resists keeps its place
         lasting = [running for running in self._running if running.terminated is None]
         leaving = len(self._running) - len(lasting)
         for running in lasting[: max(0, len(self._waiting) - leaving)]:  # the oldest
-            if running.began + self._share <= now:
+            if running.began + share <= now:
                 running.terminate(now)
 
-    def _kill(self) -> None:
+    def _kill(self, now: float) -> None:
         """Kill what hasn't ended at SIGTERM in time, and let go of what hasn't at SIGKILL."""
         interrupted = self._inbox.signum is not None
         patience = _INTERRUPTED_TERM_SECONDS if interrupted else _TERM_SECONDS
-        for running in [running for running in self._running if running.terminated is not None]:
-            waited = self._now() - (running.terminated or 0.0)
+        for running in tuple(self._running):
+            if running.terminated is None:
+                continue
+            waited = now - running.terminated
             if waited >= patience + _KILL_SECONDS:
                 self._running.remove(running)
                 self._inbox.forget(running.ticket)
@@ -216,26 +225,27 @@ class _Wave:
             return
         ended = done.key
         self._running.remove(ended)
+        self._places = AT_A_TIME
         if isinstance(done.result, Failure):  # no thread could be had
             ended.send(signal.SIGKILL)
             self._fail(ended.server, f"not watched: {printable(str(done.result.error))}")
         elif ended.terminated is not None:  # whatever its exit code
             self._fail_unfinished(ended)
-        elif (code := ended.process.returncode) == 0:
-            self.passed.add(ended.server)
+        elif ended.exit_code == 0:
+            self._passed.add(ended.server)
         else:
-            problem = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
-            self._fail(ended.server, _with_line(problem, ended.last_line))
+            self._fail(ended.server, _with_line(_show_exit(ended.exit_code), ended.last_line))
 
     def _fail_unfinished(self, ended: "_Try") -> None:
-        problem = self.problems.get(ended.server)
+        problem = self._problems.get(ended.server)
         if ended.last_line or problem is None:
-            problem = _with_line(self._limit, ended.last_line)
+            limit = f"no success within {show_seconds(self._seconds)}"
+            problem = _with_line(limit, ended.last_line)
         self._fail(ended.server, problem)
 
     def _fail(self, server: str, problem: str) -> None:
         """Note why a try failed, and when the next may begin."""
-        self.problems[server] = problem
+        self._problems[server] = problem
         self._waiting.append((self._now() + EVERY, server))
 
 
@@ -243,7 +253,8 @@ class _Try:
     """A running command, and the watcher that ends it if this process can't.
 
     Raises OSError if it can't be started. The main thread owns `began` (when), `ticket` (of the
-    inbox) and `terminated` (when it was told to end).
+    inbox) and `terminated` (when it was told to end); `exit_code` is None while it runs, and
+    negative for a signal.
     """
 
     def __init__(
@@ -253,27 +264,32 @@ class _Try:
         self.began = 0.0
         self.ticket = 0
         self.terminated: float | None = None
+        self.exit_code: int | None = None
         self.last_line = ""
         self._rest = b""
         self._lines = 0
-        watched, lifeline = _pipe()
-        self._output, printed = _pipe()
-        with watched, printed, ExitStack() as opened:
-            opened.enter_context(lifeline)
-            opened.enter_context(self._output)
-            watcher = _start(_WATCH, "/", {}, watched, subprocess.DEVNULL)
-            opened.callback(watcher.wait)
-            opened.callback(watcher.kill)  # first
-            environ = {**environ, "CLC_SERVER": server}
-            self.process = _start(command, directory, environ, subprocess.DEVNULL, printed)
-            with suppress(BrokenPipeError):  # somebody may have killed it
-                lifeline.write(f"{self.process.pid}\n".encode())
-            self._opened = opened.pop_all()  # `follow` closes them
+        environ = {**environ, "CLC_SERVER": server}
+        source, sink = os.pipe()
+        with FileIO(sink, "w") as output, ExitStack() as opened:
+            self._output = opened.enter_context(FileIO(source))
+            self._process, begin = _start(_START, command, environ, directory, output.fileno())
+            with begin:
+                try:
+                    self._watcher, self._lifeline = _start(
+                        _WATCH, f"{self._process.pid}", {}, "/", subprocess.DEVNULL
+                    )
+                except OSError:
+                    with self._process:
+                        self._process.kill()
+                    raise
+                with suppress(BrokenPipeError):  # somebody may have killed it
+                    begin.write(b"\n")
+            opened.pop_all()  # `follow` closes them
 
     def send(self, signum: int) -> None:
         """Send a signal to the command's process group, as far as this process may."""
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signum)
+            os.killpg(self._process.pid, signum)
 
     def terminate(self, now: float) -> None:
         """Ask it to end, if that isn't done yet."""
@@ -292,14 +308,27 @@ class _Try:
         """
         poll = select.poll()
         poll.register(self._output, select.POLLIN)
-        with self._opened:
-            while self.process.poll() is None:
+        with self._output, self._lifeline:
+            flags = os.WNOHANG
+            while not self._has_ended(flags):
                 if poll.poll(_LOOK_SECONDS * 1000) and not self._read():
-                    self.process.wait()  # all have closed it
+                    flags = 0  # all have closed it
             self.send(signal.SIGKILL)
-            if poll.poll(0):  # what it had printed at its end is in the pipe
+            if flags and poll.poll(0):  # what it had printed at its end is in the pipe
                 self._read()
             self._print(self._rest)
+            self._watcher.kill()
+            self._watcher.wait()
+
+    def _has_ended(self, flags: int) -> bool:
+        # not by Popen, for which an exit code that somebody else has taken is 0
+        with suppress(ChildProcessError):
+            pid, status = os.waitpid(self._process.pid, flags)
+            if pid == 0:
+                return False
+            self.exit_code = os.waitstatus_to_exitcode(status)
+        self._process.returncode = 0  # for Popen, which would wait for it
+        return True
 
     def _read(self) -> bool:
         """Take what it has printed; return False at the end."""
@@ -323,28 +352,33 @@ class _Try:
             _log.info("%s: … (further lines are not shown)", self.server)
 
 
-def _pipe() -> tuple[FileIO, FileIO]:
-    source, sink = os.pipe()
-    return FileIO(source), FileIO(sink, "w")
-
-
 def _start(
-    script: str,
-    directory: str | None,
-    environ: Mapping[str, str],
-    stdin: FileIO | int,
-    output: FileIO | int,
-) -> subprocess.Popen[bytes]:
-    """Start a shell script in a session of its own. Raises OSError."""
-    return subprocess.Popen(  # noqa: S603 - the user's own command
-        ["/bin/sh", "-c", script, "sh"],
-        env=environ,
-        cwd=directory,
-        stdin=stdin,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-    )
+    script: str, argument: str, environ: Mapping[str, str], directory: str | None, output: int
+) -> tuple[subprocess.Popen[bytes], FileIO]:
+    """Start a shell script in a session of its own; return it and a pipe to its standard input.
+
+    Its `$0` is `argument`. Raises OSError.
+    """
+    source, sink = os.pipe()
+    with FileIO(source), ExitStack() as opened:
+        pipe = opened.enter_context(FileIO(sink, "w"))
+        process = subprocess.Popen(  # noqa: S603 - the user's own command
+            ["/bin/sh", "-c", script, argument],
+            env=environ,
+            cwd=directory,
+            stdin=source,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        opened.pop_all()
+    return process, pipe
+
+
+def _show_exit(code: int | None) -> str:
+    if code is None:
+        return "exit code unknown"
+    return f"exit code {code}" if code > 0 else f"killed by signal {-code}"
 
 
 def _with_line(problem: str, line: str) -> str:

@@ -321,6 +321,7 @@ class Client:
         late = NoAnswer(f"no answer within {REQUEST_SECONDS:g} s", never_left=False)
         while left := [path for path in paths if path not in found]:
             failed: Answer | NoAnswer | None = None
+            is_final = False  # to ask again would change nothing
             pause = next(pauses, math.inf)
             results = self._inbox.map(get, left, REQUEST_SECONDS)
             for path in left:
@@ -334,14 +335,15 @@ class Client:
                     case Answer():
                         is_server_error = outcome.status >= codes.INTERNAL_SERVER_ERROR
                         is_busy = is_server_error or outcome.status == codes.TOO_MANY_REQUESTS
-                        asked = (outcome.retry_after or 0.0) if is_busy else math.inf
+                        is_final = not is_busy
+                        pause = max(pause, outcome.retry_after or 0.0)
                     case _:
-                        asked = math.inf if outcome.error else 0.0
-                failed, pause = outcome, max(pause, asked)
-                if pause == math.inf:
+                        is_final = outcome.error is not None
+                failed = outcome
+                if is_final:
                     break
             if failed is not None:
-                if self._clocks.monotonic() - began + pause > TRYING_SECONDS:
+                if is_final or self._clocks.monotonic() - began + pause > TRYING_SECONDS:
                     raise self._error(failed, f"see the groups of account {account}", account)
                 self._inbox.sleep(pause)
         return [found[path] for path in paths]

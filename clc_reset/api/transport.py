@@ -94,11 +94,19 @@ class NoAnswer(NamedTuple):
     error: UnreachableError | None = None
 
 
+class _SuspendedError(Exception):
+    """The request was kept from leaving, because its time is over."""
+
+
 class _Request:
     """One request, and whether its first byte may have left.
 
     `seconds` limits the wait for its answer, `largest` the answer's bytes. `content` is sent as
     JSON; where there is any, reads and writes have no limit of their own (`patience`).
+
+    It is `is_here` for certain until it is handed to httpx, and again once httpx's trace tells that
+    it connects; from then on `left` is set before the first byte goes. A request that is abandoned
+    before that never leaves: both happen under `lock`. Without a trace nothing is certain.
     """
 
     def __init__(
@@ -118,7 +126,7 @@ class _Request:
         self.recorded = recorded
         self.began = 0.0
         self.left: Moment | None = None
-        self.is_here = True  # for certain, unless it left
+        self.is_here = True
         self.is_abandoned = False
         self.lock = Lock()
 
@@ -291,10 +299,9 @@ class Transport:
             if request.is_abandoned or self._inbox.signum is not None:
                 raise RuntimeError("it was interrupted before it was sent")
             if request.recorded and now.seconds_since(request.recorded) > LONGEST_DELAY:
-                raise UnreachableError(
-                    "The request was given up because clc was suspended: "
-                    f"more than {LONGEST_DELAY:g} s had passed since it was recorded.",
-                    hint="Run the command again.",
+                raise _SuspendedError(
+                    f"clc was suspended: more than {LONGEST_DELAY:g} s had passed since it was "
+                    "recorded"
                 )
             request.left = now
 
@@ -327,8 +334,9 @@ class Transport:
         match error:
             case Interrupted():
                 reason, signum = "the wait for its answer was interrupted", error.signum
-            case UnreachableError():  # it was kept from leaving
-                reason, final = text.removeprefix("the request was given up because "), error
+            case _SuspendedError():
+                message = f"The request was given up because {text}."
+                final = UnreachableError(message, hint="Run the command again.")
             case httpx.ConnectError() if cause := _tls_error(error):
                 reason = f"TLS failed: {text}"
                 if isinstance(cause, ssl.SSLCertVerificationError):

@@ -61,7 +61,7 @@ class Commands(click.Group):
             if _COMPLETE not in os.environ:
                 code = invocation.report(
                     OutputError(f"Standard output can't be written: {error.strerror}.")
-                    if isinstance(error, OSError)  # of a help text
+                    if isinstance(error, OSError) and error.filename is None  # of a help text
                     else error,
                     None,
                 )

@@ -235,17 +235,22 @@ class Database:
         path = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         db = self._connect(f"file://{path}?mode={mode}", timeout=0, isolation_level=None, uri=True)
         try:
+            version = self._version(db)  # before a statement changes anything
             for statement in statements:
                 db.execute(statement)
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version not in {0, VERSION}:
-                raise UnusableError(
-                    "it was written by another version of clc", f"Rename {self.path}."
-                )
+            if not version:  # another process may have made the tables meanwhile
+                version = self._version(db)
         except BaseException:  # its lock would keep all others from writing
             db.close()
             raise
         return db, version
+
+    def _version(self, db: sqlite3.Connection) -> int:
+        """Return the version of the tables, 0 where there are none. Raises UnusableError."""
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version not in {0, VERSION}:
+            raise UnusableError("it was written by another version of clc", f"Rename {self.path}.")
+        return int(version)
 
     # --- the files -----------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ WHERE EXISTS (
             WHERE later.name = server.name AND later.wave > server.wave
                 AND later.run <> server.run
                 AND later.base_url = :base_url AND later.account = :account))
-LIMIT 1
+ORDER BY number DESC LIMIT 1
 """
 _RUNS = "SELECT id FROM run ORDER BY number DESC LIMIT :most"
 _RUNS_OF = """

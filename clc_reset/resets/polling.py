@@ -119,12 +119,13 @@ class Polling:
         """Poll until the end. Raises Interrupted."""
         try:
             self._begin_polls(self._began)  # whatever the limit, there is a first round
-            while self._goes_on():
+            while self._advance():
                 self._step()
         finally:
             self._deps.inbox.forget_all()
 
-    def _goes_on(self) -> bool:
+    def _advance(self) -> bool:
+        """Begin the last round when it is time, and tick; return whether the wait goes on."""
         now = self._clock()
         if now >= self._deadline and not self._is_last_round:
             self._begin_last_round(now)

@@ -170,6 +170,8 @@ def follow(outcome: Outcome, wait: Wait, deps: Dependencies, emit: events.Emit) 
     turn = {server: number for number, server in enumerate(wait.turns)}
     turns = {op: sorted(some, key=lambda s: turn.get(s, len(turn))) for op, some in servers.items()}
     watch = evidence.Watch(turns if wait.looks else {}, lambda server: wait.sent(result_of[server]))
+    if wait.once:  # there is no progress to show
+        emit = _ignore
     polls = polling.Polling(servers, wait, watch, deps, emit)
     try:
         if servers:
@@ -180,6 +182,10 @@ def follow(outcome: Outcome, wait: Wait, deps: Dependencies, emit: events.Emit) 
         outcome = outcome.ended_by(error)
     outcome = outcome.with_statuses(polls.statuses, polls.failures, polls.given_up, wait.shares)
     return _look_at_doubtful(outcome, wait, deps)
+
+
+def _ignore(_event: events.Event) -> None:
+    """Show nothing."""
 
 
 def _waited(outcome: Outcome, polls: polling.Polling, *, once: bool) -> Outcome:
