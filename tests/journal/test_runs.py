@@ -365,6 +365,7 @@ def test_a_run_is_found_by_a_unique_beginning(machine: Machine) -> None:
     with pytest.raises(UsageError) as raised:
         machine.journal.run("2026")
     assert raised.value.message == f"Several runs begin with 2026: {second.run}, {first.run}."
+    assert raised.value.hint == "To list runs: clc history"
     for beginning in ("2025", "", "x" * 99, "\udcfc"):
         assert machine.journal.run(beginning) is None
         with pytest.raises(UsageError, match="The journal has no run ") as raised:
