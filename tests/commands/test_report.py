@@ -102,6 +102,9 @@ def test_a_bug_in_a_message_leaves_the_result() -> None:
     assert ended(session, broken) == 1
     assert session.calls[0] == "results"
     assert "TypeError" in f"{session.errors}"
+    ended(session, QUEUED._replace(unasked=(C,)))
+    warning = f"Warning: the API also answered for servers that were not asked for: {C}."
+    assert session.calls[-1] == warning
 
 
 @pytest.mark.parametrize(
