@@ -233,7 +233,10 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
             of(QUESTION, UNCHANGED, account="SUB"),
             [ONE_LOST, f"To reset it: clc reset -a SUB {B} --again"],
         ),
-        (of(QUESTION, UNCHANGED, account=None), [ONE_LOST]),  # of several accounts
+        (  # of several accounts
+            LOST._replace(account=None, can_change=True),
+            [f"The outcome is unknown for 3 servers: {A}, {B}, {C}.", LEAVE, LATER],
+        ),
         (
             of(QUESTION, result(B, "unknown"), can_change=True, can_be_awaited=True, **SIGNALLED),
             ["Interrupted.", ONE_LOST, LATER, AWAIT, f"To look at it: clc servers {B}"],
@@ -371,9 +374,11 @@ def test_a_question_says_of_operations_only_what_is_known(states: list[str], lin
 def test_many_servers_are_not_named_in_a_command() -> None:
     many = of(QUESTION, *(result(f"S{n}", "unknown", "not yet") for n in range(11)))
     assert "clc reset" not in remarks(many)[0]
+    assert "clc reset S0 " in remarks(many._replace(results=many.results[:10]))[0]
     assert remarks(of(QUESTION, *ELEVEN), is_whole=False)[0].endswith(", S10.")
     ten = " ".join(f"S{n}" for n in range(10))
     some = remarks(of(QUESTION, *ELEVEN[:10]), is_whole=False)[0]
+    assert some.startswith("10 servers were not sent: S0, ")
     assert some.endswith(f"To reset them: clc reset {ten}")
     assert remarks(of(QUESTION, *ELEVEN[:1], account=None), is_whole=False)[0].endswith(": S0.")
     assert remarks(of(QUESTION, *ELEVEN))[0].endswith("To reset them: clc reset --rest-of R1")
