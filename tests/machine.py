@@ -17,6 +17,7 @@ from tests.virtual import VirtualClocks, VirtualInbox
 OTHER_ORIGIN = "https://api.example"
 HERE, SUB, AWAY = Where(ORIGIN, ACCOUNT), Where(ORIGIN, "SUB"), Where(OTHER_ORIGIN, ACCOUNT)
 ROLLING = RollingOptions(at_a_time=1, check="true")
+REPAIR = "Repair it, or set CLC_STATE_DIR to another folder."
 JUNK = b"no database" * 999
 
 _T = TypeVar("_T")

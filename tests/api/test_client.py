@@ -1,3 +1,4 @@
+import json
 import threading
 from datetime import timedelta
 
@@ -7,6 +8,7 @@ import respx
 
 from clc_reset.api import client as api
 from clc_reset.errors import (
+    CHECK_THE_NETWORK,
     AuthenticationError,
     ClcError,
     Interrupted,
@@ -51,26 +53,40 @@ def test_a_login_may_leave_everything_out_but_the_token(
     api_ctl_io: respx.Router, name: str | None, user: str
 ) -> None:
     found = {"bearerToken": jwt(), "roles": [3, "X"], "userName": name}
-    api_ctl_io.post().respond(200, json=found)
-    credential = Session(token="").client.log_in("demo", "demo")
+    route = api_ctl_io.post().respond(200, json=found)
+    credential = Session(token="").client.log_in("demo", "wOrd")
+    sent = {"username": "demo", "password": "wOrd"}
+    assert json.loads(route.calls.last.request.content) == sent
     assert (credential.user, credential.account, credential.roles) == (user, "ABCD", ("X",))
+
+
+CHECK = "Check the user name and the password."
+UNUSABLE = "The login got no usable answer"
+NO_TOKEN = (
+    "The login was answered (200), but without a usable token. Is CLC_BASE_URL the address of the "
+    "CLC API?"
+)
 
 
 @pytest.mark.parametrize(
     ("response", "kind", "words"),
     [
         *[
-            (httpx.Response(status, json={"message": "Oh."}), RefusedError, f"({status}): Oh.")
+            (
+                httpx.Response(status, json={"message": "Oh."}),
+                RefusedError,
+                f"{UNUSABLE} ({status}): Oh. Try again later.",
+            )
             for status in (302, 404, 429, 500)
         ],
         *[
-            (httpx.Response(200, content=body), RefusedError, "without a usable token.")
+            (httpx.Response(200, content=body), RefusedError, NO_TOKEN)
             for body in (b"", b"[]", b"{}", b'{"bearerToken":"a b"}')
         ],
         (
-            httpx.Response(401, json={"message": "We didn't."}),
+            httpx.Response(401, json={"message": "Not demo/pa55-w0rd."}),
             AuthenticationError,
-            "The login as demo was refused (401): We didn't.",
+            f"The login as demo was refused (401): Not demo/[secret]. {CHECK}\nA login is not rep",
         ),
         (
             httpx.Response(429, headers={"Retry-After": "90"}),
@@ -82,7 +98,11 @@ def test_a_login_may_leave_everything_out_but_the_token(
             RefusedError,
             "The login failed: the connection was lost (gone). A login is not repeated auto",
         ),
-        (httpx.ConnectError("[Errno -2] No name"), UnreachableError, "no name. Check the network"),
+        (
+            httpx.ConnectError("[Errno -2] No name"),
+            UnreachableError,
+            f"Can't reach {ORIGIN}: no name. {CHECK_THE_NETWORK}\nCenturyLink Cloud closed on ",
+        ),
     ],
 )
 def test_a_login_that_fails_says_why_and_is_not_repeated(
@@ -90,8 +110,8 @@ def test_a_login_that_fails_says_why_and_is_not_repeated(
 ) -> None:
     route = api_ctl_io.post().mock(side_effect=[response])
     with pytest.raises(kind) as raised:
-        Session(token="").client.log_in("demo", "demo")
-    assert words in f"{raised.value.message} {raised.value.hint}"
+        Session(token="").client.log_in("demo", "pa55-w0rd")
+    assert f"{raised.value.message} {raised.value.hint}".startswith(words)
     assert route.call_count == 1
 
 
@@ -206,7 +226,7 @@ def test_a_server_shows_when_it_was_changed_and_by_whom(api_ctl_io: respx.Router
             "The API refused the token (401).",
         ),
         (httpx.Response(403), "this user may not see it (403)", None),
-        (httpx.Response(404), "the API knows no such server (404)", None),
+        (httpx.Response(404, headers=DATED), "the API knows no such server (404)", None),
         (httpx.Response(500, json={"message": "Oh."}), "the API answered 500: Oh", None),
         (httpx.Response(200, text="x"), "the answer (200) can't be read", None),
         (httpx.Response(200, json={**ENTITY, "id": B}), "the answer (200) can't be read", None),
@@ -225,7 +245,8 @@ def test_a_server_that_can_not_be_seen_says_why(
 ) -> None:
     route = api_ctl_io.get(f"/v2/servers/ALIAS/{A}").mock(side_effect=[response])
     seen = Session().client.server("ALIAS", A)
-    assert seen._replace(error=None) == Observation(A, problem=problem)
+    seen_at = THEN if "404" in problem else None
+    assert seen._replace(error=None) == Observation(A, seen_at, problem=problem)
     assert (seen.error and seen.error.message) == error
     assert route.call_count == 1
 
@@ -309,7 +330,7 @@ def test_an_account_without_a_data_centre_has_no_groups(api_ctl_io: respx.Router
     [
         *[(httpx.Response(status), [1.0, 2.0]) for status in (429, 500, 503)],
         *[(error, [1.0, 2.0]) for error in (httpx.ReadError("x"), httpx.ConnectError("x"))],
-        (httpx.Response(429, headers={"Retry-After": "7"}), [7.0, 7.0]),
+        (httpx.Response(429, headers={"Retry-After": "15"}), [15.0, 15.0]),
     ],
 )
 def test_only_what_failed_is_read_again_and_after_the_pause_asked_for(
@@ -320,6 +341,7 @@ def test_only_what_failed_is_read_again_and_after_the_pause_asked_for(
     found = account(api_ctl_io, datacenter("wa1"), datacenter("va1", OTHER_ROOT))
     found.respond(200, json=group("Web"))
     session = Session()
+    session.clocks.seconds = 100.0
     assert len(session.client.groups("ALIAS")) == 2
     assert session.inbox.pauses == pauses
     assert (route.call_count, len(api_ctl_io.calls)) == (3, 5)
@@ -350,6 +372,7 @@ NAME_ANOTHER = "(404). Is ALIAS the right account alias? Name another with -a."
             3,
         ),
         (httpx.ConnectError("refused"), UnreachableError, f"Can't reach {ORIGIN}: refused.", 3),
+        (UnreachableError("Not trusted.", hint="h"), UnreachableError, "Not trusted. h", 1),
     ],
 )
 def test_a_read_that_fails_for_good_says_why(
@@ -359,6 +382,7 @@ def test_a_read_that_fails_for_good_says_why(
     with pytest.raises(kind) as raised:
         Session().client.groups("ALIAS")
     assert words in f"{raised.value.message} {raised.value.hint}"
+    assert bool(raised.value.hint) is (words not in {"(302).", "(204)."})
     assert route.call_count == tries
 
 
@@ -367,8 +391,9 @@ def test_what_is_refused_ends_the_reading_though_another_group_may_come_right(
 ) -> None:
     route = account(api_ctl_io, datacenter("wa1"), datacenter("va1", OTHER_ROOT))
     route.mock(side_effect=lambda request: httpx.Response(404 if ROOT in request.url.path else 500))
-    with pytest.raises(RefusedError, match=r"\(404\)"):
+    with pytest.raises(RefusedError, match=r"\(404\)") as raised:
         Session().client.groups("ALIAS")
+    assert raised.value.hint.startswith("Is ALIAS the right account alias?")
     assert route.call_count == 2
 
 

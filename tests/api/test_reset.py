@@ -93,7 +93,7 @@ def test_an_array_is_read_whatever_the_status_and_only_a_mere_429_is_sent_again(
     with loopback(NEVER) as server:
         session = Session(server.url)
         for status in (200, 202, 302, *range(400, 600)):
-            server.script[:] = [http(status, body)]
+            server.script[:] = [http(status, body, "Retry-After: 0\r\n")]
             server.requests.clear()
             answer = session.reset(A, B)
             was_refused = 400 <= status < 500 and not is_array

@@ -102,6 +102,9 @@ def test_a_bug_in_a_message_leaves_the_result() -> None:
     assert ended(session, broken) == 1
     assert session.calls[0] == "results"
     assert "TypeError" in f"{session.errors}"
+    ended(session, QUEUED._replace(unasked=(C,)))
+    warning = f"Warning: the API also answered for servers that were not asked for: {C}."
+    assert session.calls[-1] == warning
 
 
 @pytest.mark.parametrize(
@@ -230,7 +233,10 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
             of(QUESTION, UNCHANGED, account="SUB"),
             [ONE_LOST, f"To reset it: clc reset -a SUB {B} --again"],
         ),
-        (of(QUESTION, UNCHANGED, account=None), [ONE_LOST]),  # of several accounts
+        (  # of several accounts
+            LOST._replace(account=None, can_change=True),
+            [f"The outcome is unknown for 3 servers: {A}, {B}, {C}.", LEAVE, LATER],
+        ),
         (
             of(QUESTION, result(B, "unknown"), can_change=True, can_be_awaited=True, **SIGNALLED),
             ["Interrupted.", ONE_LOST, LATER, AWAIT, f"To look at it: clc servers {B}"],
@@ -368,9 +374,11 @@ def test_a_question_says_of_operations_only_what_is_known(states: list[str], lin
 def test_many_servers_are_not_named_in_a_command() -> None:
     many = of(QUESTION, *(result(f"S{n}", "unknown", "not yet") for n in range(11)))
     assert "clc reset" not in remarks(many)[0]
+    assert "clc reset S0 " in remarks(many._replace(results=many.results[:10]))[0]
     assert remarks(of(QUESTION, *ELEVEN), is_whole=False)[0].endswith(", S10.")
     ten = " ".join(f"S{n}" for n in range(10))
     some = remarks(of(QUESTION, *ELEVEN[:10]), is_whole=False)[0]
+    assert some.startswith("10 servers were not sent: S0, ")
     assert some.endswith(f"To reset them: clc reset {ten}")
     assert remarks(of(QUESTION, *ELEVEN[:1], account=None), is_whole=False)[0].endswith(": S0.")
     assert remarks(of(QUESTION, *ELEVEN))[0].endswith("To reset them: clc reset --rest-of R1")
@@ -403,16 +411,16 @@ def how_to_follow(*results: ServerResult) -> list[str]:
     [
         (
             [result(A, "failed"), result(B, "unknown", "changed"), result(C, "unknown", "not yet")],
-            f"1 failed, 2 unknown: 1 changed since, 1 not yet (6 s). Failed: {A}",
+            f"1 failed, 2 unknown: 1 changed since, 1 not yet (1 s). Failed: {A}",
         ),
-        ([result(A, "succeeded"), result(B, "succeeded")], "2 succeeded in 6 s"),
+        ([result(A, "succeeded"), result(B, "succeeded")], "2 succeeded in 1 s"),
         ([result(A, "failed")], None),
     ],
 )
 def test_a_summary_counts_the_evidence_and_names_the_failed(
     results: list[ServerResult], expected: str | None
 ) -> None:
-    assert report.summary(of(QUEUED, *results, seconds=6.2)) == expected
+    assert report.summary(of(QUEUED, *results, seconds=1.0)) == expected
 
 
 # --- each outcome on each surface, in each form, of each command --------------------------------

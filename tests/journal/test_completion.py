@@ -78,6 +78,8 @@ def test_the_latest_listings_are_kept(machine: Machine, tab: Tab) -> None:
         machine.journal.keep_listing(f"https://{number}", "ALIAS", [], [A])
     with machine.locked():
         machine.journal.keep_listing("https://1", "ALIAS", [], [B])  # it isn't missed
+        machine.inbox.interrupt(15)
+        machine.journal.keep_listing("https://1", "ALIAS", [], [B])
     assert machine.inbox.pauses == []
     assert tab.servers("https://0", "", 9) == []
     assert tab.servers("https://1", "", 9) == [A]

@@ -229,7 +229,7 @@ def test_a_corrupt_journal_is_warned_about_by_who_renames_it_and_for_a_day(
 
 
 def test_a_journal_that_is_turned_off_can_not_be_read(machine: Machine) -> None:
-    environ = {"CLC_STATE_DIR": str(machine.folder), "CLC_NO_JOURNAL": "1"}
+    environ = {"XDG_STATE_HOME": str(machine.folder.parent), "CLC_NO_JOURNAL": "1"}
     off = Journal.of_environment(environ, machine.inbox, machine.clocks)
     with pytest.raises(JournalError, match="turned off") as raised:
         off.latest(ORIGIN, None)
@@ -240,6 +240,9 @@ def test_a_journal_that_is_turned_off_can_not_be_read(machine: Machine) -> None:
     on = Journal.of_environment(environ, machine.inbox, machine.clocks)
     assert (off.is_on, on.is_on, on.runs(9)) == (False, True, [])
     assert not machine.folder.exists()
+    machine.begin(A)
+    with machine.locked(), pytest.raises(JournalError):
+        on.begin(machine.new(B), [B])
 
 
 @pytest.mark.parametrize("options", ["[]", '{"unknown": 1}', "no JSON", None])
@@ -365,6 +368,7 @@ def test_a_run_is_found_by_a_unique_beginning(machine: Machine) -> None:
     with pytest.raises(UsageError) as raised:
         machine.journal.run("2026")
     assert raised.value.message == f"Several runs begin with 2026: {second.run}, {first.run}."
+    assert raised.value.hint == "To list runs: clc history"
     for beginning in ("2025", "", "x" * 99, "\udcfc"):
         assert machine.journal.run(beginning) is None
         with pytest.raises(UsageError, match="The journal has no run ") as raised:

@@ -33,22 +33,46 @@ NEAR = "within 2 s of the request: before or after it"
     ("shown", "sent", "is_changed", "another", "expected"),
     [
         (at(77), SENT, True, None, "changed 12:01:17 UTC by nightly, 77 s after the request"),
-        (at(77, "NIGHTLY"), SENT, True, None, "changed 12:01:17 UTC by NIGHTLY, 77 s after the"),
-        (at(77, "else"), SENT, None, "else", "changed 12:01:17 UTC by else, 77 s after the"),
-        (at(77, None), SENT, None, "nobody named", "changed 12:01:17 UTC by nobody named, 77 s"),
+        (
+            at(77, "NIGHTLY"),
+            SENT,
+            True,
+            None,
+            "changed 12:01:17 UTC by NIGHTLY, 77 s after the request",
+        ),
+        (
+            at(77, "else"),
+            SENT,
+            None,
+            "else",
+            "changed 12:01:17 UTC by else, 77 s after the request",
+        ),
+        (
+            at(77, None),
+            SENT,
+            None,
+            "nobody named",
+            "changed 12:01:17 UTC by nobody named, 77 s after the request",
+        ),
         (
             at(77, "x"),
             SENT._replace(user=None),
             True,
             None,
-            "changed 12:01:17 UTC by x, 77 s",
+            "changed 12:01:17 UTC by x, 77 s after the request",
         ),
         (at(3), SENT, True, None, "changed 12:00:03 UTC by nightly, 3 s after the request"),
         (at(2), SENT, None, None, f"changed 12:00:02 UTC by nightly, {NEAR}"),
         (at(-2), SENT, None, None, f"changed 11:59:58 UTC by nightly, {NEAR}"),
         (at(-3), SENT, False, None, "not changed as of 12:00:00 UTC"),
         (at(-3, seen=None), SENT, False, None, "not changed"),
-        (at(77), SENT._replace(at=None), None, None, "; when the request left isn't known on that"),
+        (
+            at(77),
+            SENT._replace(at=None),
+            None,
+            None,
+            "changed 12:01:17 UTC by nightly; when the request left isn't known on that clock",
+        ),
         (at(None), SENT, None, None, "shows no date of change"),
         (Observation(A, problem="no answer"), SENT, None, None, "couldn't be looked at: no answer"),
         (
@@ -64,8 +88,8 @@ def test_a_change_is_judged_and_described(
     shown: Observation, sent: Sent, is_changed: bool | None, another: str | None, expected: str
 ) -> None:
     found = judge(shown, sent)
-    assert (found.changed, found.by_another) == (is_changed, another)
-    assert expected in describe_evidence(found)
+    assert (found.changed, found.by_another, found.sent_at) == (is_changed, another, sent.at)
+    assert describe_evidence(found) == expected
 
 
 # --- a reset that waits ---
@@ -92,6 +116,7 @@ def test_a_doubtful_batch_shows_which_servers_have_changed(
     outcome = world.reset(*reversed(of), waits=True, looks=False, limit=limit)
     assert outcome.exit_code == code
     assert changed(outcome) == {server: of[server] <= until for server in reversed(of)}
+    assert {row.wave and row.wave.sent_at for row in world.run_of().rows} == {NOON}
     after = {r.server: r.evidence.after for r in outcome.results if r.evidence}
     assert {s: seconds for s, seconds in after.items() if (seconds or 0) > 0} == {
         server: at for server, at in of.items() if at <= until
@@ -147,7 +172,7 @@ def test_all_looks_have_ten_seconds_sixteen_at_a_time(world: World) -> None:
     outcome = world.reset(*many(1000), waits=True)
     assert world.seconds == 10
     assert world.inbox.most_at_once == 16
-    late = [r for r in outcome.results if "no answer in time" in (r.message or "")]
+    late = [r for r in outcome.results if (r.message or "").endswith(" at: no answer in time.")]
     assert len(late) == 1000 - 20 * 16
 
 
@@ -168,9 +193,9 @@ def test_without_any_date_header_no_time_is_claimed(world: World) -> None:
 
 def test_an_answer_that_names_its_time_needs_no_other_clock(world: World) -> None:
     world.knows_time = False
-    world.show = world.changing({A: 30.0})
+    world.show = world.changing({A: 30.0}, "somebody")
     world.statuses = lambda _op: "failed" if world.seconds > 40 else "executing"
-    assert changed(world.reset(A, B, waits=True)) == {A: True, B: False}
+    assert changed(world.reset(A, B, waits=True)) == {A: None, B: False}
 
 
 def test_where_looking_itself_fails_there_is_a_warning_and_the_result_stands(

@@ -6,7 +6,7 @@ import pytest
 
 from clc_reset.errors import AuthenticationError, UnreachableError
 from clc_reset.journal.rows import Run
-from clc_reset.models import ResetAnswer
+from clc_reset.models import Operation, ResetAnswer, ServerResult, ServerState
 from clc_reset.resets import events, followup
 from clc_reset.resets.followup import Selection
 from clc_reset.resets.outcome import Ending, Outcome
@@ -61,7 +61,9 @@ def test_names_that_nobody_knows_get_their_messages_and_hide_no_others(world: Wo
     assert hint == "To look at the server itself: clc servers NOBODY\nTo list runs: clc history"
     assert "was at https://api.example, but CLC_BASE_URL is https://api.ctl.io." in other_api
     anywhere = followup.select(world.journal, ORIGIN, ["NOBODY"], None)
-    assert "in account" not in anywhere.missing[0][0]
+    assert anywhere.missing[0][0] == f"The journal has no reset of 'NOBODY' at {ORIGIN}."
+    apart = followup.select(world.journal, ORIGIN, [A, "wa1-1"], "SUB")
+    assert (apart.rows, apart.operations) == ((), ("wa1-1",))
 
 
 def test_a_server_shows_its_unknown_reset_and_no_later_run_that_never_reached_it(
@@ -97,16 +99,20 @@ def test_each_operation_is_asked_once_and_an_end_never_again(world: World) -> No
     world.script("failed")
     assert states(world.status()[0]) == {A: "succeeded", B: "failed"}
     assert len(world.polls()) == 3
+    world.inbox.latency = lambda _key: 1e9
+    world.status(*(f"wa1-{n}" for n in range(9, 49)))
+    assert world.seconds == 100
 
 
 def test_a_failed_shared_operation_is_looked_at_for_one_named_server(world: World) -> None:
     world.reset(A, B)
     world.script("failed")
     world.clocks.seconds = 60
-    world.show = world.changing({B: 30})
+    world.show = world.changing({B: 30}, "somebody")
     outcome, _ = world.status(B)
-    assert changed(outcome) == {B: True}
+    assert changed(outcome) == {B: None}
     assert (outcome.results[0].message or "").startswith("The operation failed. 2 servers share it")
+    assert world.status(B)[0].results == outcome.results  # as it was recorded
 
 
 def test_a_failed_check_is_shown_and_not_looked_at(world: World) -> None:
@@ -149,16 +155,21 @@ def test_each_state_of_a_row_says_why(world: World) -> None:
 
 
 def test_a_server_that_another_run_took_shows_that_run(world: World) -> None:
-    run = world.stop(A, B)
+    run = world.stop(A, B, C)
     outcome, _ = world.status(B)
     assert (outcome.exit_code, outcome.run, states(outcome)) == (1, run, {B: "not sent"})
+    world.answer = lambda servers: world.sent(
+        *(refused(s) if s == C else queued(s) for s in servers)
+    )
     taker = world.rest_of(run).run
     outcome, _ = world.status(run)
-    assert states(outcome) == {A: "succeeded", B: "succeeded"}
-    assert [r.message for r in outcome.results] == [None, f"in run {taker}"]
+    assert states(outcome) == {A: "succeeded", B: "succeeded", C: "failed"}
+    notes = [None, f"in run {taker}", f"Not in a valid state. (in run {taker})"]
+    assert [r.message for r in outcome.results] == notes
     assert outcome.run == run
     taken = world.run_of(run)  # as it is once the other run was dropped
     (result,) = followup.known([followup.Shown(taken, taken.rows[1], run)])
+    assert result.state is ServerState.NOT_SENT
     assert result.message == "Left to another run, which the journal has no longer."
 
 
@@ -174,10 +185,11 @@ def test_an_api_that_is_down_is_said_once_and_what_is_known_is_shown(world: Worl
 
 
 def test_an_operation_of_the_journal_that_is_gone_is_unknown(world: World) -> None:
-    world.reset(A)
+    run = world.reset(A).run
     world.script("404")
     outcome, nobody_knows = world.status("wa1-1")
     assert (states(outcome), outcome.exit_code, nobody_knows) == ({A: "unknown"}, 6, [])
+    assert outcome.run == run
     assert (outcome.can_change, outcome.can_be_awaited) == (True, False)
 
 
@@ -202,9 +214,11 @@ def test_without_a_token_what_is_known_is_shown(
     world.reset(A, waits=reset == "over")
     names = [A, "va1-7"] if state else []
     outcome = followup.unasked(select(world, *names), DENIED)
-    assert [r.state.value for r in outcome.results] == (
-        [state, "queued"] if state else ["succeeded"]
-    )
+    first, *named = outcome.results
+    lost = "Sent; outcome unknown: it timed out." if reset == "lost" else None
+    assert (first.state, first.message) == (state or "succeeded", lost)
+    not_asked = ServerResult(None, ServerState.QUEUED, Operation("va1-7", None), "Not asked.")
+    assert named == [not_asked] * len(names[1:])
     assert outcome.exit_code == code
 
 
@@ -271,6 +285,7 @@ def test_a_wait_watches_lost_servers_until_each_has_changed(world: World) -> Non
     assert world.seconds < 80
     found = world.of(events.ServerChanged)
     assert [event.server for event in found if event.server in servers[:2]] == []  # seen before
+    assert found[0].seconds == 5
     assert {event.server for event in found} == set(servers[2:])
     assert [(event.changed, event.of) for event in found] == [(n, 40) for n in range(3, 41)]
     by_time = [[k for at, k in world.looks() if at == t] for t in (9, 14)]
@@ -340,21 +355,22 @@ def test_servers_that_a_live_run_has_still_to_send_are_planned(world: World) -> 
     world.inbox.at(5, lambda: found.append(world.another().status()[0]))
     world.reset(A, B, C, at_a_time=1, pause=10.0)
     assert states(found[0]) == {A: "succeeded", B: "planned", C: "planned"}
+    assert found[0].results[1].message == "The run has still to send it."
     assert found[0].exit_code == 7
 
 
 class Runner:
     """A run that gets on while a `status --wait` follows it: its first wave was answered."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *servers: str) -> None:
         self.world = world
-        self.record = world.another().begin(A, B, options=ROLLING)
-        self.record.answered(world.sent(queued(A)))
+        self.record = world.another().begin(*servers, options=ROLLING)
+        self.record.answered(world.sent(queued(servers[0])))
 
     def send(self) -> None:
         """Send the second wave, which is answered at once."""
-        self.record.admit((B,), check=False)
-        self.record.answered(self.world.sent(queued(B, TWO)))
+        self.record.admit(self.record.servers[1:], check=False)
+        self.record.answered(self.world.sent(queued(self.record.servers[1], TWO)))
 
     def end(self) -> None:
         self.record.end(())
@@ -362,19 +378,20 @@ class Runner:
 
 @pytest.fixture
 def runner(world: World) -> Runner:
-    return Runner(world)
+    return Runner(world, A, B)
 
 
-@pytest.mark.parametrize("names", [(), (B,)])
-def test_a_wait_follows_the_waves_of_a_live_run_to_its_end(
+@pytest.mark.parametrize("names", [(A, B, C, D), (B,)])
+def test_a_wait_follows_the_waves_of_live_runs_to_their_ends(
     world: World, runner: Runner, names: tuple[str, ...]
 ) -> None:
     world.lasting(o1=2, o2=60)
-    world.inbox.at(20, runner.send)
-    world.inbox.at(30, runner.end)
+    for live in (runner, Runner(world, C, D)):
+        world.inbox.at(20, live.send)
+        world.inbox.at(30, live.end)
     outcome, _ = world.status(*names, wait=True)
-    assert states(outcome) == dict.fromkeys(names or (A, B), "succeeded")
-    assert (outcome.ending, outcome.exit_code) == (Ending.COMPLETE, 0)
+    assert states(outcome) == dict.fromkeys(names, "succeeded")
+    assert (outcome.ending, outcome.exit_code, outcome.limit) == (Ending.COMPLETE, 0, 1800)
 
 
 def test_a_wait_for_a_run_that_is_killed_ends(world: World, runner: Runner) -> None:

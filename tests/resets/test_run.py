@@ -12,7 +12,7 @@ from clc_reset.models import Operation, ResetAnswer
 from clc_reset.resets import events, polling
 from clc_reset.resets.outcome import Ending
 from tests.builders import ONE, TWO, A, B, C, D, many, queued, refused
-from tests.machine import ROLLING, fail_with
+from tests.machine import REPAIR, ROLLING, fail_with
 from tests.resets.world import World, fail, message, states, warnings
 
 Caplog = pytest.LogCaptureFixture
@@ -246,9 +246,13 @@ def test_a_later_wave_that_is_refused_is_exit_1(world: World, error: Any) -> Non
     assert world.rows() == ["queued", "planned", "planned"]
 
 
-def test_a_server_that_another_live_run_plans_stops_a_later_wave(world: World) -> None:
-    world.inbox.at(6, lambda: world.another().begin(D, B, options=ROLLING))
-    outcome = world.reset(A, B, at_a_time=1, pause=10.0)
+@pytest.mark.parametrize("is_rest", [False, True])
+def test_a_server_that_another_live_run_plans_stops_a_later_wave(
+    world: World, is_rest: bool
+) -> None:
+    run = world.stop(C, A, B) if is_rest else None
+    world.inbox.at(world.seconds + 6, lambda: world.another().begin(D, B, options=ROLLING))
+    outcome = world.rest_of(run, again=True) if run else world.reset(A, B, at_a_time=1, pause=10.0)
     assert (outcome.exit_code, states(outcome)) == (1, {A: "succeeded", B: "not sent"})
     assert f"{B}: planned by run" in message(outcome)
     assert f"clc reset {B} --again" in message(outcome)  # not the whole command with --again
@@ -268,8 +272,10 @@ def test_a_first_record_in_doubt_stops_a_rolling_run(world: World) -> None:
     broken = fail_with(sqlite3.SQLITE_IOERR)
     world.at_commit = lambda _execute: None
     world.on_open = lambda number: number % 2 == 0 and broken(number)  # to read it back
-    assert world.reset(A, B, at_a_time=1).exit_code == 3
-    assert world.posts == []
+    outcome = world.reset(A, B, at_a_time=1)
+    assert (outcome.exit_code, world.posts) == (3, [])
+    assert message(outcome).startswith("It can't be told whether this run is recorded. The journal")
+    assert message(outcome).endswith(REPAIR)
     assert world.reset(A, B).exit_code == 0  # one wave goes out with a warning
 
 
@@ -302,11 +308,16 @@ def test_only_servers_whose_operation_succeeded_are_checked(world: World) -> Non
     world.answer = lambda servers: world.sent(queued(A), refused(B))
     world.reset(A, B, checks=True)
     world.script("executing")
-    world.reset(C, checks=True, limit=10.0)
+    world.answer = world.queue_each
+    world.lasting(o3=0, o4=20)
+    world.reset(C, D, checks=True, limit=10.0)
     assert world.checked == [A]
 
 
-def test_checks_that_a_signal_cut_short_have_not_failed(world: World, monkeypatch: Patch) -> None:
+@pytest.mark.parametrize("later", [(), (C,)])
+def test_checks_that_a_signal_cut_short_have_not_failed(
+    world: World, monkeypatch: Patch, later: tuple[str, ...]
+) -> None:
     run = world.run
 
     def interrupted(*arguments: Any) -> Any:
@@ -315,8 +326,9 @@ def test_checks_that_a_signal_cut_short_have_not_failed(world: World, monkeypatc
 
     world.bad = {B: "interrupted before it passed"}
     monkeypatch.setattr(world, "run", interrupted)
-    outcome = world.reset(A, B, C, at_a_time=2, checks=True)
-    assert states(outcome) == {A: "succeeded", B: "succeeded", C: "not sent"}
+    outcome = world.reset(A, B, *later, at_a_time=2, checks=True)
+    expected = {A: "succeeded", B: "succeeded"} | dict.fromkeys(later, "not sent")
+    assert states(outcome) == expected
     assert outcome.results[0].message is None
     assert "cut short: interrupted" in (outcome.results[1].message or "")
     assert outcome.exit_code == 143
