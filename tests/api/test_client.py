@@ -1,4 +1,5 @@
 import json
+import ssl
 import threading
 from datetime import timedelta
 
@@ -372,7 +373,6 @@ NAME_ANOTHER = "(404). Is ALIAS the right account alias? Name another with -a."
             3,
         ),
         (httpx.ConnectError("refused"), UnreachableError, f"Can't reach {ORIGIN}: refused.", 3),
-        (UnreachableError("Not trusted.", hint="h"), UnreachableError, "Not trusted. h", 1),
     ],
 )
 def test_a_read_that_fails_for_good_says_why(
@@ -384,6 +384,17 @@ def test_a_read_that_fails_for_good_says_why(
     assert words in f"{raised.value.message} {raised.value.hint}"
     assert bool(raised.value.hint) is (words not in {"(302).", "(204)."})
     assert route.call_count == tries
+
+
+def test_a_certificate_that_is_not_trusted_ends_the_reading(api_ctl_io: respx.Router) -> None:
+    class Untrusted(httpx.ConnectError, ssl.SSLCertVerificationError):
+        """Both in one: respx loses the cause of an error."""
+
+    route = api_ctl_io.get("/v2/datacenters/ALIAS").mock(side_effect=Untrusted("unknown CA"))
+    with pytest.raises(UnreachableError, match="unknown CA") as raised:
+        Session().client.groups("ALIAS")
+    assert raised.value.hint.startswith("If a private CA issued it")
+    assert route.call_count == 1
 
 
 def test_what_is_refused_ends_the_reading_though_another_group_may_come_right(
