@@ -249,7 +249,12 @@ class Morning:
             is_over = over_at is not None and over_at <= post.left_at
             own = root(self.night, other) is root(self.night, command)
             taken = any(plan < earlier.commit for earlier in before)
-            if is_over or own or taken or (server, other.run) in command.confirmed:
+            confirmed = {
+                root(self.night, self.owners[run])
+                for name, run in command.confirmed
+                if name == server and run in self.owners
+            }
+            if is_over or own or taken or root(self.night, other) in confirmed:
                 continue
             if not any(server in earlier.servers for earlier in other.posts):
                 yield f"though {other.name} plans it"

@@ -170,7 +170,8 @@ class Network(Transport):
 
     def _arrived(self, request: Any, post: Post | None, fault: str) -> HTTPResponse:
         world, sky = self._process.world, self._sky
-        status = {"4xx": world.random.choice((400, 404, 403, 401)), "429": 429, "5xx": 503}
+        refusals = (400, 403, 401) if post is None else (400, 404, 403, 401)  # 404: it is gone
+        status = {"4xx": world.random.choice(refusals), "429": 429, "5xx": 503}
         if fault in status:
             return HTTPResponse(status[fault], {}, b'{"message":"no"}')
         if post is not None:
