@@ -187,11 +187,13 @@ def test_deep_nesting_is_no_recursion() -> None:
     assert str(Redactor(S3CRET).decode(body)).count("[secret]") == 1
 
 
-def test_16_mib_of_entities_are_decoded_in_a_few_seconds() -> None:
+def test_16_mib_of_entities_are_decoded_in_a_few_times_what_parsing_takes() -> None:
     link = {"rel": "status", "href": "/v2/operations/alias/status/wa1-1", "id": "wa1-1"}
     entity = {"server": "wa1aliaswb01", "isQueued": True, "links": [link]}
     for extra in ("", "\n"):
         body = json.dumps([entity | {"errorMessage": extra}] * 90_000).encode()
         began = time.process_time()
+        json.loads(body)
+        parsed = time.process_time()
         Redactor([TOKEN, "s3cret"]).decode(body)
-        assert time.process_time() - began < 6.0  # half a second, or one and a half
+        assert time.process_time() - parsed < 60 * (parsed - began)  # five or ten times as long

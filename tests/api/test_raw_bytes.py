@@ -75,7 +75,10 @@ def says_queued(data: bytes) -> bool:
 
 def reset(session: Session, server: Loopback, answers: list[bytes]) -> None:
     answer = session.reset(A, B)
-    sent = answers[: len(server.requests)]
+    # on a busy machine a connection may be given up before a byte is sent on it
+    sent = [
+        answer for answer, asked in zip(answers, server.requests, strict=False) if asked.strip()
+    ]
     assert [result.server for result in answer.results] == [A, B]
     if answer.sending is Sending.NOT_SENT:
         assert answer.error is not None
