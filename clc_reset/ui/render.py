@@ -56,11 +56,16 @@ class Renderer:
         """
 
         def row(result: ServerResult) -> Row:
-            values = _result_object(result, run)
-            values["message"] = _message(result, verbose=verbose)
-            if self.form == "table":
-                values["changed"] = _change_text(result.evidence)
-            return _row(values, ("server", "state", "operation", "message", "changed", "run"))
+            evidence = result.evidence
+            changed = _YES_OR_NO[evidence.changed if evidence else None]
+            return {
+                "server": result.server or "",
+                "state": result.state,
+                "operation": result.operation.id if result.operation else "",
+                "message": _message(result, verbose=verbose) or "",
+                "changed": _change_text(evidence) if self.form == "table" else changed,
+                "run": result.run or run or "",
+            }
 
         changed = ["changed"] if any(result.evidence for result in results) else []
         return self.table(
@@ -101,15 +106,18 @@ class Renderer:
         A table has these columns, in this order; the text of `wide` may be broken.
         """
         rows = [{name: printable(cell) for name, cell in row.items()} for row in rows]
-        titles = [_TITLES.get(name, name.capitalize()) for name in columns]
-        cells = [[row[name] for name in columns] for row in rows]
+
+        def lines() -> list[list[str]]:
+            titles = [_TITLES.get(name, name.capitalize()) for name in columns]
+            return [titles, *([row[name] for name in columns] for row in rows)]
+
         if self.form == "json":
             text = self._json(document())
         elif self.form == "tsv":
             text = _tsv(row.values() for row in rows)
         else:
-            text = self._drawn(titles, cells, columns.index(wide))
-        return self._streams.print_result(text, lambda: _aligned([titles, *cells]))
+            text = self._drawn(lines(), columns.index(wide))
+        return self._streams.print_result(text, lambda: _aligned(lines()))
 
     def record(self, fields: Mapping[str, str | Sequence[str] | None]) -> Delivery:
         """Print the fields of one thing, a line each."""
@@ -146,22 +154,19 @@ class Renderer:
         # ASCII, so that it parses whatever the locale
         return json.dumps(_clean(value), indent=2 if self._on_terminal else None) + "\n"
 
-    def _drawn(self, titles: Sequence[str], rows: Sequence[Sequence[str]], folding: int) -> str:
+    def _drawn(self, lines: Sequence[Sequence[str]], folding: int) -> str:
+        titles, *rows = lines
         if self._streams.stdout is not None and len(rows) <= LARGEST_TABLE:
             with suppress(Exception):  # whatever rich can't draw is printed all the same
                 from clc_reset.ui.table import draw  # loads rich
 
                 return draw(titles, rows, folding, self._streams.stdout)
-        return _aligned([titles, *rows])
+        return _aligned(lines)
 
 
 def problem(kind: str, message: str, exit_code: int) -> dict[str, object]:
     """Return an error as `-o json` shows it."""
     return {"kind": kind, "message": message, "exit_code": exit_code}
-
-
-def _row(values: Mapping[str, object], names: Iterable[str]) -> Row:
-    return {name: _YES_OR_NO.get(values[name], str(values[name])) for name in names}
 
 
 # --- one server ------------------------------------------------------------------------------
@@ -236,7 +241,7 @@ def _server_row(observation: Observation, *, in_table: bool) -> Row:
         values["group"] = " ".join(filter(None, (observation.datacenter, group)))
         if observation.changed_at:
             values["changed_at"] = f"{observation.changed_at.astimezone(UTC):%Y-%m-%d %H:%M}"
-    return _row(values, values)
+    return {name: _YES_OR_NO.get(value, str(value)) for name, value in values.items()}
 
 
 def _iso(instant: datetime | None) -> str | None:
