@@ -74,7 +74,8 @@ def reconcile(
         name = text(entity.get("server")) if isinstance(entity, dict) else ""
         server = name.upper()
         if isinstance(entity, dict) and server in asked:
-            result = _server_result(server, entity, resolve, operations)
+            operation = _operation(entity.get("links"), resolve, operations)
+            result = _server_result(server, entity, operation)
             found[server] = _merged(found[server], result) if server in found else result
         elif name:
             unasked[name if REDACTED in name else server] = None
@@ -87,23 +88,20 @@ def reconcile(
 
 
 def _server_result(
-    server: str,
-    entity: Mapping[str, object],
-    resolve: Callable[[str], str | None],
-    operations: dict[tuple[str, str | None], Operation],
+    server: str, entity: Mapping[str, object], operation: Operation | None
 ) -> ServerResult:
-    """Return what an entity says of its server; `operations` are those of the entities before."""
-    state, operation = ServerState.FAILED, None
-    message = "Refused; the API gave no reason."
-    if entity.get("isQueued") is not False:
-        state, message = ServerState.UNKNOWN, "The API doesn't say whether this was queued."
-        operation = _operation(entity.get("links"), resolve, operations)
-    if entity.get("isQueued") is True:
-        state, message = ServerState.QUEUED, ""
-        if operation is None:
-            message = "Queued without a status link: it can't be followed."
-        elif operation.path is None:
-            message = "Queued; its status link leads elsewhere and isn't followed."
+    match entity.get("isQueued"):
+        case True:
+            state, message = ServerState.QUEUED, ""
+            if operation is None:
+                message = "Queued without a status link: it can't be followed."
+            elif operation.path is None:
+                message = "Queued; its status link leads elsewhere and isn't followed."
+        case False:
+            state, message = ServerState.FAILED, "Refused; the API gave no reason."
+            operation = None
+        case _:
+            state, message = ServerState.UNKNOWN, "The API doesn't say whether this was queued."
     message = shorten(text(entity.get("errorMessage"))) or message
     return ServerResult(server, state, operation, message or None)
 
@@ -233,10 +231,10 @@ def root_groups(content: object) -> Iterator[tuple[str, str]]:
 
     Recorded: an array of `{"id":"wa1","links":[{"rel":"group","id":"…32 hex…"}]}`.
     """
-    for entity in _objects("" if content is None else content, "it isn't a list of data centres"):
+    for entity in _objects(content, "it isn't a list of data centres"):
         datacenter = text(entity.get("id")).upper()
         unreadable = f"data centre {quote(datacenter)} has no root group"
-        links = _objects(entity.get("links"), unreadable)
+        links = _listed(entity, "links", unreadable)
         ids = [text(link.get("id")).lower() for link in links if link.get("rel") == "group"]
         if not (datacenter and ids and all(map(is_group_id, ids))):
             raise _unreadable(unreadable)
@@ -260,7 +258,7 @@ def nested_groups(
         if kind.lower() in {"archive", "templates"}:
             continue
         key = "servers" if detailed else "links"
-        listed = _objects(group.get(key), f"the {key} of group {quote(name)} aren't a list")
+        listed = _listed(group, key, f"the {key} of group {quote(name)} aren't a list")
         members: list[tuple[str, dict[str, Any]]] = []
         for item in listed:
             if detailed or item.get("rel") == "server":
@@ -278,14 +276,18 @@ def nested_groups(
             tuple(server for server, _ in members),
             tuple(filter(None, seen)) if detailed else (),
         )
-        aren_t = f"the groups in group {quote(name)} aren't a list"
-        left += ((inner, depth + 1) for inner in reversed(_objects(group.get("groups"), aren_t)))
+        inside = _listed(group, "groups", f"the groups in group {quote(name)} aren't a list")
+        left += ((inner, depth + 1) for inner in reversed(inside))
+
+
+def _listed(holder: Mapping[str, Any], key: str, otherwise: str) -> list[dict[str, Any]]:
+    """Return the objects that an object lists; a missing list, null and an empty one are alike."""
+    found = holder.get(key)
+    return [] if found is None else _objects(found, otherwise)
 
 
 def _objects(found: object, otherwise: str) -> list[dict[str, Any]]:
-    """Return the objects in a list; a missing list, null and an empty one are alike."""
-    if found is None:
-        return []
+    """Return the objects in a list. Raises RefusedError if it isn't one."""
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         raise _unreadable(otherwise)
     return found
