@@ -37,6 +37,7 @@ UPDATE wave SET wall = ?, boot = ?, boot_id = ?, sending = ?, problem = ?, unkno
     sent_at = coalesce(sent_at, ?)
 WHERE number = ?
 """
+STORE_SENT_AT = "UPDATE wave SET sent_at = coalesce(sent_at, ?) WHERE number = ?"
 _ANSWERED_SERVER = """
 UPDATE server SET state = ?, operation = ?, path = ?, alias = ?, message = ?, turn = ?
 WHERE run = ? AND place = ? AND wave = ?
@@ -251,9 +252,8 @@ class Record:
 
     def sent_at(self, instant: datetime) -> None:
         """Keep when the latest request left, on the API's clock; it goes with the end."""
-        query = "UPDATE wave SET sent_at = coalesce(sent_at, ?) WHERE number = ?"
         values = (iso(instant), self.wave_number)
-        self._kept.append(lambda db: db.execute(query, values))
+        self._kept.append(lambda db: db.execute(STORE_SENT_AT, values))
 
     def end(self, results: Sequence[ServerResult]) -> bool:
         """Record that the run is over, however it ended, and let go of its lock. Never raises.

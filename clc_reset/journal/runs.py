@@ -21,6 +21,7 @@ from clc_reset.journal.database import LAST_CHARACTER, Database, DoubtError
 from clc_reset.journal.record import (
     ANSWER_SECONDS,
     INTENT_SECONDS,
+    STORE_SENT_AT,
     Record,
     Statuses,
     forget_options,
@@ -383,10 +384,7 @@ class Journal:
 
     def store_sent_at(self, wave: int, instant: datetime) -> None:
         """Store when a request left, on the API's clock, unless that is stored already."""
-        self._note(
-            "UPDATE wave SET sent_at = coalesce(sent_at, ?) WHERE number = ?",
-            (rows.iso(instant), wave),
-        )
+        self._note(STORE_SENT_AT, (rows.iso(instant), wave))
 
     def _note(self, statement: str, values: Sequence[object]) -> None:
         """Write something that isn't missed where it can't be written."""
