@@ -59,12 +59,10 @@ class Commands(click.Group):
         except Exception as error:  # noqa: BLE001 - a traceback helps nobody
             code = ExitCode.FAILED  # a Tab press in a broken environment offers nothing
             if _COMPLETE not in os.environ:
-                code = invocation.report(
-                    OutputError(f"Standard output can't be written: {error.strerror}.")
-                    if isinstance(error, OSError) and error.filename is None  # of a help text
-                    else error,
-                    None,
-                )
+                problem = error
+                if isinstance(error, OSError) and error.filename is None:  # of a help text
+                    problem = OutputError(f"Standard output can't be written: {error.strerror}.")
+                code = invocation.report(problem, None)
         _flush()
         sys.exit(code)
 
@@ -114,8 +112,8 @@ def _flush() -> None:
 def run() -> NoReturn:
     """Run the console script.
 
-    The process ends without Python's teardown, which takes a tenth of its time and in which daemon
-    threads, such as one that still waits for the API, can't run.
+    The process ends without Python's teardown: that takes a tenth of its time, and a thread may
+    still be waiting for the API.
     """
     with suppress(OSError):  # a container may have no /dev/null
         while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - stderr

@@ -88,10 +88,10 @@ class Live:
         match event:
             case events.StatusChanged(operation, status, seconds):
                 self._seconds = seconds
-                row = self._rows.get(operation) or _Row(())
-                row.word = word_of(status, verbose=self._verbose)
-                row.state = status.word.lower()
-                row.ended_at = seconds if status.is_final else None
+                if row := self._rows.get(operation):
+                    row.word = word_of(status, verbose=self._verbose)
+                    row.state = status.word.lower()
+                    row.ended_at = seconds if status.is_final else None
                 self._draw()
             case events.ServerChanged(operation, _, changed, of, seconds):
                 self._seconds = seconds
