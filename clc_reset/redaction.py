@@ -22,6 +22,8 @@ RUN = 16
 _SAMPLE = RUN // 2
 # every run of RUN characters contains one of these
 _SAMPLES = rf"(.{{{_SAMPLE}}}).{{,{RUN - 2 * _SAMPLE + 1}}}"
+# of JSON without escapes: what stands between two quotes, and is long enough for a run
+_LONG_STRINGS = rf'"([^"]{{{RUN},}})(?=")'
 # not printed, or of no width: they would hide a secret here and not on a screen
 _INVISIBLE = rf"{UNPRINTABLE}\u00ad\u200b-\u200d\u2060\ufeff"
 _INVISIBLE_OR_SPACE = rf"\s{_INVISIBLE}"
@@ -94,12 +96,13 @@ class Redactor:
 
     def _finds(self, text: str) -> bool:
         """Return whether a text may hold a secret; False if it certainly holds none."""
-        if len(text) < SHORTEST_SECRET:
-            return False
-        if self._words:
-            visible = _fold(re.sub(f"[{_INVISIBLE}]+", "", text))
-            if any(word in visible for word in self._words):
-                return True
+        return len(text) >= SHORTEST_SECRET and (self._finds_word(text) or self._finds_run(text))
+
+    def _finds_word(self, text: str) -> bool:
+        visible = _fold(re.sub(f"[{_INVISIBLE}]+", "", text)) if self._words else ""
+        return any(word in visible for word in self._words)
+
+    def _finds_run(self, text: str) -> bool:
         squeezed = _fold(_without_space(text)) if self._samples else ""
         return not self._samples.isdisjoint(re.findall(_SAMPLES, squeezed, re.DOTALL))
 
@@ -129,7 +132,9 @@ class Redactor:
         except (ValueError, RecursionError, MemoryError):
             return None
         # without an escape in it the body has each string as it is: one look is enough
-        if "\\" not in text and not self._finds(text):
+        if "\\" not in text and not (
+            self._finds_word(text) or self._finds_run("".join(re.findall(_LONG_STRINGS, text)))
+        ):
             return content
         holder = [content]
         left: list[Any] = [holder]

@@ -143,7 +143,7 @@ def _notes(session: Session, known: Outcome, advice: "Advice | None") -> None:
             f"{enumerate_names(known.unasked)}."
         )
     is_read = is_terminal(session.streams.stderr) and not session.quiet
-    if advice is not None and known.pending and not known.waited and is_read:
+    if is_read and advice is not None and not known.waited and known.pending:
         session.streams.note(f"{advice.in_the_cloud()}\n{advice.how_to_follow()}")
 
 
@@ -297,8 +297,7 @@ class Advice:
         """Say what to do where a shared operation failed and its servers show different things."""
         results = self._known.results
         failed = [r.server or "" for r in results if r.state is ServerState.FAILED and r.evidence]
-        hint = self._next_step(ServerState.FAILED)
-        if failed and hint:
+        if failed and (hint := self._next_step(ServerState.FAILED)):
             message = f"A shared operation failed: {enumerate_names(failed)}."
             yield Remark(SHARED_FAILURE, message, hint)
 

@@ -188,8 +188,7 @@ class Outcome(NamedTuple):
 
     def ends_the_run(self, servers: Iterable[str], max_failures: int) -> bool:
         """Return whether nothing may be sent after the wave of these servers."""
-        wave = set(servers)
-        states = {result.state for result in self.results if result.server in wave}
+        states = {result.state for result in self.of(servers).results}
         doubts = PENDING | {ServerState.UNKNOWN, ServerState.NOT_SENT}
         failures = len(self.servers(ServerState.FAILED))
         return (

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from clc_reset.errors import INTERRUPTED, TIME_LIMIT, DeclinedError
 from clc_reset.models import Evidence, Observation, ServerResult
-from clc_reset.text import printable
+from clc_reset.text import is_plain, printable
 from clc_reset.ui.streams import Delivery, Streams, is_terminal
 
 LARGEST_TABLE = 200
@@ -105,7 +105,7 @@ class Renderer:
 
         A table has these columns, in this order; the text of `wide` may be broken.
         """
-        rows = [{name: printable(cell) for name, cell in row.items()} for row in rows]
+        rows = list(map(_printable, rows))
 
         def lines() -> list[list[str]]:
             titles = [_TITLES.get(name, name.capitalize()) for name in columns]
@@ -261,6 +261,13 @@ def _clean(value: object) -> object:
             return [_clean(item) for item in value]
         case _:
             return value
+
+
+def _printable(row: Row) -> Row:
+    # a look at all cells at once: most rows need no more
+    if is_plain("".join(row.values())):
+        return row
+    return {name: printable(cell) for name, cell in row.items()}
 
 
 def _tsv(rows: Iterable[Iterable[str]]) -> str:
