@@ -119,31 +119,32 @@ class Polling:
         """Poll until the end. Raises Interrupted."""
         try:
             self._begin_polls(self._began)  # whatever the limit, there is a first round
-            while self._advance():
+            while self._goes_on(self._clock()):
                 self._step()
         finally:
             self._deps.inbox.forget_all()
 
-    def _advance(self) -> bool:
-        """Begin the last round when it is time, and tick; return whether the wait goes on."""
-        now = self._clock()
-        if now >= self._deadline and not self._is_last_round:
-            self._begin_last_round(now)
-        has_changed = self._wait.has_changed
-        is_asking = self._due or any(isinstance(key, Operation) for key in self._in_flight)
+    def _goes_on(self, now: float) -> bool:
+        """Begin the last round when it is time; return whether there is something to wait for."""
         if self.error is not None:
             return False
+        if now >= self._deadline and not self._is_last_round:
+            self._begin_last_round(now)
+        is_asking = self._due or any(isinstance(key, Operation) for key in self._in_flight)
+        waits_for_change = self._wait.has_changed is not None
         if self._is_last_round and not (is_asking and now < self._ends):
-            self.timed_out = bool(self._unfinished) or has_changed is not None
+            self.timed_out = bool(self._unfinished) or waits_for_change
             return False
-        if not is_asking and has_changed is None:
-            return False
+        return bool(is_asking or waits_for_change) and not self._has_changed(now)
+
+    def _has_changed(self, now: float) -> bool:
+        """Tick once a second; return whether something has changed elsewhere by then."""
         if now < self._tick_at:
-            return True
+            return False
         self._tick_at = now + TICK
         self._wait.statuses.flush()
         self._emit(Tick(now - self._began))
-        return has_changed is None or not has_changed()
+        return self._wait.has_changed is not None and self._wait.has_changed()
 
     @property
     def _is_last_round(self) -> bool:
