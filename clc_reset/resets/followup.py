@@ -235,9 +235,9 @@ class FollowUp:
         deps: Dependencies,
         emit: events.Emit,
         *,
-        waits: bool = False,
-        limit: float | None = None,
-        looks: bool = False,
+        waits: bool,
+        limit: float | None,
+        looks: bool,
     ) -> None:
         servers = [shown.row.server for shown in selection.rows]
         self._selection = selection

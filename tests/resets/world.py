@@ -106,7 +106,7 @@ class World(Machine):
     def status(self, *names: str, wait: bool = False, **options: Any) -> tuple[Outcome, list[str]]:
         selection = followup.select(self.journal, ORIGIN, names, ACCOUNT)
         named = tuple(map(operation, selection.operations))
-        options = {"looks": True, "waits": wait} | options
+        options = {"looks": True, "waits": wait, "limit": None} | options
         return followup.FollowUp(selection, named, self.deps(), self.events.append, **options).ask()
 
     def lose(self, *servers: str) -> str:
