@@ -103,17 +103,14 @@ def test_while_stopped_the_settings_are_the_shells(board: Keyboard) -> None:
     assert board.echoes
 
 
-@pytest.mark.parametrize("signum", [signal.SIGQUIT, signal.SIGTERM])
-def test_a_signal_that_ends_the_process_restores_them_first(
-    board: Keyboard, signum: signal.Signals
-) -> None:
+def test_ctrl_backslash_restores_them_first(board: Keyboard) -> None:
     fd = board.stdin.fileno()
-    with blocked(signum), settings_restored(fd):
+    with blocked(signal.SIGQUIT), settings_restored(fd):
         hide_input(fd)
-        deliver(signum)
+        deliver(signal.SIGQUIT)
         assert board.echoes
-        assert signum in signal.sigpending()
-    assert signal.getsignal(signum) is signal.SIG_DFL
+        assert signal.SIGQUIT in signal.sigpending()
+    assert signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL
 
 
 def test_handlers_are_those_of_before_afterwards_and_an_ignored_stop_stays_so() -> None:
