@@ -18,7 +18,7 @@ from clc_reset.models import Operation
 from clc_reset.resets import events
 from clc_reset.terminal import suspensions
 from clc_reset.text import count, printable
-from clc_reset.ui.progress import counted, wave_line, word_of
+from clc_reset.ui.progress import Notes, counted, wave_line
 from clc_reset.ui.screen import Line
 from clc_reset.ui.streams import Streams, size_of
 from clc_reset.ui.table import Page, colour_of, console_on
@@ -47,13 +47,15 @@ class _Row:
 
 
 @contextmanager
-def live(streams: Streams, *, verbose: bool = False) -> Generator["Live"]:
+def live(
+    streams: Streams, *, tells_refusals: bool = True, verbose: bool = False
+) -> Generator["Live"]:
     """Show events; take the display off the screen at the end, and for Ctrl-Z.
 
     The `^C` that a terminal may show beside it goes, too. For the main thread only.
     """
     with suspensions(streams.screen.leave, streams.screen.resume):
-        display = Live(streams, verbose=verbose)
+        display = Live(streams, tells_refusals=tells_refusals, verbose=verbose)
         try:
             yield display
         finally:
@@ -61,17 +63,19 @@ def live(streams: Streams, *, verbose: bool = False) -> Generator["Live"]:
                 streams.screen.wipe()
 
 
-class Live:
+class Live(Notes):
     """Shows a row an operation while they fit, else one bar with counts.
 
-    Nothing is drawn before there is something to show. A status is in the API's words with
-    `verbose`. `has_begun` tells whether there was an event.
+    Nothing is drawn before there is something to show. `has_begun` tells whether there was an
+    event.
     """
 
-    def __init__(self, streams: Streams, *, verbose: bool = False) -> None:
+    def __init__(
+        self, streams: Streams, *, tells_refusals: bool = True, verbose: bool = False
+    ) -> None:
+        super().__init__(streams.note, tells_refusals=tells_refusals, verbose=verbose)
         self.has_begun = False
         self._streams = streams
-        self._verbose = verbose
         self._page = Page((streams.stderr and streams.stderr.encoding) or "utf-8")
         self._dots = "…" if self._page.escaped("…") == "…" else "..."
         self._console = console_on(self._page, is_terminal=True)
@@ -84,12 +88,13 @@ class Live:
 
     def __call__(self, event: events.Event) -> None:
         """Show what is new: operations, or a phase in which none is followed in one line."""
+        super().__call__(event)
         self.has_begun = True
         match event:
             case events.StatusChanged(operation, status, seconds):
                 self._seconds = seconds
                 if row := self._rows.get(operation):
-                    row.word = word_of(status, verbose=self._verbose)
+                    row.word = self._word(status)
                     row.state = status.word.lower()
                     row.ended_at = seconds if status.is_final else None
                 self._draw()

@@ -14,11 +14,6 @@ FAILING_NAMED = 5
 """Operations with failing polls that are named one by one; the rest share one note."""
 
 
-def word_of(status: OperationStatus, *, verbose: bool) -> str:
-    """Return an operation's status in plain words, or with `verbose` in the API's."""
-    return printable(status.word if verbose else status.plain_word)
-
-
 def some(names: Sequence[str]) -> str:
     """Return a few of the names: `A, B, C, …`."""
     more = ["…"] if len(names) > SERVERS_NAMED else []
@@ -42,14 +37,17 @@ def wave_line(event: events.WaveStarted) -> str:
 class Notes:
     """Notes what stands beside any display: refusals, and operations whose polls keep failing.
 
-    Refusals aren't noted where the result is printed at once (`tells_refusals`).
+    Refusals aren't noted where the result is printed at once (`tells_refusals`). A status is in
+    plain words, or with `verbose` in the API's.
     """
 
-    def __init__(self, note: Callable[[str], None], *, tells_refusals: bool = True) -> None:
+    def __init__(
+        self, note: Callable[[str], None], *, tells_refusals: bool = True, verbose: bool = False
+    ) -> None:
         self._note = note
         self._tells_refusals = tells_refusals
+        self._verbose = verbose
         self._failing: set[Operation] = set()
-        self._has_more_failing = False
 
     def __call__(self, event: events.Event) -> None:
         """Note what is worth a note."""
@@ -58,7 +56,6 @@ class Notes:
                 self._refusals(results)
             case events.Following():
                 self._failing.clear()
-                self._has_more_failing = False
             case events.PollsFailing(operation, reason, failures):
                 self._polls_failing(operation, reason, failures)
             case events.PollsRecovered(operation) if operation in self._failing:
@@ -66,6 +63,9 @@ class Notes:
                 self._note(f"Status requests for {operation.id} succeed again.")
             case _:
                 pass
+
+    def _word(self, status: OperationStatus) -> str:
+        return printable(status.word if self._verbose else status.plain_word)
 
     def _refusals(self, results: Sequence[ServerResult]) -> None:
         refused = [r for r in results if r.state is ServerState.FAILED and r.operation is None]
@@ -76,28 +76,25 @@ class Notes:
         self._note(f"Refused: {names}: {sentence(reason)}" if reason else f"Refused: {names}")
 
     def _polls_failing(self, operation: Operation, reason: str, failures: int) -> None:
-        if operation in self._failing:
+        if len(self._failing) > FAILING_NAMED:
             return
         if len(self._failing) < FAILING_NAMED:
-            self._failing.add(operation)
             self._note(
                 f"{count(failures, 'status request')} for {operation.id} failed ({reason}); "
                 "retrying until the time limit."
             )
-        elif not self._has_more_failing:
-            self._has_more_failing = True
+        else:
             self._note("Status requests for other operations failed, too.")
+        self._failing.add(operation)
 
 
-class Lines:
-    """Notes a line for each change, and one a minute while nothing changes.
+class Lines(Notes):
+    """Notes a line for each change, too, and one a minute while nothing changes."""
 
-    A status is in the API's words with `verbose`.
-    """
-
-    def __init__(self, note: Callable[[str], None], *, verbose: bool = False) -> None:
-        self._note = note
-        self._verbose = verbose
+    def __init__(
+        self, note: Callable[[str], None], *, tells_refusals: bool = True, verbose: bool = False
+    ) -> None:
+        super().__init__(note, tells_refusals=tells_refusals, verbose=verbose)
         self._servers: Mapping[Operation, Sequence[str]] = {}
         self._shown: dict[Operation, str] = {}  # the status in the last line of each
         self._running: set[Operation] = set()
@@ -107,6 +104,7 @@ class Lines:
 
     def __call__(self, event: events.Event) -> None:
         """Write a line for what is new."""
+        super().__call__(event)
         match event:
             case events.Sending(_, seconds):
                 self._heartbeat("Still waiting for the API's answer", seconds)
@@ -127,7 +125,6 @@ class Lines:
                 self._heartbeat(text, seconds)
             case events.WaveStarted(servers=servers):
                 self._is_pausing = False
-                self._checks.clear()
                 self._noted_at = 0.0
                 self._note(f"{wave_line(event)}: {counted(servers)}")
             case events.Pausing(seconds_left) if not self._is_pausing:
@@ -152,7 +149,7 @@ class Lines:
     def _status(self, operation: Operation, status: OperationStatus, seconds: float) -> None:
         if status.is_final:
             self._running.discard(operation)
-        word = word_of(status, verbose=self._verbose)
+        word = self._word(status)
         if self._shown.get(operation) != word:
             self._shown[operation] = word
             self._line(self._row(operation, status, seconds), seconds)
@@ -160,7 +157,7 @@ class Lines:
     def _row(self, operation: Operation, status: OperationStatus, seconds: float) -> str:
         """Return `2 servers wa1-12345 running (12 s): WA1ALIASWB01, WA1ALIASWB02`."""
         names = self._servers.get(operation, ())
-        line = f"{operation.id} {word_of(status, verbose=self._verbose)} ({seconds:.0f} s)"
+        line = f"{operation.id} {self._word(status)} ({seconds:.0f} s)"
         if len(names) > 1:
             return f"{count(len(names), 'server')} {line}: {some(names)}"
         return f"{names[0]} {line}" if names else line
