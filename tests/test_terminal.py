@@ -7,7 +7,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from clc_reset.terminal import hide_input, in_foreground, settings_restored, suspensions
+from clc_reset import terminal
+from clc_reset.terminal import (
+    hide_input,
+    in_foreground,
+    settings_restored,
+    stops_writers,
+    suspensions,
+)
 from clc_reset.workers import Inbox
 from tests.ui.screens import IN_THE_BACKGROUND, Keyboard, keyboard, run_on_terminal
 
@@ -131,12 +138,14 @@ def test_a_display_that_can_not_leave_at_this_moment_is_not_stopped() -> None:
         assert signal.SIGTSTP not in signal.sigpending()
 
 
-def test_a_terminal_that_is_gone_has_no_settings() -> None:
+def test_a_terminal_that_is_gone_has_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     master, slave = pty.openpty()
     with settings_restored(slave):
         hide_input(slave)
         os.close(master)
     os.close(slave)
+    monkeypatch.setattr(terminal, "in_foreground", lambda _: False)
+    assert not stops_writers(slave)
 
 
 def test_a_wait_ends_in_time_although_a_stop_took_longer() -> None:

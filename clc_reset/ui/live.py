@@ -52,29 +52,25 @@ def live(
 ) -> Generator["Live"]:
     """Show events; take the display off the screen at the end, and for Ctrl-Z.
 
-    The `^C` that a terminal may show beside it goes, too. For the main thread only.
+    For the main thread only.
     """
     with suspensions(streams.screen.leave, streams.screen.resume):
-        display = Live(streams, tells_refusals=tells_refusals, verbose=verbose)
         try:
-            yield display
+            yield Live(streams, tells_refusals=tells_refusals, verbose=verbose)
         finally:
-            if display.has_begun:
-                streams.screen.wipe()
+            streams.screen.show(())
 
 
 class Live(Notes):
     """Shows a row an operation while they fit, else one bar with counts.
 
-    Nothing is drawn before there is something to show. `has_begun` tells whether there was an
-    event.
+    It is never empty after an event: the `^C` that a terminal shows behind it goes with it.
     """
 
     def __init__(
         self, streams: Streams, *, tells_refusals: bool = True, verbose: bool = False
     ) -> None:
         super().__init__(streams.note, tells_refusals=tells_refusals, verbose=verbose)
-        self.has_begun = False
         self._streams = streams
         self._page = Page((streams.stderr and streams.stderr.encoding) or "utf-8")
         self._dots = "…" if self._page.escaped("…") == "…" else "..."
@@ -89,7 +85,6 @@ class Live(Notes):
     def __call__(self, event: events.Event) -> None:
         """Show what is new: operations, or a phase in which none is followed in one line."""
         super().__call__(event)
-        self.has_begun = True
         match event:
             case events.StatusChanged(operation, status, seconds):
                 self._seconds = seconds
@@ -143,7 +138,7 @@ class Live(Notes):
             rows = self._table() if len(self._rows) <= room else []
             lines += rows if 0 < len(rows) <= room else self._bar()
         frame = []
-        for line in lines:
+        for line in lines or [Text()]:
             line.truncate(self._console.width, overflow="crop")
             with self._console.capture() as capture:
                 self._console.print(line, end="", soft_wrap=True)
@@ -216,7 +211,9 @@ class Live(Notes):
 def _phase(event: events.Event) -> str | None:
     """Return the line that shows what is done now, None if an event doesn't change that."""
     match event:
-        case events.Sending(servers, seconds) if seconds >= SHORTEST_SENDING:
+        case events.Sending(servers, seconds):
+            if seconds < SHORTEST_SENDING:
+                return ""
             these = servers[0] if len(servers) == 1 else count(len(servers), "server")
             return f"Sending the reset of {these} ({seconds:.0f} s)"
         case events.Answered():

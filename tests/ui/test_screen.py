@@ -7,7 +7,8 @@ from typing import TextIO
 
 import pytest
 
-from clc_reset.ui.screen import Line, Outlet, Screen
+from clc_reset.ui.outlet import Outlet
+from clc_reset.ui.screen import Line, Screen
 from tests.ui.screens import IN_THE_BACKGROUND, Gone, Keyboard, Terminal, run_on_terminal, screen_of
 
 FRAME = [Line("one", 3), Line("two", 3)]
@@ -153,7 +154,7 @@ def test_a_closed_standard_error_loses_all_and_raises_nothing(stream: TextIO | N
     for _ in range(2):
         screen.note("lost")
         screen.show(FRAME)
-        screen.wipe()
+        screen.show(())
         assert screen.flush(0)
         assert screen.leave()
         screen.resume()
@@ -168,7 +169,7 @@ screen.show([Line("before", 6)])
 {IN_THE_BACKGROUND}
 screen.note("a note")
 screen.show([Line("never", 5)])
-screen.wipe()
+screen.show(())
 assert screen.flush(0)
 attributes = termios.tcgetattr(0)
 attributes[3] |= termios.TOSTOP

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clc_reset.ui import outlet
 from clc_reset.ui import streams as module
 from clc_reset.ui.screen import Line
 from clc_reset.ui.streams import Delivery, Streams, break_line, can_redraw, size_of
@@ -110,6 +111,7 @@ def test_after_a_signal_a_stopped_terminal_is_waited_for_no_longer(
 ) -> None:
     monkeypatch.setattr(module, "STOPPED_SECONDS", 0.02)
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(outlet, "LOOK_SECONDS", 0.01)
     signalled = iter([False])
     stderr = board.stderr if has_stderr else None
     streams = Streams(None, board.stderr, stderr, lambda: next(signalled, True))
@@ -119,7 +121,7 @@ def test_after_a_signal_a_stopped_terminal_is_waited_for_no_longer(
 
 
 def test_a_full_pipe_that_does_not_block_is_written_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(outlet, "LOOK_SECONDS", 0.01)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with os.fdopen(reader, "rb") as file, ThreadPoolExecutor() as pool:
