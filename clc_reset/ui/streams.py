@@ -76,8 +76,8 @@ class Streams:
             lines = [part for line in lines for part in break_line(line, width)]
         self.screen.note("\n".join(lines))
 
-    def print_result(self, text: str, otherwise: Callable[[], str] | None = None) -> Delivery:
-        """Write a result whole on standard output, else what `otherwise` returns on standard error.
+    def print_result(self, text: str, *, falls_back: bool = True) -> Delivery:
+        """Write a result whole on standard output, else, with `falls_back`, on standard error.
 
         A terminal that was stopped is waited for, unless a signal asked this process to end.
         """
@@ -92,8 +92,8 @@ class Streams:
                     return Delivery.CLOSED_PIPE
             else:
                 return Delivery.PRINTED
-        if otherwise is not None:
-            self.screen.note(otherwise().removesuffix("\n"))
+        if falls_back and text:
+            self.screen.note(text.removesuffix("\n"))
         return Delivery.ELSEWHERE
 
     def _write(self, stdout: TextIO, text: str) -> None:

@@ -75,13 +75,14 @@ def test_a_result_that_is_not_taken_goes_to_standard_error() -> None:
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         streams = Streams(None, full, stderr)
         for _ in range(2):
-            assert streams.print_result("x", lambda: "a result\n") is Delivery.ELSEWHERE
-        assert streams.print_result("{}") is Delivery.ELSEWHERE
+            assert streams.print_result("a result\n") is Delivery.ELSEWHERE
+        assert streams.print_result("{}", falls_back=False) is Delivery.ELSEWHERE
+        assert streams.print_result("") is Delivery.ELSEWHERE
     assert stderr.getvalue() == "a result\na result\n"
     stdout = io.StringIO()
     stdout.close()
     assert Streams(None, stdout, None).print_result("x") is Delivery.ELSEWHERE
-    assert Streams(None, None, None).print_result("x", lambda: "x") is Delivery.ELSEWHERE
+    assert Streams(None, None, None).print_result("x") is Delivery.ELSEWHERE
 
 
 def test_a_pipe_that_nobody_reads_is_reported_quietly() -> None:
@@ -89,7 +90,7 @@ def test_a_pipe_that_nobody_reads_is_reported_quietly() -> None:
     os.close(reader)
     stderr = io.StringIO()
     with os.fdopen(writer, "w") as pipe:
-        assert Streams(None, pipe, stderr).print_result("x", lambda: "x") is Delivery.CLOSED_PIPE
+        assert Streams(None, pipe, stderr).print_result("x") is Delivery.CLOSED_PIPE
     assert stderr.getvalue() == ""
 
 
@@ -147,7 +148,7 @@ with contextlib.suppress(OSError):  # where nothing is buffered
     sys.stdout.write("left over")
 streams = Streams(sys.stdin, sys.stdout, sys.stderr)
 streams.note("lost")
-streams.print_result("lost", lambda: "lost")
+streams.print_result("lost")
 sys.stderr.write("lost")
 sys.exit(7)
 """
