@@ -16,13 +16,7 @@ from clc_reset.terminal import (
     suspensions,
 )
 from clc_reset.workers import Inbox
-from tests.ui.screens import IN_THE_BACKGROUND, Keyboard, keyboard, run_on_terminal
-
-
-@pytest.fixture
-def board() -> Iterator[Keyboard]:
-    with keyboard() as board:
-        yield board
+from tests.ui.screens import IN_THE_BACKGROUND, Keyboard, run_on_terminal
 
 
 @contextmanager
@@ -132,10 +126,11 @@ def test_handlers_are_those_of_before_afterwards_and_an_ignored_stop_stays_so() 
     assert signal.signal(signal.SIGTSTP, before[0]) is signal.SIG_IGN
 
 
-def test_a_display_that_can_not_leave_at_this_moment_is_not_stopped() -> None:
-    with blocked(signal.SIGTSTP), suspensions(lambda: False, lambda: None):
+@pytest.mark.parametrize("can_leave", [False, True])
+def test_a_display_that_can_not_leave_at_this_moment_is_not_stopped(*, can_leave: bool) -> None:
+    with blocked(signal.SIGTSTP), suspensions(lambda: can_leave, lambda: None):
         deliver(signal.SIGTSTP)
-        assert signal.SIGTSTP not in signal.sigpending()
+        assert (signal.SIGTSTP in signal.sigpending()) is can_leave
 
 
 def test_a_terminal_that_is_gone_has_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
