@@ -14,11 +14,11 @@ from rich.cells import cell_len, set_cell_size
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from clc_reset.models import Operation
+from clc_reset.models import Operation, OperationStatus
 from clc_reset.resets import events
 from clc_reset.terminal import suspensions
 from clc_reset.text import count, printable
-from clc_reset.ui.progress import Notes, counted, wave_line
+from clc_reset.ui.progress import QUEUED, Notes, counted, wave_line
 from clc_reset.ui.screen import Line
 from clc_reset.ui.streams import Streams, size_of
 from clc_reset.ui.table import Page, colour_of, console_on
@@ -40,8 +40,7 @@ class _Row:
     """One operation: its servers, its status, and how many of the servers have changed."""
 
     servers: Sequence[str]
-    word: str = "queued"
-    state: str = ""
+    status: OperationStatus = QUEUED
     ended_at: float | None = None
     changed: tuple[int, int] | None = None
 
@@ -89,8 +88,7 @@ class Live(Notes):
             case events.StatusChanged(operation, status, seconds):
                 self._seconds = seconds
                 if row := self._rows.get(operation):
-                    row.word = self._word(status)
-                    row.state = status.word.lower()
+                    row.status = status
                     row.ended_at = seconds if status.is_final else None
                 self._draw()
             case events.ServerChanged(operation, _, changed, of, seconds):
@@ -131,7 +129,7 @@ class Live(Notes):
     def _frame(self) -> list[Line]:
         """Return the lines that show what is known, none wider than the window."""
         changed = f"{_changed(self._changed)} ({self._seconds:.0f} s)" if self._changed else ""
-        lines = [self._text(line) for line in (self._wave, self._line, changed) if line]
+        lines = [Text(self._printed(s)) for s in (self._wave, self._line, changed) if s]
         if self._rows:
             room = self._console.height - ROOM_BELOW - len(lines)
             # a row takes two lines where the screen is narrow
@@ -149,7 +147,7 @@ class Live(Notes):
         """Return a line a row. Names give way where the screen is narrow, evidence goes below."""
         rows = self._rows.values()
         ids = _column([self._printed(operation.id) for operation in self._rows])
-        words = _column([self._printed(row.word) for row in rows])
+        words = _column([self._printed(self._word(row.status)) for row in rows])
         seconds = [self._seconds if row.ended_at is None else row.ended_at for row in rows]
         times = [f"{number:.0f} s" for number in seconds]
         times = [time_.rjust(max(map(len, times))) for time_ in times]
@@ -162,7 +160,8 @@ class Live(Notes):
         for row, name, operation_id, word, time_, changed in cells:
             line = Text(f"{name}{_GAP}" if name else "")
             line.append(f"{operation_id}{_GAP}")
-            line.append(word, colour_of(row.state, self._console))
+            state = "" if row.ended_at is None else row.status.word.lower()
+            line.append(word, colour_of(state, self._console))
             line.append(f"{_GAP}{time_}")
             lines.append(line)
             if changed and fits:
@@ -187,16 +186,13 @@ class Live(Notes):
         """Return a text as the screen will show it."""
         return self._page.escaped(printable(text).replace("…", self._dots))
 
-    def _text(self, line: str) -> Text:
-        return Text(self._printed(line))
-
     def _bar(self) -> list[Text]:
         """Return a bar, and below it the numbers of operations with the most common statuses."""
         rows = self._rows.values()
         done = sum(row.ended_at is not None for row in rows)
         width = min(LONGEST_BAR, self._console.width)
         bar = self._console.render(ProgressBar(total=len(rows), completed=done, width=width))
-        statuses = Counter(row.word for row in rows).most_common(_STATUSES_COUNTED)
+        statuses = Counter(self._word(row.status) for row in rows).most_common(_STATUSES_COUNTED)
         lines = [
             f"{done:,} of {count(len(rows), 'operation')} done, {self._seconds:.0f} s",
             ", ".join(f"{number:,} {word}" for word, number in statuses),
@@ -205,7 +201,7 @@ class Live(Notes):
             lines.append(_changed([sum(numbers) for numbers in zip(*changes, strict=True)]))
         drawn = Text.assemble(*((segment.text, segment.style or "") for segment in bar))
         # without colours there is none before anything is done
-        return [drawn, *map(self._text, lines)] if drawn else [*map(self._text, lines)]
+        return [drawn] * bool(drawn) + [Text(self._printed(line)) for line in lines]
 
 
 def _phase(event: events.Event) -> str | None:

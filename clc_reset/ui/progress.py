@@ -10,6 +10,8 @@ from clc_reset.text import count, printable, sentence
 HEARTBEAT_SECONDS = 60.0
 SERVERS_NAMED = 3
 """Servers that a line of progress names."""
+QUEUED = OperationStatus("queued")
+"""The status of an operation that wasn't polled yet."""
 FAILING_NAMED = 5
 """Operations with failing polls that are named one by one; the rest share one note."""
 
@@ -141,8 +143,7 @@ class Lines(Notes):
         self._shown = {}
         self._running = set(servers)
         self._noted_at = 0.0
-        queued = OperationStatus("queued")
-        lines = [self._row(operation, queued, 0.0) for operation in servers if servers[operation]]
+        lines = [self._row(operation, QUEUED, 0.0) for operation in servers if servers[operation]]
         if lines:
             self._note("\n".join(lines))
 

@@ -165,21 +165,13 @@ def test_the_state_of_a_server_is_in_tsv_to_the_second() -> None:
 
 
 def test_the_state_of_a_server_is_in_json_with_null_for_what_is_not_known() -> None:
-    seen = {
-        "server": A,
-        "group": "The Web",
-        "datacenter": "WA1",
-        "status": "active",
-        "power": "started",
-        "maintenance": False,
-        "changed_at": ISO,
-        "changed_by": "nightly",
-        "seen_at": ISO,
-        "message": None,
-    }
-    unseen = {"server": "WA1ALIASXX99", "seen_at": ISO, "message": UNSEEN.problem}
-    shown = {"account": "ALIAS", "servers": [seen, {**dict.fromkeys(seen), **unseen}]}
-    assert json.loads(servers("json", SEEN, UNSEEN)) == shown
+    seen, unseen, _ = json.loads(servers("json", *SERVERS))["servers"]
+    known = {"server": "WA1ALIASXX99", "seen_at": ISO, "message": UNSEEN.problem}
+    assert unseen == {**dict.fromkeys(seen), **known}
+    assert list(seen.values()) == [
+        *(A, "The Web", "WA1", "active", "started", False),
+        *(ISO, "nightly", ISO, None),
+    ]
 
 
 def test_a_table_of_servers_has_times_to_the_minute_and_messages_where_there_are_any() -> None:

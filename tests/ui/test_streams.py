@@ -59,17 +59,6 @@ def test_a_broken_line_loses_nothing_but_blanks(line: str, width: int) -> None:
 # --- results -----------------------------------------------------------------------------------
 
 
-def test_a_result_goes_to_standard_output_and_notes_stand_above_it() -> None:
-    terminal = Terminal()
-    streams = Streams(None, terminal, terminal)
-    streams.screen.show([Line("a display", 9)])
-    streams.note("a note")
-    assert not streams.has_result
-    assert streams.print_result("a result\n") is Delivery.PRINTED
-    assert streams.has_result
-    assert terminal.screen(80) == ["a note", "a result"]
-
-
 def test_a_result_that_is_not_taken_goes_to_standard_error() -> None:
     stderr = io.StringIO()
     with Path("/dev/full").open("w", encoding="utf-8") as full:
@@ -94,16 +83,21 @@ def test_a_pipe_that_nobody_reads_is_reported_quietly() -> None:
     assert stderr.getvalue() == ""
 
 
-def test_a_stopped_terminal_is_waited_for(board: Keyboard) -> None:
+def test_a_stopped_terminal_is_waited_for_and_notes_stand_above_the_result(
+    board: Keyboard,
+) -> None:
     streams = Streams(None, board.stderr, board.stderr)
     streams.screen.show([Line("a display", 9)])
     board.stop()
+    streams.note("a note")
+    assert not streams.has_result
     go_on = threading.Timer(0.05, board.go_on)
     go_on.start()
     assert streams.print_result("a result\n") is Delivery.PRINTED
+    assert streams.has_result
     go_on.join()
     board.read_until(b"a result\r\n")
-    assert board.shown == b"a display\r\n\x1b[1A\r\x1b[Ja result\r\n"
+    assert board.shown == b"a display\r\n\x1b[1A\r\x1b[Ja note\r\na result\r\n"
 
 
 @pytest.mark.parametrize("has_stderr", [True, False])
