@@ -106,15 +106,14 @@ class Session:
         return credential
 
     @contextmanager
-    def progress(self, *, tells_refusals: bool = True, shows: bool = True) -> Generator[Emit]:
+    def progress(self, *, shows: bool = True) -> Generator[Emit]:
         """Show events: live on a terminal, in lines elsewhere, not at all where it is quiet."""
         if self.quiet or not shows:
             yield lambda _event: None
         elif can_redraw(self.streams.stderr):
             from clc_reset.ui.live import live  # it loads rich
 
-            with live(self.streams, tells_refusals=tells_refusals, verbose=self.verbose) as display:
+            with live(self.streams, verbose=self.verbose) as display:
                 yield display
         else:
-            note = self.streams.note
-            yield progress.Lines(note, tells_refusals=tells_refusals, verbose=self.verbose)
+            yield progress.Lines(self.streams.note, verbose=self.verbose)

@@ -46,16 +46,14 @@ class _Row:
 
 
 @contextmanager
-def live(
-    streams: Streams, *, tells_refusals: bool = True, verbose: bool = False
-) -> Generator["Live"]:
+def live(streams: Streams, *, verbose: bool = False) -> Generator["Live"]:
     """Show events; take the display off the screen at the end, and for Ctrl-Z.
 
     For the main thread only.
     """
     with suspensions(streams.screen.leave, streams.screen.resume):
         try:
-            yield Live(streams, tells_refusals=tells_refusals, verbose=verbose)
+            yield Live(streams, verbose=verbose)
         finally:
             streams.screen.show(())
 
@@ -66,10 +64,8 @@ class Live(Notes):
     It is never empty after an event: the `^C` that a terminal shows behind it goes with it.
     """
 
-    def __init__(
-        self, streams: Streams, *, tells_refusals: bool = True, verbose: bool = False
-    ) -> None:
-        super().__init__(streams.note, tells_refusals=tells_refusals, verbose=verbose)
+    def __init__(self, streams: Streams, *, verbose: bool = False) -> None:
+        super().__init__(streams.note, verbose=verbose)
         self._streams = streams
         self._page = Page((streams.stderr and streams.stderr.encoding) or "utf-8")
         self._dots = "…" if self._page.escaped("…") == "…" else "..."

@@ -39,25 +39,25 @@ def wave_line(event: events.WaveStarted) -> str:
 class Notes:
     """Notes what stands beside any display: refusals, and operations whose polls keep failing.
 
-    Refusals aren't noted where the result is printed at once (`tells_refusals`). A status is in
+    Refusals are noted when the run goes on: at its end the result tells of them. A status is in
     plain words, or with `verbose` in the API's.
     """
 
-    def __init__(
-        self, note: Callable[[str], None], *, tells_refusals: bool = True, verbose: bool = False
-    ) -> None:
+    def __init__(self, note: Callable[[str], None], *, verbose: bool = False) -> None:
         self._note = note
-        self._tells_refusals = tells_refusals
         self._verbose = verbose
+        self._refused: Sequence[ServerResult] = ()
         self._failing: set[Operation] = set()
 
     def __call__(self, event: events.Event) -> None:
         """Note what is worth a note."""
         match event:
-            case events.Answered(results) if self._tells_refusals:
-                self._refusals(results)
-            case events.Following():
+            case events.Answered(results):
+                failed = (result for result in results if result.state is ServerState.FAILED)
+                self._refused = [result for result in failed if result.operation is None]
+            case events.Following() | events.Pausing() | events.WaveStarted():
                 self._failing.clear()
+                self._note_refusals()
             case events.PollsFailing(operation, reason, failures):
                 self._polls_failing(operation, reason, failures)
             case events.PollsRecovered(operation) if operation in self._failing:
@@ -69,13 +69,12 @@ class Notes:
     def _word(self, status: OperationStatus) -> str:
         return printable(status.word if self._verbose else status.plain_word)
 
-    def _refusals(self, results: Sequence[ServerResult]) -> None:
-        refused = [r for r in results if r.state is ServerState.FAILED and r.operation is None]
-        if not refused:
-            return
-        names = counted([result.server or "" for result in refused])
-        reason = refused[0].message if len(refused) == 1 else None
-        self._note(f"Refused: {names}: {sentence(reason)}" if reason else f"Refused: {names}")
+    def _note_refusals(self) -> None:
+        refused, self._refused = self._refused, ()
+        if refused:
+            names = counted([result.server or "" for result in refused])
+            reason = refused[0].message if len(refused) == 1 else None
+            self._note(f"Refused: {names}: {sentence(reason)}" if reason else f"Refused: {names}")
 
     def _polls_failing(self, operation: Operation, reason: str, failures: int) -> None:
         if len(self._failing) > FAILING_NAMED:
@@ -93,10 +92,8 @@ class Notes:
 class Lines(Notes):
     """Notes a line for each change, too, and one a minute while nothing changes."""
 
-    def __init__(
-        self, note: Callable[[str], None], *, tells_refusals: bool = True, verbose: bool = False
-    ) -> None:
-        super().__init__(note, tells_refusals=tells_refusals, verbose=verbose)
+    def __init__(self, note: Callable[[str], None], *, verbose: bool = False) -> None:
+        super().__init__(note, verbose=verbose)
         self._servers: Mapping[Operation, Sequence[str]] = {}
         self._shown: dict[Operation, str] = {}  # the status in the last line of each
         self._running: set[Operation] = set()

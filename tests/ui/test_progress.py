@@ -18,10 +18,10 @@ from tests.builders import EXECUTING, SUCCEEDED, operation, queued, refused, unk
 from tests.ui.screens import VA1, WA1, Gone, Terminal
 
 
-def lines_of(*new: events.Event, tells_refusals: bool = True, verbose: bool = False) -> list[str]:
+def lines_of(*new: events.Event, verbose: bool = False) -> list[str]:
     """Return the lines for some events."""
     noted: list[str] = []
-    lines = Lines(noted.append, tells_refusals=tells_refusals, verbose=verbose)
+    lines = Lines(noted.append, verbose=verbose)
     for event in new:
         lines(event)
     return noted
@@ -115,13 +115,14 @@ def test_names_are_counted_where_there_are_several_and_cut_where_there_are_many(
         ([refused(name) for name in "ABCDE"], ["Refused: 5 servers: A, B, C, …"]),
     ],
 )
-def test_refusals_are_noted_with_their_reason_or_number(
+def test_refusals_are_noted_with_their_reason_or_number_when_the_run_goes_on(
     results: list[ServerResult], lines: list[str]
 ) -> None:
     failed = refused("A")._replace(operation=WA1)
     answered = events.Answered([failed, unknown("B"), queued("C"), *results])
-    assert lines_of(answered) == lines
-    assert lines_of(answered, tells_refusals=False) == []
+    assert lines_of(answered) == []
+    for event in (Following({}), Pausing(2.0), events.WaveStarted(2, 2, ["D"], 1, 2)):
+        assert lines_of(answered, event, Following({})) == [*lines, *lines_of(event)]
 
 
 def test_failing_polls_are_named_up_to_five_and_then_once_more() -> None:
