@@ -26,8 +26,7 @@ def counted(names: Sequence[str]) -> str:
     """Return the number of servers and a few of their names; of a single one only its name."""
     if len(names) == 1:
         return some(names)
-    number = count(len(names), "server")
-    return f"{number}: {some(names)}" if names else number
+    return f"{count(len(names), 'server')}: {some(names)}"
 
 
 def wave_line(event: events.WaveStarted) -> str:

@@ -12,7 +12,7 @@ from clc_reset.models import Operation, OperationStatus, ServerResult
 from clc_reset.resets import events
 from clc_reset.resets.events import Checking, Emit, Following, Pausing, StatusChanged, Tick
 from clc_reset.ui.live import live
-from clc_reset.ui.progress import Lines, counted
+from clc_reset.ui.progress import Lines
 from clc_reset.ui.streams import Streams
 from tests.builders import EXECUTING, SUCCEEDED, operation, queued, refused, unknown
 from tests.ui.screens import VA1, WA1, Gone, Terminal
@@ -71,7 +71,7 @@ def test_the_minute_begins_anew_with_each_wait_and_a_pause_is_a_line_once_a_wave
         StatusChanged(WA1, EXECUTING, 900.0),
         Pausing(30.0),
         Pausing(29.0),
-        events.WaveStarted(2, 8, list("ABCDE"), 5, 40),
+        events.WaveStarted(2, 8, ["A\x1b[2J", *"BCDE"], 5, 40),
         Following({VA1: ["B"]}),
         Tick(60.0),
         Pausing(30.0),
@@ -80,7 +80,7 @@ def test_the_minute_begins_anew_with_each_wait_and_a_pause_is_a_line_once_a_wave
         "A wa1-12345 queued (0 s)",
         "A wa1-12345 running (900 s)",
         "Pausing for 30 s before the next wave",
-        "Wave 2 of 8 (5 of 40 servers done): 5 servers: A, B, C, …",
+        "Wave 2 of 8 (5 of 40 servers done): 5 servers: A[2J, B, C, …",
         "B va1-777 queued (0 s)",
         "1 operation still running (60 s)",
         "Pausing for 30 s before the next wave",
@@ -95,12 +95,6 @@ def test_a_check_is_a_line_at_first_and_then_each_minute(monkeypatch: pytest.Mon
         lines = lines_of(*checks, Checking("B", 1))
     still = ["Still checking A (attempt 13)", "Still checking A (attempt 25)"]
     assert lines == ["Checking A", *still, "Checking B"]
-
-
-def test_names_are_counted_where_there_are_several_and_cut_where_there_are_many() -> None:
-    assert (counted([]), counted(["A\x1b[2J"])) == ("0 servers", "A[2J")
-    assert counted(["S0", "S1"]) == "2 servers: S0, S1"
-    assert counted([f"S{n}" for n in range(4000)]) == "4,000 servers: S0, S1, S2, …"
 
 
 # --- what is noted beside any display ----------------------------------------------------------
