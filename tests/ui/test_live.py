@@ -156,27 +156,11 @@ def test_a_run_is_shown_in_its_phases(word: str, *, verbose: bool) -> None:
         assert shown.after(event) == screen
 
 
-@pytest.mark.parametrize(
-    ("new", "trace"),
-    [
-        ([Following({WA1: ["A" * 99], VA1: ["B"]})], []),
-        ([Sending(EIGHT, 0.5)], []),
-        ([Following({}), Tick(1.0), StatusChanged(WA1, SUCCEEDED, 1.0)], []),
-        ([], ["^C"]),  # nothing is written by a display to which nothing happened
-    ],
-)
-def test_at_its_end_a_display_takes_the_trace_of_ctrl_c_with_it(
-    new: list[events.Event], trace: list[str]
-) -> None:
+def test_a_display_to_which_nothing_happened_writes_nothing() -> None:
     terminal = Terminal()
-    terminal.write("$ clc\n")
-    with live(Streams(None, None, terminal)) as display:
-        for event in new:
-            display(event)
-        terminal.write("^C")
-    terminal.write("\na result\n" if trace else "a result\n")
-    assert terminal.screen(80) == ["$ clc", *trace, "a result"]
-    assert "\x1b[?" not in terminal.getvalue(), "the cursor is never hidden"
+    with live(Streams(None, None, terminal)):
+        pass
+    assert terminal.getvalue() == ""
 
 
 def test_it_is_drawn_again_after_a_stop() -> None:
@@ -191,7 +175,7 @@ def test_it_is_drawn_again_after_a_stop() -> None:
     ("columns", "number", "wanted"),
     [(80, 0, ""), (80, 1, ""), (80, 8, "500"), (80, 200, ""), (40, 1, "500"), (40, 8, "")],
 )
-def test_on_a_real_terminal_nothing_is_left_but_the_result(
+def test_on_a_real_terminal_nothing_is_left_but_the_result_not_even_the_trace_of_ctrl_c(
     monkeypatch: pytest.MonkeyPatch, columns: int, number: int, wanted: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", wanted)
@@ -200,7 +184,7 @@ def test_on_a_real_terminal_nothing_is_left_but_the_result(
         streams = Streams(None, board.stderr, board.stderr)
         with live(streams) as display:
             servers = dict(list(MANY.items())[:number])
-            for event in (Sending(EIGHT, 2.0), Answered([]), Following(servers)):
+            for event in (Sending(EIGHT, 0.5), Answered([]), Following(servers)):
                 display(event)
             for seconds, operation in enumerate(servers):
                 display(ServerChanged(operation, "S0", 1, 2, seconds))
@@ -212,3 +196,4 @@ def test_on_a_real_terminal_nothing_is_left_but_the_result(
         streams.print_result("a result\n")
     assert screen_of(board.shown.decode().replace("\r\n", "\n"), columns) == ["a result"]
     assert (b"running" in board.shown) is (number > 0)
+    assert b"\x1b[?" not in board.shown, "the cursor is never hidden"

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from clc_reset import terminal
 from clc_reset.terminal import (
     hide_input,
     in_foreground,
@@ -20,18 +19,16 @@ from tests.ui.screens import IN_THE_BACKGROUND, Keyboard, run_on_terminal
 
 
 @contextmanager
-def blocked(*signums: signal.Signals) -> Iterator[None]:
-    """Let these signals stay pending, and come to nothing at the end."""
-    before = {signum: signal.getsignal(signum) for signum in signums}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+def blocked(signum: signal.Signals) -> Iterator[None]:
+    """Let a signal stay pending, and come to nothing at the end."""
+    before = signal.getsignal(signum)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signum])
     try:
         yield
     finally:
-        for signum in signums:
-            signal.signal(signum, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signums)
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        signal.signal(signum, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signum])
+        signal.signal(signum, before)
 
 
 def deliver(signum: signal.Signals) -> None:
@@ -133,13 +130,15 @@ def test_a_display_that_can_not_leave_at_this_moment_is_not_stopped(*, can_leave
         assert (signal.SIGTSTP in signal.sigpending()) is can_leave
 
 
-def test_a_terminal_that_is_gone_has_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_that_is_gone_has_no_settings_and_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     master, slave = pty.openpty()
     with settings_restored(slave):
         hide_input(slave)
         os.close(master)
     os.close(slave)
-    monkeypatch.setattr(terminal, "in_foreground", lambda _: False)
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _: 1)  # another job's
     assert not stops_writers(slave)
 
 
