@@ -16,7 +16,6 @@ _LOCAL_MODES = 3
 """The place of the local modes (ECHO, TOSTOP) in the list of a terminal's attributes."""
 _Attributes = list[int | list[bytes | int]]
 _Handler = Callable[[int, FrameType | None], object]
-_FATAL = (signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 
 
 def in_foreground(fd: int) -> bool:
@@ -31,13 +30,10 @@ def in_foreground(fd: int) -> bool:
 
 
 def stops_writers(fd: int) -> bool:
-    """Return whether writing would stop this process now: in the background after `stty tostop`.
-
-    Raises termios.error.
-    """
-    if in_foreground(fd):
-        return False
-    return bool(termios.tcgetattr(fd)[_LOCAL_MODES] & termios.TOSTOP)
+    """Return whether writing would stop this process now: in the background after `stty tostop`."""
+    with suppress(termios.error):
+        return not in_foreground(fd) and bool(termios.tcgetattr(fd)[_LOCAL_MODES] & termios.TOSTOP)
+    return False
 
 
 def wait_for_foreground(fd: int) -> None:
@@ -78,9 +74,9 @@ def settings_restored(
 
     `fd` is the terminal's descriptor, by default the controlling terminal's, or standard input's if
     there is none. After a stop the settings are again what they were before it, and `resumed` is
-    called, in a signal handler. Signals that end this process at once (SIGQUIT among them) restore
-    the settings, too. Nothing is done where there is no terminal, or it is another job's. For the
-    main thread only.
+    called, in a signal handler. SIGQUIT, which ends this process at once, restores the settings,
+    too; other signals are the inbox's. Nothing is done where there is no terminal, or it is another
+    job's. For the main thread only.
     """
     with ExitStack() as opened:
         if fd is None:
@@ -106,8 +102,7 @@ def settings_restored(
             _set(terminal, first)
             _end_by(signum)
 
-        fatal = [s for s in _FATAL if signal.getsignal(s) is signal.SIG_DFL]
-        with suspensions(leave, resume), _handling(dict.fromkeys(fatal, die)):
+        with suspensions(leave, resume), _handling({signal.SIGQUIT: die}):
             try:
                 yield
             finally:

@@ -261,15 +261,15 @@ def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 class Terminal:
-    """The command on a pseudo-terminal, which can be typed on."""
+    """A program, `clc` by default, on a pseudo-terminal of its own, which can be typed on."""
 
-    def __init__(self, *arguments: str, **variables: str) -> None:
+    def __init__(self, *arguments: str, program: str = CLC, **variables: str) -> None:
         self.shown = b""
         self.process, self.screen = pty.fork()
         if self.process == 0:
             usual = {"TERM": "xterm", "COLUMNS": "80", "LINES": "24", "HOME": os.environ["HOME"]}
             variables = {**usual, **variables}
-            os.execve(CLC, [CLC, *arguments], variables)  # noqa: S606 - no shell is wanted
+            os.execve(program, [program, *arguments], variables)  # noqa: S606 - no shell is wanted
 
     def read_until(self, words: bytes) -> None:
         wait_until(lambda: (self._read(), words in self.shown)[1])

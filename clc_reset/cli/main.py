@@ -104,7 +104,7 @@ def _flush() -> None:
             if stream is not None:
                 stream.flush()
         except (OSError, ValueError):
-            from clc_reset.ui.screen import let_go_of
+            from clc_reset.ui.outlet import let_go_of
 
             let_go_of(stream)
 

@@ -118,7 +118,7 @@ def _carry_out(session: Session, request: ResetRequest, places: Mapping[str, str
         checks,
         confirm if session.prompts.can_ask else None,
     )
-    with session.progress(tells_refusals=request.waits) as emit:
+    with session.progress() as emit:
         return resets.run(request, deps, emit)
 
 

@@ -128,9 +128,9 @@ def _invite(server: Server, folder: str, session: Session) -> None:
     )
     misleading = [name for name in _MISLEADING if os.environ.get(name)]
     if misleading:
-        session.renderer.line(f"unset {' '.join(misleading)}")
+        session.streams.print_result(f"unset {' '.join(misleading)}\n")
     for name, value in _variables(server.url, folder).items():
-        session.renderer.line(f"export {name}={shlex.quote(value)}")
+        session.streams.print_result(f"export {name}={shlex.quote(value)}\n")
     session.streams.note("\nand there: clc reset WA1ALIASWB01 WA1ALIASWB02\nCtrl-C ends it.")
 
 

@@ -13,7 +13,7 @@ from clc_reset.clocks import Clocks
 from clc_reset.errors import UsageError
 from clc_reset.identifiers import DEFAULT_BASE_URL, api_origin
 from clc_reset.journal.runs import Journal
-from clc_reset.resets.events import Emit, Event
+from clc_reset.resets.events import Emit
 from clc_reset.ui import messages, progress
 from clc_reset.ui.prompts import Prompts
 from clc_reset.ui.render import Renderer
@@ -106,23 +106,11 @@ class Session:
         return credential
 
     @contextmanager
-    def progress(self, *, tells_refusals: bool = True, shows: bool = True) -> Generator[Emit]:
+    def progress(self, *, shows: bool = True) -> Generator[Emit]:
         """Show events: live on a terminal, in lines elsewhere, not at all where it is quiet."""
         if self.quiet or not shows:
             yield lambda _event: None
-            return
-        notes = progress.Notes(self.streams.note, tells_refusals=tells_refusals)
-        with self._display() as show:
-
-            def emit(event: Event) -> None:
-                notes(event)
-                show(event)
-
-            yield emit
-
-    @contextmanager
-    def _display(self) -> Generator[Emit]:
-        if can_redraw(self.streams.stderr):
+        elif can_redraw(self.streams.stderr):
             from clc_reset.ui.live import live  # it loads rich
 
             with live(self.streams, verbose=self.verbose) as display:

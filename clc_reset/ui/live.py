@@ -14,11 +14,11 @@ from rich.cells import cell_len, set_cell_size
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from clc_reset.models import Operation
+from clc_reset.models import Operation, OperationStatus
 from clc_reset.resets import events
 from clc_reset.terminal import suspensions
 from clc_reset.text import count, printable
-from clc_reset.ui.progress import counted, wave_line, word_of
+from clc_reset.ui.progress import QUEUED, Notes, counted, wave_line
 from clc_reset.ui.screen import Line
 from clc_reset.ui.streams import Streams, size_of
 from clc_reset.ui.table import Page, colour_of, console_on
@@ -40,8 +40,7 @@ class _Row:
     """One operation: its servers, its status, and how many of the servers have changed."""
 
     servers: Sequence[str]
-    word: str = "queued"
-    state: str = ""
+    status: OperationStatus = QUEUED
     ended_at: float | None = None
     changed: tuple[int, int] | None = None
 
@@ -50,28 +49,24 @@ class _Row:
 def live(streams: Streams, *, verbose: bool = False) -> Generator["Live"]:
     """Show events; take the display off the screen at the end, and for Ctrl-Z.
 
-    The `^C` that a terminal may show beside it goes, too. For the main thread only.
+    For the main thread only.
     """
     with suspensions(streams.screen.leave, streams.screen.resume):
-        display = Live(streams, verbose=verbose)
         try:
-            yield display
+            yield Live(streams, verbose=verbose)
         finally:
-            if display.has_begun:
-                streams.screen.wipe()
+            streams.screen.show(())
 
 
-class Live:
+class Live(Notes):
     """Shows a row an operation while they fit, else one bar with counts.
 
-    Nothing is drawn before there is something to show. A status is in the API's words with
-    `verbose`. `has_begun` tells whether there was an event.
+    It is never empty after an event: the `^C` that a terminal shows behind it goes with it.
     """
 
     def __init__(self, streams: Streams, *, verbose: bool = False) -> None:
-        self.has_begun = False
+        super().__init__(streams.note, verbose=verbose)
         self._streams = streams
-        self._verbose = verbose
         self._page = Page((streams.stderr and streams.stderr.encoding) or "utf-8")
         self._dots = "…" if self._page.escaped("…") == "…" else "..."
         self._console = console_on(self._page, is_terminal=True)
@@ -84,13 +79,12 @@ class Live:
 
     def __call__(self, event: events.Event) -> None:
         """Show what is new: operations, or a phase in which none is followed in one line."""
-        self.has_begun = True
+        super().__call__(event)
         match event:
             case events.StatusChanged(operation, status, seconds):
                 self._seconds = seconds
                 if row := self._rows.get(operation):
-                    row.word = word_of(status, verbose=self._verbose)
-                    row.state = status.word.lower()
+                    row.status = status
                     row.ended_at = seconds if status.is_final else None
                 self._draw()
             case events.ServerChanged(operation, _, changed, of, seconds):
@@ -131,14 +125,14 @@ class Live:
     def _frame(self) -> list[Line]:
         """Return the lines that show what is known, none wider than the window."""
         changed = f"{_changed(self._changed)} ({self._seconds:.0f} s)" if self._changed else ""
-        lines = [self._text(line) for line in (self._wave, self._line, changed) if line]
+        lines = [Text(self._printed(s)) for s in (self._wave, self._line, changed) if s]
         if self._rows:
             room = self._console.height - ROOM_BELOW - len(lines)
             # a row takes two lines where the screen is narrow
             rows = self._table() if len(self._rows) <= room else []
             lines += rows if 0 < len(rows) <= room else self._bar()
         frame = []
-        for line in lines:
+        for line in lines or [Text()]:
             line.truncate(self._console.width, overflow="crop")
             with self._console.capture() as capture:
                 self._console.print(line, end="", soft_wrap=True)
@@ -149,7 +143,7 @@ class Live:
         """Return a line a row. Names give way where the screen is narrow, evidence goes below."""
         rows = self._rows.values()
         ids = _column([self._printed(operation.id) for operation in self._rows])
-        words = _column([self._printed(row.word) for row in rows])
+        words = _column([self._printed(self._word(row.status)) for row in rows])
         seconds = [self._seconds if row.ended_at is None else row.ended_at for row in rows]
         times = [f"{number:.0f} s" for number in seconds]
         times = [time_.rjust(max(map(len, times))) for time_ in times]
@@ -162,7 +156,8 @@ class Live:
         for row, name, operation_id, word, time_, changed in cells:
             line = Text(f"{name}{_GAP}" if name else "")
             line.append(f"{operation_id}{_GAP}")
-            line.append(word, colour_of(row.state, self._console))
+            state = "" if row.ended_at is None else row.status.word.lower()
+            line.append(word, colour_of(state, self._console))
             line.append(f"{_GAP}{time_}")
             lines.append(line)
             if changed and fits:
@@ -187,16 +182,13 @@ class Live:
         """Return a text as the screen will show it."""
         return self._page.escaped(printable(text).replace("…", self._dots))
 
-    def _text(self, line: str) -> Text:
-        return Text(self._printed(line))
-
     def _bar(self) -> list[Text]:
         """Return a bar, and below it the numbers of operations with the most common statuses."""
         rows = self._rows.values()
         done = sum(row.ended_at is not None for row in rows)
         width = min(LONGEST_BAR, self._console.width)
         bar = self._console.render(ProgressBar(total=len(rows), completed=done, width=width))
-        statuses = Counter(row.word for row in rows).most_common(_STATUSES_COUNTED)
+        statuses = Counter(self._word(row.status) for row in rows).most_common(_STATUSES_COUNTED)
         lines = [
             f"{done:,} of {count(len(rows), 'operation')} done, {self._seconds:.0f} s",
             ", ".join(f"{number:,} {word}" for word, number in statuses),
@@ -205,13 +197,15 @@ class Live:
             lines.append(_changed([sum(numbers) for numbers in zip(*changes, strict=True)]))
         drawn = Text.assemble(*((segment.text, segment.style or "") for segment in bar))
         # without colours there is none before anything is done
-        return [drawn, *map(self._text, lines)] if drawn else [*map(self._text, lines)]
+        return [drawn] * bool(drawn) + [Text(self._printed(line)) for line in lines]
 
 
 def _phase(event: events.Event) -> str | None:
     """Return the line that shows what is done now, None if an event doesn't change that."""
     match event:
-        case events.Sending(servers, seconds) if seconds >= SHORTEST_SENDING:
+        case events.Sending(servers, seconds):
+            if seconds < SHORTEST_SENDING:
+                return ""
             these = servers[0] if len(servers) == 1 else count(len(servers), "server")
             return f"Sending the reset of {these} ({seconds:.0f} s)"
         case events.Answered():

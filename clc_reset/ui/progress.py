@@ -10,13 +10,10 @@ from clc_reset.text import count, printable, sentence
 HEARTBEAT_SECONDS = 60.0
 SERVERS_NAMED = 3
 """Servers that a line of progress names."""
+QUEUED = OperationStatus("queued")
+"""The status of an operation that wasn't polled yet."""
 FAILING_NAMED = 5
 """Operations with failing polls that are named one by one; the rest share one note."""
-
-
-def word_of(status: OperationStatus, *, verbose: bool) -> str:
-    """Return an operation's status in plain words, or with `verbose` in the API's."""
-    return printable(status.word if verbose else status.plain_word)
 
 
 def some(names: Sequence[str]) -> str:
@@ -29,8 +26,7 @@ def counted(names: Sequence[str]) -> str:
     """Return the number of servers and a few of their names; of a single one only its name."""
     if len(names) == 1:
         return some(names)
-    number = count(len(names), "server")
-    return f"{number}: {some(names)}" if names else number
+    return f"{count(len(names), 'server')}: {some(names)}"
 
 
 def wave_line(event: events.WaveStarted) -> str:
@@ -42,23 +38,25 @@ def wave_line(event: events.WaveStarted) -> str:
 class Notes:
     """Notes what stands beside any display: refusals, and operations whose polls keep failing.
 
-    Refusals aren't noted where the result is printed at once (`tells_refusals`).
+    Refusals are noted when the run goes on: at its end the result tells of them. A status is in
+    plain words, or with `verbose` in the API's.
     """
 
-    def __init__(self, note: Callable[[str], None], *, tells_refusals: bool = True) -> None:
+    def __init__(self, note: Callable[[str], None], *, verbose: bool = False) -> None:
         self._note = note
-        self._tells_refusals = tells_refusals
+        self._verbose = verbose
+        self._refused: Sequence[ServerResult] = ()
         self._failing: set[Operation] = set()
-        self._has_more_failing = False
 
     def __call__(self, event: events.Event) -> None:
         """Note what is worth a note."""
         match event:
-            case events.Answered(results) if self._tells_refusals:
-                self._refusals(results)
-            case events.Following():
+            case events.Answered(results):
+                failed = (result for result in results if result.state is ServerState.FAILED)
+                self._refused = [result for result in failed if result.operation is None]
+            case events.Following() | events.Pausing() | events.WaveStarted():
                 self._failing.clear()
-                self._has_more_failing = False
+                self._note_refusals()
             case events.PollsFailing(operation, reason, failures):
                 self._polls_failing(operation, reason, failures)
             case events.PollsRecovered(operation) if operation in self._failing:
@@ -67,37 +65,34 @@ class Notes:
             case _:
                 pass
 
-    def _refusals(self, results: Sequence[ServerResult]) -> None:
-        refused = [r for r in results if r.state is ServerState.FAILED and r.operation is None]
-        if not refused:
-            return
-        names = counted([result.server or "" for result in refused])
-        reason = refused[0].message if len(refused) == 1 else None
-        self._note(f"Refused: {names}: {sentence(reason)}" if reason else f"Refused: {names}")
+    def _word(self, status: OperationStatus) -> str:
+        return printable(status.word if self._verbose else status.plain_word)
+
+    def _note_refusals(self) -> None:
+        refused, self._refused = self._refused, ()
+        if refused:
+            names = counted([result.server or "" for result in refused])
+            reason = refused[0].message if len(refused) == 1 else None
+            self._note(f"Refused: {names}: {sentence(reason)}" if reason else f"Refused: {names}")
 
     def _polls_failing(self, operation: Operation, reason: str, failures: int) -> None:
-        if operation in self._failing:
+        if len(self._failing) > FAILING_NAMED:
             return
         if len(self._failing) < FAILING_NAMED:
-            self._failing.add(operation)
             self._note(
                 f"{count(failures, 'status request')} for {operation.id} failed ({reason}); "
                 "retrying until the time limit."
             )
-        elif not self._has_more_failing:
-            self._has_more_failing = True
+        else:
             self._note("Status requests for other operations failed, too.")
+        self._failing.add(operation)
 
 
-class Lines:
-    """Notes a line for each change, and one a minute while nothing changes.
-
-    A status is in the API's words with `verbose`.
-    """
+class Lines(Notes):
+    """Notes a line for each change, too, and one a minute while nothing changes."""
 
     def __init__(self, note: Callable[[str], None], *, verbose: bool = False) -> None:
-        self._note = note
-        self._verbose = verbose
+        super().__init__(note, verbose=verbose)
         self._servers: Mapping[Operation, Sequence[str]] = {}
         self._shown: dict[Operation, str] = {}  # the status in the last line of each
         self._running: set[Operation] = set()
@@ -107,6 +102,7 @@ class Lines:
 
     def __call__(self, event: events.Event) -> None:
         """Write a line for what is new."""
+        super().__call__(event)
         match event:
             case events.Sending(_, seconds):
                 self._heartbeat("Still waiting for the API's answer", seconds)
@@ -127,7 +123,6 @@ class Lines:
                 self._heartbeat(text, seconds)
             case events.WaveStarted(servers=servers):
                 self._is_pausing = False
-                self._checks.clear()
                 self._noted_at = 0.0
                 self._note(f"{wave_line(event)}: {counted(servers)}")
             case events.Pausing(seconds_left) if not self._is_pausing:
@@ -144,15 +139,14 @@ class Lines:
         self._shown = {}
         self._running = set(servers)
         self._noted_at = 0.0
-        queued = OperationStatus("queued")
-        lines = [self._row(operation, queued, 0.0) for operation in servers if servers[operation]]
+        lines = [self._row(operation, QUEUED, 0.0) for operation in servers if servers[operation]]
         if lines:
             self._note("\n".join(lines))
 
     def _status(self, operation: Operation, status: OperationStatus, seconds: float) -> None:
         if status.is_final:
             self._running.discard(operation)
-        word = word_of(status, verbose=self._verbose)
+        word = self._word(status)
         if self._shown.get(operation) != word:
             self._shown[operation] = word
             self._line(self._row(operation, status, seconds), seconds)
@@ -160,7 +154,7 @@ class Lines:
     def _row(self, operation: Operation, status: OperationStatus, seconds: float) -> str:
         """Return `2 servers wa1-12345 running (12 s): WA1ALIASWB01, WA1ALIASWB02`."""
         names = self._servers.get(operation, ())
-        line = f"{operation.id} {word_of(status, verbose=self._verbose)} ({seconds:.0f} s)"
+        line = f"{operation.id} {self._word(status)} ({seconds:.0f} s)"
         if len(names) > 1:
             return f"{count(len(names), 'server')} {line}: {some(names)}"
         return f"{names[0]} {line}" if names else line

@@ -6,7 +6,8 @@ from typing import TextIO
 
 from clc_reset.errors import Interrupted, UsageError
 from clc_reset.terminal import hide_input, settings_restored, wait_for_foreground
-from clc_reset.ui.streams import Streams, is_terminal, write_whole
+from clc_reset.ui.outlet import write_whole
+from clc_reset.ui.streams import Streams, is_terminal
 from clc_reset.workers import Inbox
 
 NOTE_SECONDS = 2.0

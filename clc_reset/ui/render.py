@@ -105,39 +105,28 @@ class Renderer:
 
         A table has these columns, in this order; the text of `wide` may be broken.
         """
-        rows = list(map(_printable, rows))
-
-        def lines() -> list[list[str]]:
-            titles = [_TITLES.get(name, name.capitalize()) for name in columns]
-            return [titles, *([row[name] for name in columns] for row in rows)]
-
         if self.form == "json":
-            text = self._json(document())
-        elif self.form == "tsv":
-            text = _tsv(row.values() for row in rows)
-        else:
-            text = self._drawn(lines(), columns.index(wide))
-        return self._streams.print_result(text, lambda: _aligned(lines()))
+            return self._streams.print_result(self._json(document()))
+        rows = list(map(_printable, rows))
+        if self.form == "tsv":
+            return self._streams.print_result(_tsv(row.values() for row in rows))
+        titles = [_TITLES.get(name, name.capitalize()) for name in columns]
+        lines = [titles, *([row[name] for name in columns] for row in rows)]
+        return self._streams.print_result(self._drawn(lines, columns.index(wide)))
 
     def record(self, fields: Mapping[str, str | Sequence[str] | None]) -> Delivery:
         """Print the fields of one thing, a line each."""
+        if self.form == "json":
+            return self._streams.print_result(self._json(fields))
         rows = [
             (name, printable(value if isinstance(value, str) else ", ".join(value or ())))
             for name, value in fields.items()
         ]
-        if self.form == "json":
-            text = self._json(fields)
-        else:
-            text = _tsv(rows) if self.form == "tsv" else _aligned(rows)
-        return self._streams.print_result(text, lambda: _aligned(rows))
+        return self._streams.print_result(_tsv(rows) if self.form == "tsv" else _aligned(rows))
 
-    def line(self, text: str) -> Delivery:
-        """Print one line, or more, that is the result itself; it isn't the API's text."""
-        return self._streams.print_result(f"{text}\n", lambda: f"{text}\n")
-
-    def document(self, value: Mapping[str, object]) -> Delivery:
-        """Print an object in JSON that is the result itself."""
-        return self._streams.print_result(self._json(value))
+    def document(self, value: Mapping[str, object]) -> None:
+        """Print an object in JSON on standard output, where standard error has its text already."""
+        self._streams.print_result(self._json(value), falls_back=False)
 
     def error(self, kind: str, message: str, hint: str, exit_code: int) -> None:
         """Print an error and the next step on standard error.
@@ -147,8 +136,7 @@ class Renderer:
         first = message if kind in _NO_ERRORS else f"Error: {message}"
         self._streams.note(f"{first}\n{hint}" if hint else first)
         if self.form == "json" and not self._streams.has_result:
-            error = {"error": problem(kind, message, exit_code)}
-            self._streams.print_result(self._json(error))
+            self.document({"error": problem(kind, message, exit_code)})
 
     def _json(self, value: Mapping[str, object]) -> str:
         # ASCII, so that it parses whatever the locale

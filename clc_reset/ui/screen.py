@@ -1,26 +1,20 @@
 """Standard error, never waited for: notes, and below them the lines of a live display.
 
-A terminal takes no output while it is stopped (Ctrl-S), nor a pipe that is full. What can't be
-written then is kept; a display isn't drawn at all.
+What can't be written now, since the terminal is stopped or the pipe full, is kept; of a display
+only what is to be shown last.
 """
 
 import math
 import os
-import select
 import signal
-import termios
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from typing import NamedTuple, TextIO
 
 from clc_reset.terminal import in_foreground, stops_writers
-
-_PIECE = 512
-"""Bytes that a pipe takes at once when it is ready for output (POSIX: PIPE_BUF)."""
-_ERASE_BELOW = "\r\x1b[J"
+from clc_reset.ui.outlet import Outlet, let_go_of, window_of
 
 
 class Line(NamedTuple):
@@ -28,81 +22,6 @@ class Line(NamedTuple):
 
     text: str
     width: int
-
-
-def window_of(stream: TextIO | None) -> tuple[int, int]:
-    """Return the columns and lines of a terminal's window; 0 for what it doesn't tell."""
-    with suppress(OSError, ValueError):
-        if stream is not None:
-            size = os.get_terminal_size(stream.fileno())
-            return size.columns, size.lines
-    return 0, 0
-
-
-def let_go_of(stream: TextIO) -> None:
-    """Point a stream that can't be written at nothing, so that Python's own flush can't fail."""
-    with suppress(OSError, ValueError):
-        number = stream.fileno()
-        try:
-            nothing = os.open(os.devnull, os.O_WRONLY)
-        except OSError:  # a bare container: a pipe takes what a buffer may hold
-            _, nothing = os.pipe()
-        os.dup2(nothing, number)
-        os.close(nothing)
-
-
-class Outlet:
-    """The file of a standard stream, written only as far as it takes output at once.
-
-    `fd` is the descriptor of `stream`, -1 where that is in memory.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-        self._encoding = stream.encoding or "utf-8"
-        self.fd = -1
-        with suppress(OSError, ValueError):
-            self.fd = stream.fileno()
-
-    def encode(self, text: str) -> bytes:
-        """Encode a text; what the encoding lacks is escaped."""
-        return text.encode(self._encoding, "backslashreplace")
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until output is taken; return whether it is."""
-        return self.fd == -1 or bool(select.select([], [self.fd], [], seconds)[1])
-
-    def write(self, data: bytes) -> int:
-        """Write what is taken at once, and return its number of bytes.
-
-        Raises OSError, and ValueError if the stream is closed.
-        """
-        if self.fd == -1:
-            self.stream.write(data.decode(self._encoding))
-            self.stream.flush()
-            return len(data)
-        written = 0
-        with _not_blocking(self.fd) as fd, suppress(BlockingIOError):
-            while written < len(data) and self.wait(0):
-                written += os.write(fd, data[written : written + _PIECE])
-        return written
-
-
-@contextmanager
-def _not_blocking(fd: int) -> Generator[int]:
-    """Open a terminal a second time, without blocking, or give its own descriptor.
-
-    The flag O_NONBLOCK on the descriptor itself would change the terminal for the shell, too.
-    """
-    again = fd
-    with suppress(OSError):  # no terminal, one without a name here, or another user's
-        again = os.open(os.ttyname(fd), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    try:
-        # in a container the name may be another terminal's
-        yield again if os.path.samestat(os.fstat(again), os.fstat(fd)) else fd
-    finally:
-        if again != fd:
-            os.close(again)
 
 
 class Screen:
@@ -119,26 +38,19 @@ class Screen:
         self._frame: Sequence[Line] = ()
         self._drawn: Sequence[Line] = ()
         self._unsent = b""
-        self._unsent_notes = 0  # in `_unsent`; they stay in `_notes` until it is written
-        self._wipes = False
+        self._unsent_notes: list[str] = []  # those in `_unsent`
         self._stops = False
 
     def note(self, text: str) -> None:
         """Write lines, above the display."""
         if self._outlet is not None:
             self._notes.append(text)
-            self._push()
+            self._update()
 
     def show(self, frame: Sequence[Line]) -> None:
-        """Show these lines from now on."""
+        """Show these lines from now on; what a terminal shows behind them (`^C`) goes with them."""
         self._frame = frame
-        self._push()
-
-    def wipe(self) -> None:
-        """Show nothing, and clear the line of the cursor, too."""
-        self._frame = ()
-        self._wipes = True
-        self._push()
+        self._update()
 
     def flush(self, seconds: float) -> bool:
         """Wait so many seconds for all to be written, or erased; return whether it is.
@@ -147,11 +59,14 @@ class Screen:
         does there.
         """
         deadline = time.monotonic() + seconds
-        while not self._push(stopping=True) and self._outlet is not None:
+        while True:
+            self._write_all()
+            is_left = self._notes or self._unsent or (self._drawn and not self._frame)
             left = deadline - time.monotonic()
+            if not is_left or self._outlet is None:
+                return True
             if left <= 0 or not self._outlet.wait(left):
                 return False
-        return True
 
     def leave(self) -> bool:
         """Erase the display; False if a thread is writing, which then raises SIGTSTP again."""
@@ -160,7 +75,7 @@ class Screen:
             return False
         frame, self._frame = self._frame, ()
         try:
-            while self._write():
+            while self._may_write() and self._write():
                 pass
         finally:
             self._forget()
@@ -173,14 +88,22 @@ class Screen:
         if self._lock.acquire(blocking=False):
             self._forget()
             self._lock.release()
-        self._push()
+        self._update()
 
-    def _push(self, *, stopping: bool = False) -> bool:
-        """Write what is taken; return whether no note is left, and no display that should go."""
-        while self._outlet is not None and self._lock.acquire(blocking=False):
+    def _may_write(self) -> bool:
+        """Return whether there is a file, and writing wouldn't stop this process."""
+        return self._outlet is not None and not stops_writers(self._outlet.fd)
+
+    def _update(self) -> None:
+        if self._may_write():
+            self._write_all()
+
+    def _write_all(self) -> None:
+        """Write until nothing more is taken, and what other threads leave meanwhile."""
+        while self._lock.acquire(blocking=False):
             notes = len(self._notes)
             try:
-                has_written = self._write(stopping=stopping)
+                has_written = self._write()
             finally:
                 self._lock.release()
             if self._stops:
@@ -189,62 +112,52 @@ class Screen:
             # another thread may have left a note before the lock was released
             if not has_written and len(self._notes) <= notes:
                 break
-        is_left = self._wipes or (self._drawn and not self._frame)
-        return not (self._notes or self._unsent or is_left)
 
-    def _write(self, *, stopping: bool = False) -> bool:
+    def _write(self) -> bool:
         """Write once, and return whether anything was written."""
         outlet = self._outlet
         if outlet is None:
             return False
         try:
-            if not outlet.wait(0) or (stops_writers(outlet.fd) and not stopping):
+            if not outlet.wait(0):
                 return False
             if not self._unsent:
                 self._compose(outlet)
             written = outlet.write(self._unsent)
-        except (OSError, ValueError, termios.error):
+        except (OSError, ValueError):
             self._give_up(outlet)
             return False
         self._unsent = self._unsent[written:]
-        while not self._unsent and self._unsent_notes:
-            self._notes.popleft()
-            self._unsent_notes -= 1
         return written > 0
 
     def _compose(self, outlet: Outlet) -> None:
         """Put together what makes the screen show what it should."""
-        is_ours = in_foreground(outlet.fd)
-        frame = self._frame if is_ours else ()
-        if not is_ours:  # another job's output stands below what was drawn
-            self._drawn = ()
-            self._wipes = False
-        if not (self._notes or self._wipes or frame != self._drawn):
+        frame = self._frame
+        if not in_foreground(outlet.fd):  # another job's output stands below what was drawn
+            frame = self._drawn = ()
+        if not self._notes and frame == self._drawn:
             return
-        erasure = _ERASE_BELOW if self._wipes else ""
+        erasure = ""
         if self._drawn:
             # a window that became narrower shows a line in several rows
             columns = window_of(outlet.stream)[0] or max(line.width for line in self._drawn) or 1
             rows = sum(max(1, math.ceil(line.width / columns)) for line in self._drawn)
-            erasure = f"\x1b[{rows}A{_ERASE_BELOW}"
-        # other threads may append meanwhile
-        notes = [self._notes[place] for place in range(len(self._notes))]
-        self._wipes = False
+            erasure = f"\x1b[{rows}A\r\x1b[J"
         self._drawn = frame
-        lines = [*notes, *(line.text for line in frame)]
+        self._unsent_notes = [self._notes.popleft() for _ in range(len(self._notes))]
+        lines = [*self._unsent_notes, *(line.text for line in frame)]
         self._unsent = outlet.encode(erasure + "".join(f"{line}\n" for line in lines))
-        self._unsent_notes = len(notes)
 
     def _forget(self) -> None:
         """Take nothing as drawn, and notes that weren't written whole as not written."""
-        self._drawn = ()
+        if self._unsent:
+            self._notes.extendleft(reversed(self._unsent_notes))
         self._unsent = b""
-        self._unsent_notes = 0
+        self._drawn = ()
 
     def _give_up(self, outlet: Outlet) -> None:
         """Let go of a stream that is full, broken or gone; what couldn't be written is lost."""
         let_go_of(outlet.stream)
         self._outlet = None
-        self._wipes = False
         self._forget()
         self._notes.clear()

@@ -12,14 +12,13 @@ from enum import Enum
 from typing import TextIO
 
 from clc_reset.text import printable
-from clc_reset.ui.screen import Outlet, Screen, let_go_of, window_of
+from clc_reset.ui.outlet import LOOK_SECONDS, let_go_of, window_of, write_whole
+from clc_reset.ui.screen import Screen
 
 USUAL_SIZE = (80, 24)
 """Columns and lines of a terminal that doesn't tell its own."""
 STOPPED_SECONDS = 2.0
 """Time for a result to get onto a stopped terminal, after a signal asked this process to end."""
-LOOK_SECONDS = 0.5
-"""Between two looks at signals meanwhile."""
 
 _COMMAND = r"(?:^|(?<=: ))(?:[A-Z_]+=\S+ )*clc .*"
 # no line ends inside: a command at the end of a line; a quoted command; a date, a time, a number
@@ -77,8 +76,8 @@ class Streams:
             lines = [part for line in lines for part in break_line(line, width)]
         self.screen.note("\n".join(lines))
 
-    def print_result(self, text: str, otherwise: Callable[[], str] | None = None) -> Delivery:
-        """Write a result whole on standard output, else what `otherwise` returns on standard error.
+    def print_result(self, text: str, *, falls_back: bool = True) -> Delivery:
+        """Write a result whole on standard output, else, with `falls_back`, on standard error.
 
         A terminal that was stopped is waited for, unless a signal asked this process to end.
         """
@@ -86,17 +85,15 @@ class Streams:
             self.has_result = True
             try:
                 self._write(self.stdout, text)
-            except BrokenPipeError:
+            except (OSError, ValueError) as error:  # full, broken, stopped, or closed
                 let_go_of(self.stdout)
                 self.stdout = None
-                return Delivery.CLOSED_PIPE
-            except (OSError, ValueError):  # full, broken, stopped, or closed
-                let_go_of(self.stdout)
-                self.stdout = None
+                if isinstance(error, BrokenPipeError):
+                    return Delivery.CLOSED_PIPE
             else:
                 return Delivery.PRINTED
-        if otherwise is not None:
-            self.screen.note(otherwise().removesuffix("\n"))
+        if falls_back and text:
+            self.screen.note(text.removesuffix("\n"))
         return Delivery.ELSEWHERE
 
     def _write(self, stdout: TextIO, text: str) -> None:
@@ -115,20 +112,6 @@ class Streams:
             self._signalled_at = self._signalled_at or time.monotonic()
             if time.monotonic() - self._signalled_at >= STOPPED_SECONDS:
                 raise TimeoutError
-
-
-def write_whole(stream: TextIO, text: str, tick: Callable[[], None] = lambda: None) -> None:
-    """Write all of a text and leave nothing in a buffer.
-
-    What the encoding lacks is escaped, and a file that takes no output is waited for; `tick` is
-    called meanwhile. Raises OSError, and ValueError if the stream is closed.
-    """
-    stream.flush()
-    outlet = Outlet(stream)
-    left = outlet.encode(text)
-    while left := left[outlet.write(left) :]:
-        if not outlet.wait(LOOK_SECONDS):
-            tick()
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -121,7 +121,7 @@ def test_closed_standard_streams_change_nothing_of_the_exit_code(closed: str) ->
     assert result.returncode == 0
     assert "Traceback" not in result.stderr
     if closed == ">&-":
-        assert f"{A}  queued" in result.stderr
+        assert f"{A}\tqueued" in result.stderr
 
 
 # --- the environment ---------------------------------------------------------------------------

@@ -156,7 +156,7 @@ class Surroundings(Session):
         return Credential(command.sky.token, "CLC_TOKEN", "demo", "ALIAS")
 
     @contextmanager
-    def progress(self, *, tells_refusals: bool = True, shows: bool = True) -> Generator[Any]:
+    def progress(self, *, shows: bool = True) -> Generator[Any]:
         yield self._command.take
 
 

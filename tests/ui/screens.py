@@ -1,6 +1,5 @@
 """Terminals for tests: one in memory, real pseudo-terminals, and the screen of a reader."""
 
-import io
 import os
 import pty
 import re
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from rich.cells import cell_len
 
 from clc_reset.models import Operation
+from tests import fakes
+from tests.fakes import environment
 
 WA1 = Operation("wa1-12345", "/x")
 VA1 = Operation("va1-777", "/y")
@@ -52,13 +53,10 @@ def screen_of(text: str, columns: int) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-class Terminal(io.StringIO):
+class Terminal(fakes.Typed):
     """A terminal in memory."""
 
     encoding = "utf-8"
-
-    def isatty(self) -> bool:
-        return True
 
     def screen(self, columns: int) -> list[str]:
         return screen_of(self.getvalue(), columns)
@@ -140,14 +138,4 @@ os.tcsetpgrp(0, other)
 
 def run_on_terminal(program: str) -> tuple[int, str]:
     """Run a Python program as the leader of a session on a terminal of its own."""
-    process, screen = pty.fork()
-    if process == 0:
-        os.execv(sys.executable, [sys.executable, "-c", program])  # noqa: S606 - no shell is wanted
-    shown = b""
-    try:
-        while chunk := os.read(screen, 65536):
-            shown += chunk
-    except OSError:  # the end of a terminal
-        pass
-    os.close(screen)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), shown.decode()
+    return fakes.Terminal("-c", program, program=sys.executable, **environment()).end()

@@ -23,8 +23,7 @@ class Shown:
         self.columns = columns
         self.terminal = Terminal()
         self.terminal.encoding = encoding
-        self.streams = Streams(None, None, self.terminal)
-        self.live = Live(self.streams, verbose=verbose)
+        self.live = Live(Streams(None, None, self.terminal), verbose=verbose)
 
     def after(self, *new: events.Event) -> list[str]:
         """Return the screen after some more events."""
@@ -48,15 +47,16 @@ def shown() -> Shown:
 def test_a_row_an_operation_in_the_order_asked(shown: Shown) -> None:
     first, second, third = servers = dict(list(MANY.items())[:3])
     assert shown.after(
-        Following(servers),
+        Following({**servers, VA1: []}),
         StatusChanged(first, SUCCEEDED, 12.4),
         StatusChanged(third, OperationStatus("o[x]dd\x1b[2J"), 13.0),
         StatusChanged(second, FAILED, 14.0),
         Tick(15.0),
     ) == [
-        "2 servers: S0, T0  wa1-0  succeeded  12 s",
-        "2 servers: S1, T1  wa1-1  failed     14 s",
-        "2 servers: S2, T2  wa1-2  o[x]dd[2J  15 s",
+        "2 servers: S0, T0  wa1-0    succeeded  12 s",
+        "2 servers: S1, T1  wa1-1    failed     14 s",
+        "2 servers: S2, T2  wa1-2    o[x]dd[2J  15 s",
+        "                   va1-777  queued     15 s",
     ]
     colours = set(re.findall(r"\x1b\[([0-9]+)m([a-z]+)", shown.terminal.getvalue()))
     assert {("33", "queued"), ("32", "succeeded"), ("31", "failed")} < colours
@@ -81,23 +81,25 @@ def test_evidence_is_beside_the_names_or_below_where_they_need_the_room(shown: S
 
 
 @pytest.mark.parametrize(
-    ("servers", "encoding", "row"),
+    ("servers", "encoding", "names"),
     [
-        (["WA1ALIASWB01"], "utf-8", "WA1ALIASWB01  wa1-12345  running  12 s"),
-        (["WA1ALIASWEB12345"], "utf-8", "WA1ALIASWEB12…  wa1-12345  running  12 s"),
-        (["WA1ALIASWEB12345"], "ascii", "WA1ALIASWEB...  wa1-12345  running  12 s"),
-        (EIGHT[:2], "utf-8", "2 servers  wa1-12345  running  12 s"),
-        ([f"S{n}" for n in range(400_000)], "utf-8", "400,000  wa1-12345  running  12 s"),
+        (["WA1ALIASWB01"], "utf-8", "WA1ALIASWB01"),
+        (["WA1ALIASWEB12345"], "utf-8", "WA1ALIASWEB12…"),
+        (["WA1ALIASWEB12345"], "ascii", "WA1ALIASWEB..."),
+        (EIGHT[:2], "utf-8", "2 servers"),
+        ([f"S{n}" for n in range(400_000)], "utf-8", "400,000"),
     ],
 )
 def test_on_a_narrow_screen_the_names_give_way_to_all_else(
-    monkeypatch: pytest.MonkeyPatch, servers: list[str], encoding: str, row: str
+    monkeypatch: pytest.MonkeyPatch, servers: list[str], encoding: str, names: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     narrow = Shown(40, encoding=encoding)
-    assert narrow.after(Following({WA1: servers}), StatusChanged(WA1, EXECUTING, 12.0)) == [row]
-    below = "  1 of 2 servers changed"
-    assert narrow.after(ServerChanged(WA1, "A", 1, 2, 12.0)) == [row, below]
+    narrow.after(Following({WA1: servers}), StatusChanged(WA1, EXECUTING, 12.0))
+    assert narrow.after(ServerChanged(WA1, "A", 1, 2, 12.0)) == [
+        f"{names}  wa1-12345  running  12 s",
+        "  1 of 2 servers changed",
+    ]
 
 
 def test_one_bar_where_rows_do_not_fit(monkeypatch: pytest.MonkeyPatch, shown: Shown) -> None:
@@ -106,18 +108,23 @@ def test_one_bar_where_rows_do_not_fit(monkeypatch: pytest.MonkeyPatch, shown: S
     done = [StatusChanged(operation, SUCCEEDED, 12.0) for operation in list(MANY)[:250]]
     begun = "0 of 1,000 operations done, 0 s"
     assert shown.after(Following(MANY), *done)[1] == begun  # drawn ten times a second
-    bar, *lines = shown.after(Tick(13.0))
+    bar, *lines = shown.after(ServerChanged(first, "S0", 1, 2, 13.0), Tick(13.0))
     assert (bar[:10], len(bar)) == ("━" * 10, 40)
-    assert lines == ["250 of 1,000 operations done, 13 s", "750 queued, 250 succeeded"]
-    changed = ServerChanged(first, "S0", 1, 2, 14.0)
-    assert shown.after(changed, Tick(14.0))[3] == "1 of 2 servers changed"
-    monkeypatch.setenv("LINES", "5")
-    monkeypatch.setenv("COLUMNS", "40")  # too narrow for evidence beside the rows
-    monkeypatch.setenv("NO_COLOR", "1")  # without which a bar has its first line at once
-    changes = [ServerChanged(operation, EIGHT[0], 1, 8, 12.0) for operation in (WA1, VA1)]
-    following = Following({WA1: EIGHT, VA1: EIGHT})
+    assert lines == [
+        "250 of 1,000 operations done, 13 s",
+        "750 queued, 250 succeeded",
+        "1 of 2 servers changed",
+    ]
+
+
+def test_one_bar_where_evidence_below_the_rows_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (("LINES", "5"), ("COLUMNS", "40"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
     plain = Shown(40)
-    assert plain.after(following, *changes, Tick(12.0)) == [
+    changes = [ServerChanged(operation, EIGHT[0], 1, 8, 12.0) for operation in (WA1, VA1)]
+    assert plain.after(Following({WA1: EIGHT, VA1: EIGHT}), *changes) == [
         "0 of 2 operations done, 12 s",
         "2 queued",
         "2 of 16 servers changed",
@@ -125,72 +132,50 @@ def test_one_bar_where_rows_do_not_fit(monkeypatch: pytest.MonkeyPatch, shown: S
     assert not re.findall(r"\x1b\[[0-9;]*m", plain.terminal.getvalue())
 
 
-WAVE = "Wave 2 of 8 (5 of 40 servers done): A"
-
-
-@pytest.mark.parametrize("verbose", [False, True])
-def test_a_run_is_shown_in_its_phases(*, verbose: bool) -> None:
+@pytest.mark.parametrize(("verbose", "word"), [(False, "waiting"), (True, "notStarted")])
+def test_a_run_is_shown_in_its_phases(word: str, *, verbose: bool) -> None:
     shown = Shown(80, verbose=verbose)
-    word = "notStarted" if verbose else "waiting"
+    wave = "Wave 2 of 8 (5 of 40 servers done): A"
     not_started = StatusChanged(WA1, OperationStatus("notStarted"), 0.0)
     for event, screen in (
-        (events.WaveStarted(2, 8, ["A"], 5, 40), [WAVE]),
-        (Sending(EIGHT, 0.9), [WAVE]),
-        (Sending(EIGHT, 3.1), [WAVE, "Sending the reset of 8 servers (3 s)"]),
-        (Sending(EIGHT[:1], 4.1), [WAVE, "Sending the reset of WA1ALIASWB00 (4 s)"]),
-        (Answered([]), [WAVE]),
-        (Following({WA1: ["A"]}), [WAVE, "A  wa1-12345  queued  0 s"]),
-        (not_started, [WAVE, f"A  wa1-12345  {word}  0 s"]),
-        (events.Checking("A", 1), [WAVE, "Checking A"]),
-        (events.Checking("A", 2), [WAVE, "Checking A (attempt 2)"]),
-        (events.Pausing(25.2), [WAVE, "The next wave begins in 25 s"]),
-        (Following({}), [WAVE]),
-        (ServerChanged(None, "B", 1, 5, 13), [WAVE, "1 of 5 servers changed (13 s)"]),
-        (Tick(14.0), [WAVE, "1 of 5 servers changed (14 s)"]),
+        (events.WaveStarted(2, 8, ["A"], 5, 40), [wave]),
+        (Sending(EIGHT, 0.9), [wave]),
+        (Sending(EIGHT, 3.1), [wave, "Sending the reset of 8 servers (3 s)"]),
+        (Sending(EIGHT[:1], 4.1), [wave, "Sending the reset of WA1ALIASWB00 (4 s)"]),
+        (Answered([]), [wave]),
+        (Following({WA1: ["A"]}), [wave, "A  wa1-12345  queued  0 s"]),
+        (not_started, [wave, f"A  wa1-12345  {word}  0 s"]),
+        (events.Checking("A", 1), [wave, "Checking A"]),
+        (events.Checking("A", 2), [wave, "Checking A (attempt 2)"]),
+        (events.Pausing(25.2), [wave, "The next wave begins in 25 s"]),
+        (Following({}), [wave]),
+        (ServerChanged(None, "B", 1, 5, 13), [wave, "1 of 5 servers changed (13 s)"]),
+        (Tick(14.0), [wave, "1 of 5 servers changed (14 s)"]),
         (events.WaveStarted(3, 8, ["B"], 6, 40), ["Wave 3 of 8 (6 of 40 servers done): B"]),
     ):
         assert shown.after(event) == screen
 
 
-@pytest.mark.parametrize(
-    ("new", "trace"),
-    [
-        ([Following({WA1: ["A" * 99], VA1: ["B"]})], []),
-        ([Sending(EIGHT, 0.5)], []),
-        ([Following({}), Tick(1.0), StatusChanged(WA1, SUCCEEDED, 1.0)], []),
-        ([], ["^C"]),  # nothing is written by a display to which nothing happened
-    ],
-)
-def test_at_its_end_a_display_takes_the_trace_of_ctrl_c_with_it(
-    new: list[events.Event], trace: list[str]
-) -> None:
+def test_a_display_to_which_nothing_happened_writes_nothing() -> None:
     terminal = Terminal()
-    terminal.write("$ clc\n")
+    with live(Streams(None, None, terminal)):
+        pass
+    assert terminal.getvalue() == ""
+
+
+def test_it_is_drawn_again_after_a_stop() -> None:
+    terminal = Terminal()
     with live(Streams(None, None, terminal)) as display:
-        for event in new:
-            display(event)
-        terminal.write("^C")
-    terminal.write("\na result\n" if trace else "a result\n")
-    assert terminal.screen(80) == ["$ clc", *trace, "a result"]
-    assert "\x1b[?" not in terminal.getvalue(), "the cursor is never hidden"
-
-
-def test_it_is_drawn_again_after_a_stop_until_the_end(shown: Shown) -> None:
-    signums = (signal.SIGTSTP, signal.SIGCONT)
-    before = [signal.getsignal(signum) for signum in signums]
-    with live(shown.streams) as shown.live:
-        shown.after(Following({WA1: ["A"]}))
-        assert before[0] != signal.getsignal(signal.SIGTSTP)
+        display(Following({WA1: ["A"]}))
         signal.raise_signal(signal.SIGCONT)
-        assert len(shown.after()) == 2
-    assert [signal.getsignal(signum) for signum in signums] == before
+        assert len(terminal.screen(80)) == 2
 
 
 @pytest.mark.parametrize(
     ("columns", "number", "wanted"),
     [(80, 0, ""), (80, 1, ""), (80, 8, "500"), (80, 200, ""), (40, 1, "500"), (40, 8, "")],
 )
-def test_on_a_real_terminal_nothing_is_left_but_the_result(
+def test_on_a_real_terminal_nothing_is_left_but_the_result_not_even_the_trace_of_ctrl_c(
     monkeypatch: pytest.MonkeyPatch, columns: int, number: int, wanted: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", wanted)
@@ -199,7 +184,7 @@ def test_on_a_real_terminal_nothing_is_left_but_the_result(
         streams = Streams(None, board.stderr, board.stderr)
         with live(streams) as display:
             servers = dict(list(MANY.items())[:number])
-            for event in (Sending(EIGHT, 2.0), Answered([]), Following(servers)):
+            for event in (Sending(EIGHT, 0.5), Answered([]), Following(servers)):
                 display(event)
             for seconds, operation in enumerate(servers):
                 display(ServerChanged(operation, "S0", 1, 2, seconds))
@@ -211,3 +196,4 @@ def test_on_a_real_terminal_nothing_is_left_but_the_result(
         streams.print_result("a result\n")
     assert screen_of(board.shown.decode().replace("\r\n", "\n"), columns) == ["a result"]
     assert (b"running" in board.shown) is (number > 0)
+    assert b"\x1b[?" not in board.shown, "the cursor is never hidden"

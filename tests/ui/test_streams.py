@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clc_reset.ui import outlet
 from clc_reset.ui import streams as module
 from clc_reset.ui.screen import Line
 from clc_reset.ui.streams import Delivery, Streams, break_line, can_redraw, size_of
@@ -58,29 +59,19 @@ def test_a_broken_line_loses_nothing_but_blanks(line: str, width: int) -> None:
 # --- results -----------------------------------------------------------------------------------
 
 
-def test_a_result_goes_to_standard_output_and_notes_stand_above_it() -> None:
-    terminal = Terminal()
-    streams = Streams(None, terminal, terminal)
-    streams.screen.show([Line("a display", 9)])
-    streams.note("a note")
-    assert not streams.has_result
-    assert streams.print_result("a result\n") is Delivery.PRINTED
-    assert streams.has_result
-    assert terminal.screen(80) == ["a note", "a result"]
-
-
 def test_a_result_that_is_not_taken_goes_to_standard_error() -> None:
     stderr = io.StringIO()
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         streams = Streams(None, full, stderr)
         for _ in range(2):
-            assert streams.print_result("x", lambda: "a result\n") is Delivery.ELSEWHERE
-        assert streams.print_result("{}") is Delivery.ELSEWHERE
+            assert streams.print_result("a result\n") is Delivery.ELSEWHERE
+        assert streams.print_result("{}", falls_back=False) is Delivery.ELSEWHERE
+        assert streams.print_result("") is Delivery.ELSEWHERE
     assert stderr.getvalue() == "a result\na result\n"
     stdout = io.StringIO()
     stdout.close()
     assert Streams(None, stdout, None).print_result("x") is Delivery.ELSEWHERE
-    assert Streams(None, None, None).print_result("x", lambda: "x") is Delivery.ELSEWHERE
+    assert Streams(None, None, None).print_result("x") is Delivery.ELSEWHERE
 
 
 def test_a_pipe_that_nobody_reads_is_reported_quietly() -> None:
@@ -88,20 +79,25 @@ def test_a_pipe_that_nobody_reads_is_reported_quietly() -> None:
     os.close(reader)
     stderr = io.StringIO()
     with os.fdopen(writer, "w") as pipe:
-        assert Streams(None, pipe, stderr).print_result("x", lambda: "x") is Delivery.CLOSED_PIPE
+        assert Streams(None, pipe, stderr).print_result("x") is Delivery.CLOSED_PIPE
     assert stderr.getvalue() == ""
 
 
-def test_a_stopped_terminal_is_waited_for(board: Keyboard) -> None:
+def test_a_stopped_terminal_is_waited_for_and_notes_stand_above_the_result(
+    board: Keyboard,
+) -> None:
     streams = Streams(None, board.stderr, board.stderr)
     streams.screen.show([Line("a display", 9)])
     board.stop()
+    streams.note("a note")
+    assert not streams.has_result
     go_on = threading.Timer(0.05, board.go_on)
     go_on.start()
     assert streams.print_result("a result\n") is Delivery.PRINTED
+    assert streams.has_result
     go_on.join()
     board.read_until(b"a result\r\n")
-    assert board.shown == b"a display\r\n\x1b[1A\r\x1b[Ja result\r\n"
+    assert board.shown == b"a display\r\n\x1b[1A\r\x1b[Ja note\r\na result\r\n"
 
 
 @pytest.mark.parametrize("has_stderr", [True, False])
@@ -110,6 +106,7 @@ def test_after_a_signal_a_stopped_terminal_is_waited_for_no_longer(
 ) -> None:
     monkeypatch.setattr(module, "STOPPED_SECONDS", 0.02)
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(outlet, "LOOK_SECONDS", 0.01)
     signalled = iter([False])
     stderr = board.stderr if has_stderr else None
     streams = Streams(None, board.stderr, stderr, lambda: next(signalled, True))
@@ -119,7 +116,7 @@ def test_after_a_signal_a_stopped_terminal_is_waited_for_no_longer(
 
 
 def test_a_full_pipe_that_does_not_block_is_written_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(outlet, "LOOK_SECONDS", 0.01)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with os.fdopen(reader, "rb") as file, ThreadPoolExecutor() as pool:
@@ -145,7 +142,7 @@ with contextlib.suppress(OSError):  # where nothing is buffered
     sys.stdout.write("left over")
 streams = Streams(sys.stdin, sys.stdout, sys.stderr)
 streams.note("lost")
-streams.print_result("lost", lambda: "lost")
+streams.print_result("lost")
 sys.stderr.write("lost")
 sys.exit(7)
 """

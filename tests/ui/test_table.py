@@ -37,24 +37,24 @@ def lines(text: str) -> list[str]:
     return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()]
 
 
-def test_states_are_coloured_and_text_is_data() -> None:
-    shown = drawn()
-    for text in ("\x1b[32mqueued", "\x1b[31mfailed", "\x1b[33munknown", "[/x] [red]data", *TITLES):
-        assert text in shown
-    assert "\x1b[32m" not in drawn([("queued", "queued")], ("Server", "Group"), 1)
-
-
-def test_where_there_are_more_colours_they_can_be_read_on_white_and_on_black(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("name", "value", "colours"),
+    [
+        ("TERM", "xterm", ["32", "31", "33"]),
+        ("TERM", "xterm-256color", ["38;5;28", "38;5;160", "38;5;130"]),  # on white and on black
+        ("TERM", "dumb", []),
+        ("NO_COLOR", "1", []),
+    ],
+)
+def test_states_are_coloured_as_the_terminal_can_and_text_is_data(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, colours: list[str]
 ) -> None:
-    monkeypatch.setenv("TERM", "xterm-256color")
-    assert re.findall(r"\x1b\[38;5;([0-9]+)m", drawn()) == ["28", "160", "130"]
-
-
-@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_colours_can_be_turned_off(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    assert "\x1b[3" not in drawn()
+    shown = drawn()
+    assert re.findall(r"\x1b\[(3[0-9;]*)m(?:queued|failed|unknown)", shown) == colours
+    assert shown.count("\x1b[3") == len(colours)
+    assert all(text in shown for text in ("[/x] [red]data", *TITLES))
+    assert "\x1b[3" not in drawn([("queued", "queued")], ("Server", "Group"), 1)
 
 
 @pytest.mark.parametrize("term", ["dumb", "xterm"])
@@ -111,18 +111,14 @@ def test_what_says_nothing_without_its_title_has_it_where_there_are_no_columns(
     ]
 
 
-def test_off_a_terminal_a_table_is_plain_and_as_wide_as_it_needs_to_be(
+def test_off_a_terminal_a_table_is_plain_and_as_wide_as_it_needs_to_be_in_its_encoding(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("COLUMNS")
-    shown = draw(TITLES, ROWS, 3, io.StringIO())
+    ascii_stream = io.TextIOWrapper(io.BytesIO(), "ascii")
+    shown = draw(TITLES, [*ROWS, ("WA1ALIASWB01", "failed", "", "Größe")], 3, ascii_stream)
     assert "\x1b" not in shown
     assert LONG in shown
-
-
-def test_a_screen_without_unicode_gets_ascii_in_straight_columns() -> None:
-    stream = io.TextIOWrapper(io.BytesIO(), "ascii")
-    shown = draw(TITLES, [("WA1ALIASWB01", "failed", "", "Größe")], 3, stream)
     assert "Gr\\xf6\\xdfe" in shown
     assert len({len(line) for line in shown.splitlines()}) == 1

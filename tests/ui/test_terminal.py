@@ -7,30 +7,28 @@ from contextlib import contextmanager
 
 import pytest
 
-from clc_reset.terminal import hide_input, in_foreground, settings_restored, suspensions
+from clc_reset.terminal import (
+    hide_input,
+    in_foreground,
+    settings_restored,
+    stops_writers,
+    suspensions,
+)
 from clc_reset.workers import Inbox
-from tests.ui.screens import IN_THE_BACKGROUND, Keyboard, keyboard, run_on_terminal
-
-
-@pytest.fixture
-def board() -> Iterator[Keyboard]:
-    with keyboard() as board:
-        yield board
+from tests.ui.screens import IN_THE_BACKGROUND, Keyboard, run_on_terminal
 
 
 @contextmanager
-def blocked(*signums: signal.Signals) -> Iterator[None]:
-    """Let these signals stay pending, and come to nothing at the end."""
-    before = {signum: signal.getsignal(signum) for signum in signums}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+def blocked(signum: signal.Signals) -> Iterator[None]:
+    """Let a signal stay pending, and come to nothing at the end."""
+    before = signal.getsignal(signum)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signum])
     try:
         yield
     finally:
-        for signum in signums:
-            signal.signal(signum, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signums)
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        signal.signal(signum, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signum])
+        signal.signal(signum, before)
 
 
 def deliver(signum: signal.Signals) -> None:
@@ -103,17 +101,14 @@ def test_while_stopped_the_settings_are_the_shells(board: Keyboard) -> None:
     assert board.echoes
 
 
-@pytest.mark.parametrize("signum", [signal.SIGQUIT, signal.SIGTERM])
-def test_a_signal_that_ends_the_process_restores_them_first(
-    board: Keyboard, signum: signal.Signals
-) -> None:
+def test_ctrl_backslash_restores_them_first(board: Keyboard) -> None:
     fd = board.stdin.fileno()
-    with blocked(signum), settings_restored(fd):
+    with blocked(signal.SIGQUIT), settings_restored(fd):
         hide_input(fd)
-        deliver(signum)
+        deliver(signal.SIGQUIT)
         assert board.echoes
-        assert signum in signal.sigpending()
-    assert signal.getsignal(signum) is signal.SIG_DFL
+        assert signal.SIGQUIT in signal.sigpending()
+    assert signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL
 
 
 def test_handlers_are_those_of_before_afterwards_and_an_ignored_stop_stays_so() -> None:
@@ -128,18 +123,23 @@ def test_handlers_are_those_of_before_afterwards_and_an_ignored_stop_stays_so() 
     assert signal.signal(signal.SIGTSTP, before[0]) is signal.SIG_IGN
 
 
-def test_a_display_that_can_not_leave_at_this_moment_is_not_stopped() -> None:
-    with blocked(signal.SIGTSTP), suspensions(lambda: False, lambda: None):
+@pytest.mark.parametrize("can_leave", [False, True])
+def test_a_display_that_can_not_leave_at_this_moment_is_not_stopped(*, can_leave: bool) -> None:
+    with blocked(signal.SIGTSTP), suspensions(lambda: can_leave, lambda: None):
         deliver(signal.SIGTSTP)
-        assert signal.SIGTSTP not in signal.sigpending()
+        assert (signal.SIGTSTP in signal.sigpending()) is can_leave
 
 
-def test_a_terminal_that_is_gone_has_no_settings() -> None:
+def test_a_terminal_that_is_gone_has_no_settings_and_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     master, slave = pty.openpty()
     with settings_restored(slave):
         hide_input(slave)
         os.close(master)
     os.close(slave)
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _: 1)  # another job's
+    assert not stops_writers(slave)
 
 
 def test_a_wait_ends_in_time_although_a_stop_took_longer() -> None:
