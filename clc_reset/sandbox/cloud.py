@@ -7,7 +7,6 @@ and `server` serves it on loopback. Each answer is documented or recorded unless
 
 import base64
 import json
-import re
 from bisect import bisect, insort
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -116,8 +115,6 @@ class _Operation(NamedTuple):
     final: str
 
 
-_Route = Callable[[HTTPRequest, str], HTTPResponse | None]
-"""Takes the last named part of the path, too."""
 _Entity = dict[str, object]
 
 
@@ -141,21 +138,6 @@ class Cloud:
         self._members: dict[str, list[Machine]] = defaultdict(list)
         for machine in self.servers.values():
             self._members[machine.group].append(machine)
-        routes: dict[str, tuple[str, _Route]] = {
-            "/v2/authentication/login": ("POST", self._log_in),
-            "/v2/accounts/{alias}": ("GET", lambda *_: _response(inventory.ACCOUNT)),
-            "/v2/operations/{alias}/servers/{part}": ("POST", self._operate),
-            "/v2/operations/{alias}/status/{part}": ("GET", self._status),
-            # a slash at the end of a collection is accepted (recorded: 72 requests)
-            "/v2/datacenters/{alias}/?": ("GET", self._all_datacenters),
-            "/v2/datacenters/{alias}/{part}": ("GET", self._one_datacenter),
-            "/v2/datacenters/{alias}/{part}/deploymentCapabilities": ("GET", self._deployment),
-            "/v2/groups/{alias}/{part}": ("GET", self._one_group),
-            "/v2/servers/{alias}/{part}": ("GET", self._one_server),
-            "/v2/servers/{alias}/{part}/credentials": ("GET", self._credentials),
-        }
-        names = {name: f"(?P<{name}>[^/]+)" for name in ("alias", "part")}
-        self._routes = [(re.compile(path.format(**names)), *to) for path, to in routes.items()]
 
     @property
     def now(self) -> float:
@@ -182,24 +164,36 @@ class Cloud:
 
     def _respond(self, request: HTTPRequest) -> HTTPResponse | None:
         path = request.target.partition("?")[0]
-        for pattern, method, route in self._routes:
-            match = pattern.fullmatch(path)
-            if match is None:
-                continue
-            if request.method != method:
-                given = request.method[:20]
-                message = f"The requested resource does not support http method '{given}'."
-                return _error(405, message)
-            parts = match.groupdict()
-            if "alias" in parts:
+        # a slash at the end of a collection is accepted (recorded: 72 requests)
+        match path.removesuffix("/").split("/"):
+            case ["", "v2", "authentication", "login"] if request.method == "POST":
+                return self._log_in(request.body)
+            case ["", "v2", collection, alias, *rest]:
                 if not self._is_logged_in(request.headers.get("authorization", "")):
                     return _empty(401, "no valid token")  # its body was never recorded
-                if parts["alias"].upper() != ALIAS:
+                if alias.upper() != ALIAS:
                     # reported: a status by another alias gets 404; never recorded: the rest
-                    return _empty(404 if "/status/" in path else 403, "another account")
-            return route(request, parts.get("part", ""))
-        # recorded; other methods never were
-        return _error(404, _WRONG_PATH) if request.method == "POST" else _empty(404)
+                    return _empty(404 if "status" in rest else 403, "another account")
+                return self._respond_in_account(request, [request.method, collection, *rest])
+        return _missing(request.method)
+
+    def _respond_in_account(self, request: HTTPRequest, route: list[str]) -> HTTPResponse | None:
+        found: object = None
+        match route:
+            case ["POST", "operations", "servers", operation]:
+                return self._operate(operation.lower(), request.body)
+            case ["GET", "operations", "status", operation]:
+                return self._status(operation.lower())
+            case ["GET", "datacenters"]:
+                found = [self._datacenter(name, request) for name in inventory.DATACENTERS]
+            case ["GET", "datacenters", name] if name.lower() in inventory.DATACENTERS:
+                found = self._datacenter(name.lower(), request)
+            case ["GET", "groups", name] if group := self.groups.get(name.lower()):
+                is_detailed = _has_option(request, "serverdetail", "detailed")
+                found = self._group(group, is_detailed=is_detailed)
+            case ["GET", "servers", name] if machine := self.servers.get(name.upper()):
+                found = _server(machine)
+        return _missing(request.method) if found is None else _response(found)
 
     def token(self) -> str:
         """Return a bearer token as the Login API issues it: a JWT, valid for 14 days."""
@@ -227,10 +221,10 @@ class Cloud:
         issued = self._issued.get(token.strip(), -inf)
         return scheme.lower() == "bearer" and issued <= self.now < issued + TOKEN_SECONDS
 
-    def _log_in(self, request: HTTPRequest, _part: str) -> HTTPResponse:
+    def _log_in(self, content: bytes) -> HTTPResponse:
         # documented: a form, which the official Python client sends; the official Go client sends
         # `Username` and `Password`
-        body = _parse(request.body) or dict(parse_qsl(request.body.decode(errors="replace")))
+        body = _parse(content) or dict(parse_qsl(content.decode(errors="replace")))
         if not isinstance(body, dict) or not body:
             return _invalid("", "A login object is required.")
         given = {name.lower(): value for name, value in body.items()}
@@ -253,11 +247,10 @@ class Cloud:
         fields = self._random.sample([*login.items()], len(login))
         return _response(dict(fields), f"{USERNAME} logged in")  # recorded: in a varying order
 
-    def _operate(self, request: HTTPRequest, part: str) -> HTTPResponse | None:
-        operation = part.lower()
+    def _operate(self, operation: str, content: bytes) -> HTTPResponse | None:
         if operation not in _POWER and operation not in _MAINTENANCE:
-            return _error(404, _WRONG_PATH)
-        body = _parse(request.body)
+            return _missing("POST")
+        body = _parse(content)
         if not isinstance(body, list) or not all(isinstance(server, str) for server in body):
             return _invalid("serverIds", "An array is required.")
         if not body:  # never recorded
@@ -330,8 +323,8 @@ class Cloud:
         shuffled = self._random.sample(ids, len(ids))
         return [*shuffled[1:], shuffled[0]] if shuffled == ids else shuffled
 
-    def _status(self, _request: HTTPRequest, part: str) -> HTTPResponse:
-        operation = self._operations.get(part.lower())
+    def _status(self, operation_id: str) -> HTTPResponse:
+        operation = self._operations.get(operation_id)
         if operation is None:
             return _empty(404)
         if self._random.random() < self.behaviour.flaky:
@@ -343,23 +336,8 @@ class Cloud:
             status = next(name for share, name in _SEQUENCE if passed < share)
         return _response({"status": status}, status)
 
-    def _all_datacenters(self, request: HTTPRequest, _part: str) -> HTTPResponse:
-        return _response([self._datacenter(name, request) for name in inventory.DATACENTERS])
-
-    def _one_datacenter(self, request: HTTPRequest, part: str) -> HTTPResponse:
-        is_there = part.lower() in inventory.DATACENTERS
-        return _response(self._datacenter(part.lower(), request)) if is_there else _empty(404)
-
-    def _deployment(self, _request: HTTPRequest, part: str) -> HTTPResponse:
-        is_there = part.lower() in inventory.DATACENTERS
-        return _response(inventory.DEPLOYMENT_CAPABILITIES) if is_there else _empty(404)
-
     def _datacenter(self, datacenter: str, request: HTTPRequest) -> _Entity:
-        href = _href("datacenters", datacenter)
-        links: list[_Entity] = [
-            {"rel": "self", "href": href},
-            {"rel": "deploymentCapabilities", "href": f"{href}/deploymentCapabilities"},
-        ]
+        links: list[_Entity] = [{"rel": "self", "href": _href("datacenters", datacenter)}]
         if _has_option(request, "grouplinks", "true"):
             links += [
                 {**_link("group", "groups", root.id), "name": root.name}
@@ -367,11 +345,6 @@ class Cloud:
                 if root.datacenter == datacenter and root.parent is None
             ]
         return {"id": datacenter, "name": inventory.DATACENTERS[datacenter], "links": links}
-
-    def _one_group(self, request: HTTPRequest, part: str) -> HTTPResponse:
-        group = self.groups.get(part.lower())
-        is_detailed = _has_option(request, "serverdetail", "detailed")
-        return _response(self._group(group, is_detailed=is_detailed)) if group else _empty(404)
 
     def _group(self, group: MachineGroup, *, is_detailed: bool) -> _Entity:
         members = self._members[group.id]
@@ -404,16 +377,6 @@ class Cloud:
     def _count(self, group: MachineGroup) -> int:
         own = sum(machine.status != "archived" for machine in self._members[group.id])  # recorded
         return own + sum(map(self._count, self._children(group)))
-
-    def _one_server(self, _request: HTTPRequest, part: str) -> HTTPResponse:
-        machine = self.servers.get(part.upper())
-        return _response(_server(machine)) if machine else _empty(404)
-
-    def _credentials(self, _request: HTTPRequest, part: str) -> HTTPResponse:
-        machine = self.servers.get(part.upper())
-        # never recorded; only active servers have the link
-        is_there = machine is not None and machine.status == "active"
-        return _response(inventory.CREDENTIALS) if is_there else _empty(404)
 
 
 def _has_option(request: HTTPRequest, name: str, value: str) -> bool:
@@ -485,6 +448,11 @@ def _change_info(modified: str) -> _Entity:
 def _empty(status: int, note: str | None = None) -> HTTPResponse:
     """Return a response without a body, and so without a Content-Type (recorded of a 404)."""
     return HTTPResponse(status, {"Content-Length": "0"}, b"", note)
+
+
+def _missing(method: str) -> HTTPResponse:
+    """Return the response to a wrong path, recorded of POSTs only."""
+    return _error(404, _WRONG_PATH) if method == "POST" else _empty(404)
 
 
 def _response(content: object, note: str | None = None, status: int = 200) -> HTTPResponse:

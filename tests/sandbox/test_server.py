@@ -103,19 +103,10 @@ def test_a_lost_answer_is_a_closed_connection() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "header"),
-    [
-        ("411", "Transfer-Encoding: chunked"),
-        ("411", "Content-Length: -1"),
-        ("411", "Content-Length: x"),
-        ("413", "Content-Length: 99999999999"),
-    ],
+    "header", ["Transfer-Encoding: chunked", "Content-Length: -1", "Content-Length: x"]
 )
-def test_a_body_of_unknown_or_absurd_length_is_refused(
-    sandbox: Sandbox, status: str, header: str
-) -> None:
-    answer = sandbox.raw("POST /v2/authentication/login HTTP/1.1", header)
-    assert answer.split()[1] == status
+def test_a_body_of_unknown_length_is_refused(sandbox: Sandbox, header: str) -> None:
+    assert sandbox.raw(f"POST {LOGIN} HTTP/1.1", header).split()[1] == "411"
 
 
 def test_what_is_no_http_is_answered_and_logged(sandbox: Sandbox) -> None:
@@ -137,7 +128,6 @@ def test_an_answer_has_one_date_and_that_is_the_clouds() -> None:
         for request in (
             ["GET /v2/nothing HTTP/1.1", "Host: 127.0.0.1:{port}"],
             ["GET /v2/nothing HTTP/1.1", "Host: evil.example"],
-            ["POST /v2/nothing HTTP/1.1", "Content-Length: x"],
         ):
             (date,) = re.findall(r"(?m)^Date: (.*)\r$", sandbox.raw(*request))
             behind = time.time() - parsedate_to_datetime(date).timestamp()
@@ -151,27 +141,20 @@ FOREIGN = ["", "evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1{
 FOREIGN += ["localhost.evil.example:{port}", "127.0.0.1:{port}.evil.example"]
 
 
-PATH = "/v2/datacenters/ALIAS"
-ME = "127.0.0.1:{port}"
-
-
 @pytest.mark.parametrize(
-    ("status", "target", "hosts"),
+    ("status", "hosts"),
     [
-        *((401, PATH, [host]) for host in OWN),
-        *((421, PATH, [host]) for host in FOREIGN),
-        (421, PATH, []),
-        (421, PATH, [ME, "evil.example"]),
-        (401, f"{PATH}?http://evil.example/", [ME]),
-        *((401, f"{scheme}://{host}{PATH}", [ME]) for host in OWN for scheme in ("http", "HTTP")),
-        (421, f"http://{ME}{PATH}", ["evil.example"]),
-        *((421, f"http://{host}{PATH}", [ME]) for host in (*FOREIGN, f"demo@{ME}", "[", f"{ME}?")),
+        *((401, [host]) for host in OWN),
+        *((421, [host]) for host in FOREIGN),
+        (421, []),
+        (421, [OWN[0], "evil.example"]),
     ],
 )
 def test_it_answers_to_its_own_names_and_to_no_others(
-    sandbox: Sandbox, status: int, target: str, hosts: list[str]
+    sandbox: Sandbox, status: int, hosts: list[str]
 ) -> None:
-    answer = sandbox.raw(f"GET {target} HTTP/1.1", *(f"Host: {host}" for host in hosts))
+    lines = (f"Host: {host}" for host in hosts)
+    answer = sandbox.raw("GET /v2/datacenters/ALIAS HTTP/1.1", *lines)
     assert int(answer.split()[1]) == status
 
 
@@ -185,24 +168,14 @@ def test_another_host_has_no_effect_and_is_told_why(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(
-            ("Origin", value)
-            for value in ("https://evil.example", "null", "", "http://localhost:1")
-        ),
-        *(("Sec-Fetch-Site", value) for value in ("cross-site", "same-site")),
+        *(("Origin", value) for value in ("https://evil.example", "null", "")),
+        *(("Sec-Fetch-Site", value) for value in ("cross-site", "same-site", "same-origin")),
     ],
 )
-def test_another_site_can_not_lock_the_user(sandbox: Sandbox, name: str, value: str) -> None:
+def test_a_web_page_can_not_lock_the_user(sandbox: Sandbox, name: str, value: str) -> None:
     for _ in range(3):
         assert sandbox.ask("POST", LOGIN, WRONG, **{name: value}).status == 403
-    assert sandbox.ask("POST", LOGIN, USER).status == 200
-
-
-@pytest.mark.parametrize("site", ["none", "same-origin"])
-def test_a_page_of_its_own_would_be_answered(sandbox: Sandbox, site: str) -> None:
-    for host in ("127.0.0.1", "localhost"):
-        headers = {"Origin": f"http://{host}:{sandbox.port}", "Sec-Fetch-Site": site}
-        assert sandbox.ask("GET", PATH, **headers).status == 200
+    assert sandbox.ask("POST", LOGIN, USER, **{"Sec-Fetch-Site": "none"}).status == 200
 
 
 def test_on_the_port_of_http_its_name_is_enough() -> None:
