@@ -31,9 +31,9 @@ _CANNOT_BE_QUEUED = (
     "The operation cannot be queued because the server cannot be found "
     "or it is not in a valid state."
 )
-_IN_DESIRED_STATE = "The server already in desired state."  # reported
 _WRONG_PATH = "The requested resource does not exist."
 _ROLES = ["AccountAdmin"]
+_RUNNING = ("active", "started")
 
 # Recorded of a power on, polled ten times at even intervals: notStarted four times, executing
 # three, resumed twice, executing once more, then succeeded.
@@ -43,19 +43,6 @@ _SEQUENCE = ((0.4, "notStarted"), (0.7, "executing"), (0.9, "resumed"), (inf, "e
 # is returned, and none while the operation isn't started. These are shares of the duration.
 _CHANGES_BEGIN = 0.4
 _CHANGES_END = 0.98
-
-# The documented operations: the power states for which each is queued, and the resulting one. A
-# stopped server is refused a reset (reported); a paused one is started by a reboot (recorded). The
-# names are in lower case: the platform's routes accept any.
-_POWER = {
-    "reset": ({"started", "paused"}, "started"),
-    "reboot": ({"started", "paused"}, "started"),
-    "poweron": ({"stopped", "paused"}, "started"),
-    "poweroff": ({"started", "paused"}, "stopped"),
-    "shutdown": ({"started", "paused"}, "stopped"),
-    "pause": ({"started"}, "paused"),
-}
-_MAINTENANCE = {"startmaintenance": True, "stopmaintenance": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +87,10 @@ class HTTPResponse:
 
 
 class _Change(NamedTuple):
-    """A scheduled change of a server."""
+    """A scheduled change of a server, which a reset makes."""
 
     at: float
     machine: Machine
-    operation: str
 
 
 class _Operation(NamedTuple):
@@ -180,8 +166,8 @@ class Cloud:
     def _respond_in_account(self, request: HTTPRequest, route: list[str]) -> HTTPResponse | None:
         found: object = None
         match route:
-            case ["POST", "operations", "servers", operation]:
-                return self._operate(operation.lower(), request.body)
+            case ["POST", "operations", "servers", "reset"]:
+                return self._reset(request.body)
             case ["GET", "operations", "status", operation]:
                 return self._status(operation.lower())
             case ["GET", "datacenters"]:
@@ -247,49 +233,42 @@ class Cloud:
         fields = self._random.sample([*login.items()], len(login))
         return _response(dict(fields), f"{USERNAME} logged in")  # recorded: in a varying order
 
-    def _operate(self, operation: str, content: bytes) -> HTTPResponse | None:
-        if operation not in _POWER and operation not in _MAINTENANCE:
-            return _missing("POST")
+    def _reset(self, content: bytes) -> HTTPResponse | None:
         body = _parse(content)
         if not isinstance(body, list) or not all(isinstance(server, str) for server in body):
             return _invalid("serverIds", "An array is required.")
         if not body:  # never recorded
             return _invalid("serverIds", "It is empty.")
         ids = list(dict.fromkeys(server.upper() for server in body))  # recorded: no duplicates
-        refusals = {server: self._refusal(operation, server) for server in self._another_order(ids)}
-        accepted = [self.servers[server] for server in refusals if refusals[server] is None]
+        order = self._another_order(ids)
+        accepted = {server: self.servers[server] for server in ids if self._may_be_reset(server)}
         links: dict[str, _Entity] = {}
         # recorded: one operation for each data centre
-        for datacenter in dict.fromkeys(s[:3].lower() for s in ids if refusals[s] is None):
-            batch = [machine for machine in accepted if machine.datacenter == datacenter]
-            operation_id = self._queue(operation, datacenter, batch)
+        for datacenter in dict.fromkeys(machine.datacenter for machine in accepted.values()):
+            machines = [accepted[server] for server in order if server in accepted]
+            batch = [machine for machine in machines if machine.datacenter == datacenter]
+            operation_id = self._queue(datacenter, batch)
             href = f"{_href('operations')}/status/{operation_id}"
-            links[datacenter] = {"rel": "status", "href": href, "id": operation_id}
+            link: _Entity = {"rel": "status", "href": href, "id": operation_id}
+            links |= {machine.id: link for machine in batch}
         if self.behaviour.lose_answer:
             return None
         entities: list[_Entity] = [
-            {"server": server.lower(), "isQueued": False, "errorMessage": message}
-            if message
-            else {"server": server.lower(), "isQueued": True, "links": [links[server[:3].lower()]]}
-            for server, message in refusals.items()
+            {"server": server.lower(), "isQueued": True, "links": [links[server]]}
+            if server in links
+            else {"server": server.lower(), "isQueued": False, "errorMessage": _CANNOT_BE_QUEUED}
+            for server in order
         ]
         return _response(entities, f"{len(accepted)} of {len(ids)} queued")
 
-    def _refusal(self, operation: str, server: str) -> str | None:
-        """Return the reason why an operation isn't queued for a server, or None if it is."""
+    def _may_be_reset(self, server: str) -> bool:
+        """Return whether a reset is queued for a server; not for a stopped one (reported)."""
         machine = self.servers.get(server)
-        if machine is None or machine.status != "active" or server in self.behaviour.refuse:
-            return _CANNOT_BE_QUEUED
-        if operation in _MAINTENANCE:
-            is_there = machine.in_maintenance is _MAINTENANCE[operation]
-            return _IN_DESIRED_STATE if is_there else None
-        before, after = _POWER[operation]
-        if machine.power in before:
-            return None
-        return _IN_DESIRED_STATE if machine.power == after else _CANNOT_BE_QUEUED
+        is_running = machine is not None and (machine.status, machine.power) == _RUNNING
+        return is_running and server not in self.behaviour.refuse
 
-    def _queue(self, operation: str, datacenter: str, batch: list[Machine]) -> str:
-        """Start an operation that changes the servers in this order, and return its id."""
+    def _queue(self, datacenter: str, batch: list[Machine]) -> str:
+        """Start an operation that resets the servers in this order, and return its id."""
         began, duration = self.now, self.behaviour.duration
         ends, final = began + duration, "succeeded"
         step = (_CHANGES_END - _CHANGES_BEGIN) / len(batch)
@@ -299,9 +278,9 @@ class Cloud:
                 # never recorded: when an operation fails, and the fate of the other servers
                 ends, final = at, "failed"
                 break
-            insort(self._changes, _Change(at, machine, operation), key=lambda change: change.at)
+            insort(self._changes, _Change(at, machine), key=lambda change: change.at)
         for machine in batch:
-            machine.resets += operation == "reset"
+            machine.resets += 1
         operation_id = f"{datacenter}-{FIRST_OPERATION + len(self._operations)}"
         self._operations[operation_id] = _Operation(began, ends, final)
         return operation_id
@@ -310,12 +289,8 @@ class Cloud:
         """Change the servers whose time has come."""
         due = bisect(self._changes, self.now, key=lambda change: change.at)
         for change in self._changes[:due]:
-            machine = change.machine
-            if change.operation in _MAINTENANCE:
-                machine.in_maintenance = _MAINTENANCE[change.operation]
-            else:
-                machine.power = _POWER[change.operation][1]
-            machine.modified = f"{datetime.fromtimestamp(change.at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+            at = datetime.fromtimestamp(change.at, UTC)
+            change.machine.modified = f"{at:%Y-%m-%dT%H:%M:%SZ}"
         del self._changes[:due]
 
     def _another_order(self, ids: list[str]) -> list[str]:
@@ -406,7 +381,7 @@ def _server(machine: Machine) -> _Entity:
     }
     details: _Entity = {**inventory.DETAILS, "powerState": machine.power}
     if machine.status == "active":
-        entity["details"] = {**details, "inMaintenanceMode": machine.in_maintenance}
+        entity["details"] = {**details, "inMaintenanceMode": False}
     elif machine.status in {"archived", "queuedForRestore"}:
         # recorded: no more than this in 26 of 38 archived and all 104 queuedForRestore; the others
         # of the 38 have everything

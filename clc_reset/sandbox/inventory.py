@@ -64,7 +64,6 @@ class Machine:
     description: str
     status: str = "active"
     power: str = "started"
-    in_maintenance: bool = False
     modified: str = CREATED
     resets: int = 0
 

@@ -16,7 +16,7 @@ from tests.builders import FAR, A, B
 from tests.fakes import refused
 from tests.virtual import VirtualClocks
 
-ARCHIVED, UNKNOWN = "WA1ALIASOLD01", "WA1ALIASXX99"
+ARCHIVED, STOPPED, UNKNOWN = "WA1ALIASOLD01", "VA1ALIASJOB03", "WA1ALIASXX99"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
 LONG_AGO = "2015-03-26T23:59:28Z"
@@ -24,7 +24,6 @@ CANNOT_BE_QUEUED = (
     "The operation cannot be queued because the server cannot be found "
     "or it is not in a valid state."
 )
-IN_DESIRED_STATE = "The server already in desired state."
 LOGIN, RESET = "/v2/authentication/login", "/v2/operations/ALIAS/servers/reset"
 
 
@@ -52,14 +51,15 @@ class Visitor:
         assert answer.status == 200
         return json.loads(answer.body)
 
-    def operate(self, operation: str, *servers: str) -> Any:
-        answer = self.ask("POST", f"/v2/operations/ALIAS/servers/{operation}", servers)
+    def reset(self, *servers: str) -> Any:
+        """Reset servers and return the entities of the answer."""
+        answer = self.ask("POST", RESET, servers)
         assert answer.status == 200
         return json.loads(answer.body)
 
     def hrefs(self, *servers: str) -> dict[str, str]:
         """Reset servers and return the path of each one's status."""
-        return {e["server"].upper(): e["links"][0]["href"] for e in self.operate("reset", *servers)}
+        return {e["server"].upper(): e["links"][0]["href"] for e in self.reset(*servers)}
 
     def status_at(self, seconds: float, href: str) -> str:
         """An operation's status, seen so many seconds after noon."""
@@ -75,10 +75,6 @@ class Visitor:
         self.clocks.seconds = seconds
         time: str = self.server(server)["changeInfo"]["modifiedDate"]
         return time
-
-    def state(self, server: str) -> tuple[str, bool]:
-        details = self.server(server)["details"]
-        return details["powerState"], details["inMaintenanceMode"]
 
     def root(self, datacenter: str, query: str = "groupLinks=true") -> str:
         links = self.get(f"/v2/datacenters/alias/{datacenter}?{query}")["links"]
@@ -215,7 +211,7 @@ def test_what_is_not_there_is_refused_without_a_body_but_for_posts(
 
 def test_a_batch_is_answered_in_another_order_with_one_status_id_a_data_centre() -> None:
     visitor = Visitor()
-    entities = visitor.operate("reset", A, B, FAR)
+    entities = visitor.reset(A, B, FAR)
     links = {entity["server"]: entity["links"] for entity in entities}
     assert list(links) != [A.lower(), B.lower(), FAR.lower()]
     assert links[A.lower()] == links[B.lower()] == [status_link("wa1-12345")]
@@ -223,7 +219,7 @@ def test_a_batch_is_answered_in_another_order_with_one_status_id_a_data_centre()
     assert all(entity["isQueued"] is True for entity in entities)
     assert visitor.hrefs(A)[A].endswith("/wa1-12347")
     for _ in range(20):
-        assert [entity["server"].upper() for entity in visitor.operate("reset", A, B, FAR)] != [
+        assert [entity["server"].upper() for entity in visitor.reset(A, B, FAR)] != [
             A,
             B,
             FAR,
@@ -232,22 +228,19 @@ def test_a_batch_is_answered_in_another_order_with_one_status_id_a_data_centre()
 
 def test_duplicates_are_dropped_and_any_case_is_accepted() -> None:
     visitor = Visitor()
-    assert len(visitor.operate("reset", A, A.lower(), B)) == 2
-    assert visitor.cloud.servers[A].resets == 1
-    visitor.operate("reboot", A)
-    visitor.operate("startMaintenance", A)
-    visitor.operate("reset", A)
-    assert visitor.cloud.servers[A].resets == 2
+    assert len(visitor.reset(A, A.lower(), B)) == 2
+    assert [visitor.cloud.servers[server].resets for server in (A, B)] == [1, 1]
 
 
-def test_a_server_that_is_refused_on_request_is_not_changed() -> None:
+@pytest.mark.parametrize("server", [A, STOPPED, ARCHIVED, UNKNOWN])
+def test_a_server_that_is_refused_is_not_changed_but_the_others_are(server: str) -> None:
     visitor = Visitor(refuse=frozenset({A}), duration=0)
-    entities = visitor.operate("reset", A, B)
-    assert refused(A, CANNOT_BE_QUEUED) in entities
+    entities = visitor.reset(server, B)
+    assert refused(server, CANNOT_BE_QUEUED) in entities
     assert {entity["isQueued"] for entity in entities} == {True, False}
-    assert [visitor.cloud.servers[server].resets for server in (A, B)] == [0, 1]
-    assert visitor.changed_at(0, A) == LONG_AGO != visitor.changed_at(0, B)
-    assert visitor.operate("reset", "VA1ALIASJOB03")[0]["isQueued"] is False  # it is stopped
+    assert visitor.changed_at(0, B) != LONG_AGO
+    if server != UNKNOWN:
+        assert visitor.changed_at(0, server) == LONG_AGO
 
 
 @pytest.mark.parametrize("content", [b"", {}, {"serverIds": [A]}, [1], "x", []])
@@ -312,65 +305,15 @@ def test_a_batch_stops_at_the_server_that_fails_on_request() -> None:
     assert visitor.status_at(100, hrefs[FAR]) == "succeeded"
     changed = [server for server in order if visitor.changed_at(1000, server) != LONG_AGO]
     assert changed == order[:place]
-    assert {visitor.cloud.servers[server].resets for server in order} == {1}
 
 
-@pytest.mark.parametrize(
-    ("operation", "started", "paused", "stopped"),
-    [
-        ("reset", "started", "started", CANNOT_BE_QUEUED),
-        ("reboot", "started", "started", CANNOT_BE_QUEUED),
-        ("powerOn", IN_DESIRED_STATE, "started", "started"),
-        ("powerOff", "stopped", "stopped", IN_DESIRED_STATE),
-        ("POWEROFF", "stopped", "stopped", IN_DESIRED_STATE),
-        ("shutDown", "stopped", "stopped", IN_DESIRED_STATE),
-        ("pause", "paused", IN_DESIRED_STATE, CANNOT_BE_QUEUED),
-    ],
-)
-def test_a_power_operation_has_its_effect_at_the_servers_turn(
-    operation: str, started: str, paused: str, stopped: str
-) -> None:
-    for before, after in (("started", started), ("paused", paused), ("stopped", stopped)):
-        visitor = Visitor(duration=10)
-        visitor.cloud.servers[A].power = before
-        (entity,) = visitor.operate(operation, A)
-        assert entity.get("errorMessage", after) == after
-        assert visitor.state(A) == (before, False)
-        if entity["isQueued"]:
-            assert visitor.changed_at(9.7, A) == LONG_AGO
-            assert visitor.changed_at(9.9, A) == "2026-01-01T12:00:09Z"
-            assert visitor.state(A) == (after, False)
-
-
-def test_maintenance_begins_and_ends_at_the_servers_turn() -> None:
+def test_resets_that_overlap_have_their_turns_in_time() -> None:
     visitor = Visitor(duration=10)
-    for operation, other, at, is_in_maintenance in (
-        ("startMaintenance", "stopMaintenance", 9, True),
-        ("stopMaintenance", "startMaintenance", 19, False),
-    ):
-        assert visitor.operate(other, A)[0]["errorMessage"] == IN_DESIRED_STATE
-        assert visitor.operate(operation, A)[0]["isQueued"]
-        visitor.clocks.seconds = at
-        assert visitor.state(A) == ("started", not is_in_maintenance)
-        assert visitor.changed_at(at + 1, A) == f"2026-01-01T12:00:{at:02}Z"
-        assert visitor.state(A) == ("started", is_in_maintenance)
-
-
-@pytest.mark.parametrize("server", [UNKNOWN, ARCHIVED])
-@pytest.mark.parametrize("operation", ["reset", "powerOn", "startMaintenance"])
-def test_no_operation_is_queued_for_what_is_not_active(operation: str, server: str) -> None:
-    assert Visitor().operate(operation, server)[0]["errorMessage"] == CANNOT_BE_QUEUED
-
-
-def test_operations_that_overlap_have_their_turns_in_time() -> None:
-    visitor = Visitor(duration=10)
-    visitor.operate("powerOff", A)
+    visitor.reset(A)
     visitor.clocks.go_on(5)
-    visitor.operate("pause", A)
+    visitor.reset(A)
     assert visitor.changed_at(10, A) == "2026-01-01T12:00:09Z"
-    assert visitor.state(A) == ("stopped", False)
     assert visitor.changed_at(15, A) == "2026-01-01T12:00:14Z"
-    assert visitor.state(A) == ("paused", False)
 
 
 @pytest.mark.parametrize(("skew", "hour"), [(0, "12:00"), (3600, "13:00"), (-420, "11:53")])
