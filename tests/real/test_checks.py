@@ -1,7 +1,6 @@
-"""Checks among real processes: a terminal, and a program that can't be killed."""
+"""A check that can't be killed."""
 
 import os
-import pty
 import shutil
 import signal
 import subprocess
@@ -25,19 +24,6 @@ begun = lambda *_: print("begun", flush=True)
 print(check.run(["A"], float(sys.argv[2]), begun)["A"].problem, inbox.signum)
 """
 RESISTING = "int main(void) { setuid(0); setgid(0); sleep(20); return 0; }"
-
-
-def test_one_that_asks_on_the_terminal_fails_with_its_reason() -> None:
-    program = [sys.executable, "-c", PROGRAM, "read x < /dev/tty", "0.5"]
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(program[0], program)  # noqa: S606 - fork has made the terminal
-    output = b""
-    while b"\n" not in output.partition(b"begun\r\n")[2]:
-        output += os.read(terminal, 1000)
-    os.waitpid(pid, 0)
-    os.close(terminal)
-    assert b"cannot open /dev/tty" in output or b"/dev/tty: No such device" in output
 
 
 def test_one_that_cannot_be_killed_is_let_go(tmp_path: Path) -> None:
