@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 
 _PACKAGES = {
     "dbus-run-session": "dbus",
@@ -40,7 +39,10 @@ class Desktop:
         assert daemon.stdin
         with daemon.stdin as stdin:
             stdin.write(password)
-        self._ask("wait", "--session", "--timeout", "20", "org.freedesktop.secrets")
+        served = ("wait", "--session", "--timeout", "20", "org.freedesktop.secrets")
+        with _start(self._bus.pid, "gdbus", *served) as asked:
+            asked.communicate()
+        assert asked.returncode == 0
 
     def restart_keyring(self, password: bytes = b"") -> None:
         """End the daemon and start another, as a logout and a login do."""
@@ -52,31 +54,13 @@ class Desktop:
         """Let the daemon take what it is asked, and never answer."""
         self._processes[-1].send_signal(signal.SIGSTOP)
 
-    def leave_dialogs_open(self, prompter: Path, asked: Path) -> None:
-        """Let a dialog be one that nobody answers; `asked` is a file that is there once it is."""
-        prompter.write_text(f"#!/bin/sh\n: > {asked}\nexec sleep 600\n")
-        prompter.chmod(0o700)
-        services = Path(os.environ["XDG_DATA_HOME"], "dbus-1", "services")
-        services.mkdir(parents=True)
-        name = "org.gnome.keyring.SystemPrompter"
-        (services / f"{name}.service").write_text(
-            f"[D-BUS Service]\nName={name}\nExec={prompter}\n"
-        )
-        bus = "org.freedesktop.DBus"
-        self._ask("call", "--session", "-d", bus, "-o", "/", "-m", f"{bus}.ReloadConfig")
-
     def end(self) -> None:
         """End all that runs on the bus, and the bus."""
         os.killpg(self._bus.pid, signal.SIGTERM)
         os.killpg(self._bus.pid, signal.SIGCONT)
-        for each in self._processes:
-            with each:
+        for process in self._processes:
+            with process:
                 pass  # what waits for it, and closes its pipes
-
-    def _ask(self, *question: str) -> None:
-        with _start(self._bus.pid, "gdbus", *question) as asked:
-            asked.communicate()
-        assert asked.returncode == 0
 
 
 def _start(group: int, *command: str) -> subprocess.Popen[bytes]:

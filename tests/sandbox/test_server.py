@@ -3,14 +3,11 @@ import json
 import os
 import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, RemoteDisconnected
-from pathlib import Path
 from random import Random
 from typing import NamedTuple, Self
 
@@ -183,78 +180,18 @@ def test_on_the_port_of_http_its_name_is_enough() -> None:
     assert own_hosts(8080) == {"127.0.0.1:8080", "localhost:8080"}
 
 
-@pytest.mark.parametrize("reason", [OSError, None])
 def test_where_the_kernel_does_not_tell_the_process_is_looked_for(
-    monkeypatch: pytest.MonkeyPatch, reason: type[OSError] | None
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refused(_process: int) -> int:
-        assert reason
-        raise reason
-
-    signals: list[int] = []
+    outcomes = iter([None, PermissionError, ProcessLookupError])  # there; another user's; gone
+    looks: list[tuple[int, int]] = []
 
     def kill(process: int, signum: int) -> None:
-        signals.append(signum)
-        if len(signals) == 2:
-            raise PermissionError  # somebody else's, but there
-        if len(signals) == 3:
-            raise ProcessLookupError(process)
+        looks.append((process, signum))
+        if error := next(outcomes):
+            raise error
 
-    if reason:
-        monkeypatch.setattr(os, "pidfd_open", refused, raising=False)
-    else:
-        monkeypatch.delattr(os, "pidfd_open", raising=False)  # not on Linux
+    monkeypatch.delattr(os, "pidfd_open", raising=False)  # as elsewhere than on Linux
     monkeypatch.setattr(os, "kill", kill)
     wait_for_the_end_of(7)
-    assert signals == [0, 0, 0]
-
-
-BESIDE = """
-import os, sys, time
-from random import Random
-from clc_reset.sandbox.cloud import Behaviour, Cloud
-from clc_reset.sandbox.server import Server, serve_beside
-server = Server(Cloud(Behaviour(), time.time, Random()), port=0, latency=0, log=print)
-quiet, path, *command = sys.argv[1:]
-environ = {**os.environ, "URL": server.url}
-def clean_up():
-    if os.environ.get("MARK"):
-        open(os.environ["MARK"], "w").close()
-try:
-    serve_beside(server, path, command, environ, quiet=quiet == "quiet", clean_up=clean_up)
-except OSError as error:
-    sys.exit(error.strerror)
-"""
-ASK = """
-import os, urllib.request
-assert not os.path.exists(os.environ["MARK"])
-urllib.request.urlopen(os.environ["URL"] + "/v2/nothing")
-"""
-
-
-def beside(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", BESIDE, *arguments], capture_output=True, check=False, text=True
-    )
-
-
-@pytest.mark.parametrize("quiet", ["quiet", "aloud"])
-def test_a_command_is_served_until_it_ends_and_then_all_is_cleaned_up(
-    quiet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
-    result = beside(quiet, sys.executable, "python", "-c", ASK)
-    assert result.returncode == 1
-    assert "HTTP Error 404" in result.stderr
-    wait_until((tmp_path / "mark").exists)
-
-
-def test_a_script_without_a_first_line_is_run_by_the_shell_and_a_folder_can_not_be_run(
-    tmp_path: Path,
-) -> None:
-    script = tmp_path / "script"
-    script.write_text('echo "$1"; exit 3')
-    script.chmod(0o755)
-    result = beside("quiet", str(script), "script", "word")
-    assert (result.returncode, result.stdout) == (3, "word\n")
-    assert beside("quiet", str(tmp_path), "x").stderr == "Permission denied\n"
+    assert looks == [(7, 0)] * 3
