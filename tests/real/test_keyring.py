@@ -1,6 +1,10 @@
+"""`clc` in a desktop session with the GNOME keyring."""
+
 import base64
 import json
 import os
+import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,7 +15,6 @@ import pytest
 from clc_reset.errors import WITHOUT_A_KEYRING
 from tests.builders import A
 from tests.fakes import Loopback, Terminal, http, jwt, loopback, queued, run_clc
-from tests.real.desktop import MISSING, Desktop
 
 PASSWORD = "correct horse battery staple"
 TOKEN = jwt()
@@ -35,6 +38,73 @@ SLACK = 4.0
 NO_ANSWER = "it didn't answer within 5 s; it may be waiting to be unlocked"
 LOCKED = "it is locked. Unlock it, then run this again"
 NO_BACKEND = "no usable keyring backend was found"
+
+
+TELL_THE_ADDRESS = 'echo "$DBUS_SESSION_BUS_ADDRESS"; exec cat'
+PACKAGES = {
+    "dbus-run-session": "dbus",
+    "gdbus": "libglib2.0-bin",
+    "gnome-keyring-daemon": "gnome-keyring",
+}
+MISSING = ", ".join(
+    f"{tool} (Debian package {package})"
+    for tool, package in PACKAGES.items()
+    if shutil.which(tool) is None
+)
+"""The tools that are not on PATH."""
+
+
+class Desktop:
+    """A session bus in the environment as it is. What runs on it is one process group."""
+
+    def __init__(self) -> None:
+        self._bus = start(0, "dbus-run-session", "sh", "-c", TELL_THE_ADDRESS)
+        self._processes = [self._bus]
+        assert self._bus.stdout
+        self.address = self._bus.stdout.readline().decode().strip()
+
+    def start_keyring(self, password: bytes = b"") -> None:
+        """Start the daemon, unlocked with a password or else locked, and wait until it serves."""
+        unlock = ["--unlock"] if password else []
+        daemon = start(
+            self._bus.pid, "gnome-keyring-daemon", "--foreground", "--components=secrets", *unlock
+        )
+        self._processes.append(daemon)
+        assert daemon.stdin
+        with daemon.stdin as stdin:
+            stdin.write(password)
+        served = ("wait", "--session", "--timeout", "20", "org.freedesktop.secrets")
+        with start(self._bus.pid, "gdbus", *served) as asked:
+            asked.communicate()
+        assert asked.returncode == 0
+
+    def restart_keyring(self, password: bytes = b"") -> None:
+        """End the daemon and start another, as a logout and a login do."""
+        with self._processes.pop() as daemon:
+            daemon.terminate()
+        self.start_keyring(password)
+
+    def freeze_keyring(self) -> None:
+        """Let the daemon take what it is asked, and never answer."""
+        self._processes[-1].send_signal(signal.SIGSTOP)
+
+    def end(self) -> None:
+        """End all that runs on the bus, and the bus."""
+        os.killpg(self._bus.pid, signal.SIGTERM)
+        os.killpg(self._bus.pid, signal.SIGCONT)
+        for process in self._processes:
+            with process:
+                pass  # what waits for it, and closes its pipes
+
+
+def start(group: int, *command: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        process_group=group,
+    )
 
 
 @pytest.fixture
