@@ -18,45 +18,10 @@ from clc_reset.cli.main import command as program
 from clc_reset.exit_codes import ExitCode
 
 FOLDER = Path(__file__).parents[1] / "completions" / "man"
-ENVIRONMENT = (
-    ("CLC_TOKEN", "A bearer token."),
-    ("CLC_TOKEN_FILE", "A file that holds one."),
-    (
-        "CLC_USERNAME with CLC_PASSWORD or CLC_PASSWORD_FILE",
-        (
-            "One login for this run; nothing is stored. clc uses the first of these three that is "
-            "set, otherwise the keyring's entry for the API in use."
-        ),
-    ),
-    ("CLC_ACCOUNT, CLC_ALIAS", "The account alias to act in, like -a."),
-    ("CLC_BASE_URL", "The API, by default https://api.ctl.io; https only, except on loopback."),
-    (
-        "CLC_STATE_DIR",
-        (
-            "The journal's folder, an absolute path. clc sandbox sets it to a temporary folder. "
-            "Two folders don't know of each other's resets."
-        ),
-    ),
-    (
-        "CLC_API_ENDPOINT, CLC_V2_API_URL",
-        (
-            "Set by clc sandbox for other clients, as CLC_V2_API_USERNAME and CLC_V2_API_PASSWD "
-            "are; CLC_USER, CLC_ACCT_ALIAS and CLC_V2_API_TOKEN are unset."
-        ),
-    ),
-    ("CLC_SERVER", "Set for the command of clc reset --check: the server's id."),
-    ("CLC_NO_JOURNAL", "1 turns the journal off, and with it the check for earlier resets."),
-    ("XDG_STATE_HOME", "Otherwise the journal is in clc-reset here; by default ~/.local/state."),
-    ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "Proxies."),
-    ("SSL_CERT_FILE", "A PEM file with certificates to trust."),
-    ("PYTHON_KEYRING_BACKEND", "The keyring backend."),
-    ("NO_COLOR", "No colour."),
-    ("COLUMNS, LINES", "A smaller size than the terminal's."),
-    (
-        "CI, ACCESSIBLE=1, TTY_INTERACTIVE=0, TERM=dumb",
-        "Progress in lines on a terminal, too.",
-    ),
-)
+README = (Path(__file__).parents[1] / "README.md").read_text()
+CREDENTIALS = """\
+Of the variables with credentials clc uses the first that is set, otherwise the keyring's entry for
+the API in use."""
 FILES = (
     (
         "$XDG_STATE_HOME/clc-reset/journal.sqlite3",
@@ -126,7 +91,7 @@ def _page(ctx: click.Context, date: str) -> Iterator[str]:
     yield ".SH EXIT STATUS"
     yield from _exit_status(ctx.command_path)
     if is_program:
-        yield from (".SH ENVIRONMENT", *_definitions(ENVIRONMENT))
+        yield from (".SH ENVIRONMENT", *_environment())
         yield from (".SH FILES", *_definitions(FILES))
     elif command.epilog:
         yield from (".SH EXAMPLES", ".RS 4", ".EX", _escaped(command.epilog), ".EE", ".RE")
@@ -141,6 +106,17 @@ def _exit_status(path: str) -> Iterator[str]:
     yield "Their meanings, and in brackets whether anything was reset:"
     yield from _definitions((f"{c:d}", f"{c.meaning} ({c.was_reset})") for c in ExitCode)
     yield from (".PP", "With mixed results the first of 6, 4, 1 and 7 that applies.")
+
+
+def _environment() -> Iterator[str]:
+    """Yield the variables, from the README's tables, and those that the sandbox sets."""
+    _, _, section = README.partition("<summary>Credentials and environment variables</summary>")
+    rows = re.findall(r"^\| (`.+) \| (.+) \|$", section.partition("</details>")[0], re.MULTILINE)
+    plain = ([cell.replace("`", "") for cell in row] for row in rows)
+    yield _filled(CREDENTIALS)
+    yield from _definitions((names, f"{text[:1].upper()}{text[1:]}.") for names, text in plain)
+    (others,) = re.findall(r"^It (sets `CLC_BASE_URL`.*?)\n\n", README, re.MULTILINE | re.DOTALL)
+    yield from (".PP", _filled(f"clc sandbox {others}".replace("`", "")))
 
 
 def _definitions(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
