@@ -130,11 +130,6 @@ class Cloud:
         """The time by the cloud's own clock, in seconds since 1970."""
         return self._clock() + self.behaviour.clock_skew
 
-    @property
-    def date(self) -> str:
-        """The time by the cloud's own clock, in the format of a `Date` header."""
-        return formatdate(self.now, usegmt=True)
-
     def handle(self, request: HTTPRequest) -> HTTPResponse | None:
         """Return the response to a request, or None if the answer is lost."""
         self._apply_changes()
@@ -146,7 +141,8 @@ class Cloud:
         return self._dated(_error(status, message))
 
     def _dated(self, response: HTTPResponse) -> HTTPResponse:
-        return replace(response, headers={"Date": self.date, **response.headers})
+        date = formatdate(self.now, usegmt=True)
+        return replace(response, headers={"Date": date, **response.headers})
 
     def _respond(self, request: HTTPRequest) -> HTTPResponse | None:
         path = request.target.partition("?")[0]
