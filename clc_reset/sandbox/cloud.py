@@ -7,6 +7,7 @@ and `server` serves it on loopback. Each answer is documented or recorded unless
 
 import base64
 import json
+import re
 from bisect import bisect, insort
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -31,9 +32,9 @@ _CANNOT_BE_QUEUED = (
     "The operation cannot be queued because the server cannot be found "
     "or it is not in a valid state."
 )
+_IN_DESIRED_STATE = "The server already in desired state."  # reported
 _WRONG_PATH = "The requested resource does not exist."
 _ROLES = ["AccountAdmin"]
-_RUNNING = ("active", "started")
 
 # Recorded of a power on, polled ten times at even intervals: notStarted four times, executing
 # three, resumed twice, executing once more, then succeeded.
@@ -43,6 +44,19 @@ _SEQUENCE = ((0.4, "notStarted"), (0.7, "executing"), (0.9, "resumed"), (inf, "e
 # is returned, and none while the operation isn't started. These are shares of the duration.
 _CHANGES_BEGIN = 0.4
 _CHANGES_END = 0.98
+
+# The documented operations: the power states for which each is queued, and the resulting one. A
+# stopped server is refused a reset (reported); a paused one is started by a reboot (recorded). The
+# names are in lower case: the platform's routes accept any.
+_POWER = {
+    "reset": ({"started", "paused"}, "started"),
+    "reboot": ({"started", "paused"}, "started"),
+    "poweron": ({"stopped", "paused"}, "started"),
+    "poweroff": ({"started", "paused"}, "stopped"),
+    "shutdown": ({"started", "paused"}, "stopped"),
+    "pause": ({"started"}, "paused"),
+}
+_MAINTENANCE = {"startmaintenance": True, "stopmaintenance": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +101,11 @@ class HTTPResponse:
 
 
 class _Change(NamedTuple):
-    """A scheduled change of a server, which a reset makes."""
+    """A scheduled change of a server."""
 
     at: float
     machine: Machine
+    operation: str
 
 
 class _Operation(NamedTuple):
@@ -101,6 +116,8 @@ class _Operation(NamedTuple):
     final: str
 
 
+_Route = Callable[[HTTPRequest, str], HTTPResponse | None]
+"""Takes the last named part of the path, too."""
 _Entity = dict[str, object]
 
 
@@ -124,11 +141,31 @@ class Cloud:
         self._members: dict[str, list[Machine]] = defaultdict(list)
         for machine in self.servers.values():
             self._members[machine.group].append(machine)
+        routes: dict[str, tuple[str, _Route]] = {
+            "/v2/authentication/login": ("POST", self._log_in),
+            "/v2/accounts/{alias}": ("GET", lambda *_: _response(inventory.ACCOUNT)),
+            "/v2/operations/{alias}/servers/{part}": ("POST", self._operate),
+            "/v2/operations/{alias}/status/{part}": ("GET", self._status),
+            # a slash at the end of a collection is accepted (recorded: 72 requests)
+            "/v2/datacenters/{alias}/?": ("GET", self._all_datacenters),
+            "/v2/datacenters/{alias}/{part}": ("GET", self._one_datacenter),
+            "/v2/datacenters/{alias}/{part}/deploymentCapabilities": ("GET", self._deployment),
+            "/v2/groups/{alias}/{part}": ("GET", self._one_group),
+            "/v2/servers/{alias}/{part}": ("GET", self._one_server),
+            "/v2/servers/{alias}/{part}/credentials": ("GET", self._credentials),
+        }
+        names = {name: f"(?P<{name}>[^/]+)" for name in ("alias", "part")}
+        self._routes = [(re.compile(path.format(**names)), *to) for path, to in routes.items()]
 
     @property
     def now(self) -> float:
         """The time by the cloud's own clock, in seconds since 1970."""
         return self._clock() + self.behaviour.clock_skew
+
+    @property
+    def date(self) -> str:
+        """The time by the cloud's own clock, in the format of a `Date` header."""
+        return formatdate(self.now, usegmt=True)
 
     def handle(self, request: HTTPRequest) -> HTTPResponse | None:
         """Return the response to a request, or None if the answer is lost."""
@@ -141,41 +178,28 @@ class Cloud:
         return self._dated(_error(status, message))
 
     def _dated(self, response: HTTPResponse) -> HTTPResponse:
-        date = formatdate(self.now, usegmt=True)
-        return replace(response, headers={"Date": date, **response.headers})
+        return replace(response, headers={"Date": self.date, **response.headers})
 
     def _respond(self, request: HTTPRequest) -> HTTPResponse | None:
         path = request.target.partition("?")[0]
-        # a slash at the end of a collection is accepted (recorded: 72 requests)
-        match path.removesuffix("/").split("/"):
-            case ["", "v2", "authentication", "login"] if request.method == "POST":
-                return self._log_in(request.body)
-            case ["", "v2", collection, alias, *rest]:
+        for pattern, method, route in self._routes:
+            match = pattern.fullmatch(path)
+            if match is None:
+                continue
+            if request.method != method:
+                given = request.method[:20]
+                message = f"The requested resource does not support http method '{given}'."
+                return _error(405, message)
+            parts = match.groupdict()
+            if "alias" in parts:
                 if not self._is_logged_in(request.headers.get("authorization", "")):
                     return _empty(401, "no valid token")  # its body was never recorded
-                if alias.upper() != ALIAS:
+                if parts["alias"].upper() != ALIAS:
                     # reported: a status by another alias gets 404; never recorded: the rest
-                    return _empty(404 if "status" in rest else 403, "another account")
-                return self._respond_in_account(request, [request.method, collection, *rest])
-        return _missing(request.method)
-
-    def _respond_in_account(self, request: HTTPRequest, route: list[str]) -> HTTPResponse | None:
-        found: object = None
-        match route:
-            case ["POST", "operations", "servers", "reset"]:
-                return self._reset(request.body)
-            case ["GET", "operations", "status", operation]:
-                return self._status(operation.lower())
-            case ["GET", "datacenters"]:
-                found = [self._datacenter(name, request) for name in inventory.DATACENTERS]
-            case ["GET", "datacenters", name] if name.lower() in inventory.DATACENTERS:
-                found = self._datacenter(name.lower(), request)
-            case ["GET", "groups", name] if group := self.groups.get(name.lower()):
-                is_detailed = _has_option(request, "serverdetail", "detailed")
-                found = self._group(group, is_detailed=is_detailed)
-            case ["GET", "servers", name] if machine := self.servers.get(name.upper()):
-                found = _server(machine)
-        return _missing(request.method) if found is None else _response(found)
+                    return _empty(404 if "/status/" in path else 403, "another account")
+            return route(request, parts.get("part", ""))
+        # recorded; other methods never were
+        return _error(404, _WRONG_PATH) if request.method == "POST" else _empty(404)
 
     def token(self) -> str:
         """Return a bearer token as the Login API issues it: a JWT, valid for 14 days."""
@@ -203,10 +227,10 @@ class Cloud:
         issued = self._issued.get(token.strip(), -inf)
         return scheme.lower() == "bearer" and issued <= self.now < issued + TOKEN_SECONDS
 
-    def _log_in(self, content: bytes) -> HTTPResponse:
+    def _log_in(self, request: HTTPRequest, _part: str) -> HTTPResponse:
         # documented: a form, which the official Python client sends; the official Go client sends
         # `Username` and `Password`
-        body = _parse(content) or dict(parse_qsl(content.decode(errors="replace")))
+        body = _parse(request.body) or dict(parse_qsl(request.body.decode(errors="replace")))
         if not isinstance(body, dict) or not body:
             return _invalid("", "A login object is required.")
         given = {name.lower(): value for name, value in body.items()}
@@ -229,42 +253,50 @@ class Cloud:
         fields = self._random.sample([*login.items()], len(login))
         return _response(dict(fields), f"{USERNAME} logged in")  # recorded: in a varying order
 
-    def _reset(self, content: bytes) -> HTTPResponse | None:
-        body = _parse(content)
+    def _operate(self, request: HTTPRequest, part: str) -> HTTPResponse | None:
+        operation = part.lower()
+        if operation not in _POWER and operation not in _MAINTENANCE:
+            return _error(404, _WRONG_PATH)
+        body = _parse(request.body)
         if not isinstance(body, list) or not all(isinstance(server, str) for server in body):
             return _invalid("serverIds", "An array is required.")
         if not body:  # never recorded
             return _invalid("serverIds", "It is empty.")
         ids = list(dict.fromkeys(server.upper() for server in body))  # recorded: no duplicates
-        order = self._another_order(ids)
-        accepted = {server: self.servers[server] for server in ids if self._may_be_reset(server)}
+        refusals = {server: self._refusal(operation, server) for server in self._another_order(ids)}
+        accepted = [self.servers[server] for server in refusals if refusals[server] is None]
         links: dict[str, _Entity] = {}
         # recorded: one operation for each data centre
-        for datacenter in dict.fromkeys(machine.datacenter for machine in accepted.values()):
-            machines = [accepted[server] for server in order if server in accepted]
-            batch = [machine for machine in machines if machine.datacenter == datacenter]
-            operation_id = self._queue(datacenter, batch)
+        for datacenter in dict.fromkeys(s[:3].lower() for s in ids if refusals[s] is None):
+            batch = [machine for machine in accepted if machine.datacenter == datacenter]
+            operation_id = self._queue(operation, datacenter, batch)
             href = f"{_href('operations')}/status/{operation_id}"
-            link: _Entity = {"rel": "status", "href": href, "id": operation_id}
-            links |= {machine.id: link for machine in batch}
+            links[datacenter] = {"rel": "status", "href": href, "id": operation_id}
         if self.behaviour.lose_answer:
             return None
         entities: list[_Entity] = [
-            {"server": server.lower(), "isQueued": True, "links": [links[server]]}
-            if server in links
-            else {"server": server.lower(), "isQueued": False, "errorMessage": _CANNOT_BE_QUEUED}
-            for server in order
+            {"server": server.lower(), "isQueued": False, "errorMessage": message}
+            if message
+            else {"server": server.lower(), "isQueued": True, "links": [links[server[:3].lower()]]}
+            for server, message in refusals.items()
         ]
         return _response(entities, f"{len(accepted)} of {len(ids)} queued")
 
-    def _may_be_reset(self, server: str) -> bool:
-        """Return whether a reset is queued for a server; not for a stopped one (reported)."""
+    def _refusal(self, operation: str, server: str) -> str | None:
+        """Return the reason why an operation isn't queued for a server, or None if it is."""
         machine = self.servers.get(server)
-        is_running = machine is not None and (machine.status, machine.power) == _RUNNING
-        return is_running and server not in self.behaviour.refuse
+        if machine is None or machine.status != "active" or server in self.behaviour.refuse:
+            return _CANNOT_BE_QUEUED
+        if operation in _MAINTENANCE:
+            is_there = machine.in_maintenance is _MAINTENANCE[operation]
+            return _IN_DESIRED_STATE if is_there else None
+        before, after = _POWER[operation]
+        if machine.power in before:
+            return None
+        return _IN_DESIRED_STATE if machine.power == after else _CANNOT_BE_QUEUED
 
-    def _queue(self, datacenter: str, batch: list[Machine]) -> str:
-        """Start an operation that resets the servers in this order, and return its id."""
+    def _queue(self, operation: str, datacenter: str, batch: list[Machine]) -> str:
+        """Start an operation that changes the servers in this order, and return its id."""
         began, duration = self.now, self.behaviour.duration
         ends, final = began + duration, "succeeded"
         step = (_CHANGES_END - _CHANGES_BEGIN) / len(batch)
@@ -274,9 +306,9 @@ class Cloud:
                 # never recorded: when an operation fails, and the fate of the other servers
                 ends, final = at, "failed"
                 break
-            insort(self._changes, _Change(at, machine), key=lambda change: change.at)
+            insort(self._changes, _Change(at, machine, operation), key=lambda change: change.at)
         for machine in batch:
-            machine.resets += 1
+            machine.resets += operation == "reset"
         operation_id = f"{datacenter}-{FIRST_OPERATION + len(self._operations)}"
         self._operations[operation_id] = _Operation(began, ends, final)
         return operation_id
@@ -285,8 +317,12 @@ class Cloud:
         """Change the servers whose time has come."""
         due = bisect(self._changes, self.now, key=lambda change: change.at)
         for change in self._changes[:due]:
-            at = datetime.fromtimestamp(change.at, UTC)
-            change.machine.modified = f"{at:%Y-%m-%dT%H:%M:%SZ}"
+            machine = change.machine
+            if change.operation in _MAINTENANCE:
+                machine.in_maintenance = _MAINTENANCE[change.operation]
+            else:
+                machine.power = _POWER[change.operation][1]
+            machine.modified = f"{datetime.fromtimestamp(change.at, UTC):%Y-%m-%dT%H:%M:%SZ}"
         del self._changes[:due]
 
     def _another_order(self, ids: list[str]) -> list[str]:
@@ -294,8 +330,8 @@ class Cloud:
         shuffled = self._random.sample(ids, len(ids))
         return [*shuffled[1:], shuffled[0]] if shuffled == ids else shuffled
 
-    def _status(self, operation_id: str) -> HTTPResponse:
-        operation = self._operations.get(operation_id)
+    def _status(self, _request: HTTPRequest, part: str) -> HTTPResponse:
+        operation = self._operations.get(part.lower())
         if operation is None:
             return _empty(404)
         if self._random.random() < self.behaviour.flaky:
@@ -307,8 +343,23 @@ class Cloud:
             status = next(name for share, name in _SEQUENCE if passed < share)
         return _response({"status": status}, status)
 
+    def _all_datacenters(self, request: HTTPRequest, _part: str) -> HTTPResponse:
+        return _response([self._datacenter(name, request) for name in inventory.DATACENTERS])
+
+    def _one_datacenter(self, request: HTTPRequest, part: str) -> HTTPResponse:
+        is_there = part.lower() in inventory.DATACENTERS
+        return _response(self._datacenter(part.lower(), request)) if is_there else _empty(404)
+
+    def _deployment(self, _request: HTTPRequest, part: str) -> HTTPResponse:
+        is_there = part.lower() in inventory.DATACENTERS
+        return _response(inventory.DEPLOYMENT_CAPABILITIES) if is_there else _empty(404)
+
     def _datacenter(self, datacenter: str, request: HTTPRequest) -> _Entity:
-        links: list[_Entity] = [{"rel": "self", "href": _href("datacenters", datacenter)}]
+        href = _href("datacenters", datacenter)
+        links: list[_Entity] = [
+            {"rel": "self", "href": href},
+            {"rel": "deploymentCapabilities", "href": f"{href}/deploymentCapabilities"},
+        ]
         if _has_option(request, "grouplinks", "true"):
             links += [
                 {**_link("group", "groups", root.id), "name": root.name}
@@ -316,6 +367,11 @@ class Cloud:
                 if root.datacenter == datacenter and root.parent is None
             ]
         return {"id": datacenter, "name": inventory.DATACENTERS[datacenter], "links": links}
+
+    def _one_group(self, request: HTTPRequest, part: str) -> HTTPResponse:
+        group = self.groups.get(part.lower())
+        is_detailed = _has_option(request, "serverdetail", "detailed")
+        return _response(self._group(group, is_detailed=is_detailed)) if group else _empty(404)
 
     def _group(self, group: MachineGroup, *, is_detailed: bool) -> _Entity:
         members = self._members[group.id]
@@ -349,6 +405,16 @@ class Cloud:
         own = sum(machine.status != "archived" for machine in self._members[group.id])  # recorded
         return own + sum(map(self._count, self._children(group)))
 
+    def _one_server(self, _request: HTTPRequest, part: str) -> HTTPResponse:
+        machine = self.servers.get(part.upper())
+        return _response(_server(machine)) if machine else _empty(404)
+
+    def _credentials(self, _request: HTTPRequest, part: str) -> HTTPResponse:
+        machine = self.servers.get(part.upper())
+        # never recorded; only active servers have the link
+        is_there = machine is not None and machine.status == "active"
+        return _response(inventory.CREDENTIALS) if is_there else _empty(404)
+
 
 def _has_option(request: HTTPRequest, name: str, value: str) -> bool:
     """Return True if the query has this value; name and value in any case.
@@ -377,7 +443,7 @@ def _server(machine: Machine) -> _Entity:
     }
     details: _Entity = {**inventory.DETAILS, "powerState": machine.power}
     if machine.status == "active":
-        entity["details"] = {**details, "inMaintenanceMode": False}
+        entity["details"] = {**details, "inMaintenanceMode": machine.in_maintenance}
     elif machine.status in {"archived", "queuedForRestore"}:
         # recorded: no more than this in 26 of 38 archived and all 104 queuedForRestore; the others
         # of the 38 have everything
@@ -419,11 +485,6 @@ def _change_info(modified: str) -> _Entity:
 def _empty(status: int, note: str | None = None) -> HTTPResponse:
     """Return a response without a body, and so without a Content-Type (recorded of a 404)."""
     return HTTPResponse(status, {"Content-Length": "0"}, b"", note)
-
-
-def _missing(method: str) -> HTTPResponse:
-    """Return the response to a wrong path, recorded of POSTs only."""
-    return _error(404, _WRONG_PATH) if method == "POST" else _empty(404)
 
 
 def _response(content: object, note: str | None = None, status: int = 200) -> HTTPResponse:

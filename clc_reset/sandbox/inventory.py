@@ -28,6 +28,44 @@ DETAILS = {  # recorded, but for the missing addresses
     "customFields": [],
 }
 
+# Recorded (24 of 24 answers have these keys, 2 of them undocumented), but with more templates.
+DEPLOYMENT_CAPABILITIES = {
+    "dataCenterEnabled": True,
+    "importVMEnabled": True,
+    "supportsPremiumStorage": True,
+    "supportsSharedLoadBalancer": True,
+    "supportsBareMetalServers": False,
+    "deployableNetworks": [],
+    "templates": [
+        {
+            "name": "DEBIAN-7-64-TEMPLATE",
+            "osType": "debian7_64Bit",
+            "description": "Debian 7 | 64-bit",
+            "storageSizeGB": 17,
+            "capabilities": ["cpuAutoscale"],
+            "reservedDrivePaths": ["bin", "boot", "etc", "home", "root", "tmp", "usr", "var"],
+        }
+    ],
+    "importableOSTypes": [],
+}
+
+# Documented as the payload of an account's webhook; the official Python client reads these names.
+# The answer to a GET was never recorded.
+ACCOUNT = {
+    "accountAlias": ALIAS,
+    "parentAlias": "",
+    "businessName": "Sandbox",
+    **dict.fromkeys(("addressLine1", "addressLine2", "city", "stateProvince", "postalCode"), ""),
+    **dict.fromkeys(("country", "telephone"), ""),
+    "isManaged": False,
+    "primaryDataCenter": "WA1",
+    "status": "Active",
+    "links": [{"rel": "self", "href": f"/v2/accounts/{ALIAS.lower()}"}],
+}
+
+# Documented: the administrator's user name and password.
+CREDENTIALS = {"userName": "root", "password": PASSWORD}
+
 # Data centre, group, parent, type, names of the servers. Each hardware group has a "Default Group"
 # (recorded: 26 of 26).
 _GROUPS: tuple[tuple[str, str, str | None, str, tuple[str, ...]], ...] = (
@@ -64,6 +102,7 @@ class Machine:
     description: str
     status: str = "active"
     power: str = "started"
+    in_maintenance: bool = False
     modified: str = CREATED
     resets: int = 0
 

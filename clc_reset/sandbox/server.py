@@ -16,6 +16,7 @@ from typing import NoReturn
 from clc_reset.sandbox.cloud import Cloud, HTTPRequest, HTTPResponse
 
 LOOPBACK = "127.0.0.1"
+LARGEST_REQUEST = 16 * 2**20
 WORTH_COMPRESSING = 1024
 IDLE_SECONDS = 120
 PROCESS_POLL_SECONDS = 0.1
@@ -66,16 +67,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         began = time.monotonic()
-        length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not length.isdecimal():
-            self.close_connection = True  # where its body ends is unknown
-            self.send_error(411)
+        body = self._body()
+        if body is None:
             return
-        body = self.rfile.read(int(length))
         headers = {name.lower(): value for name, value in self.headers.items()}
+        hosts, target = self._addressed()
         with self.server.lock:
-            response = self._foreign() or self.server.cloud.handle(
-                HTTPRequest(self.command, self.path, headers, body)
+            response = self._foreign(hosts) or self.server.cloud.handle(
+                HTTPRequest(self.command, target, headers, body)
             )
         time.sleep(self.server.latency)
         milliseconds = (time.monotonic() - began) * 1000
@@ -89,18 +88,43 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
-    def _foreign(self) -> HTTPResponse | None:
+    def _addressed(self) -> tuple[list[str], str]:
+        """Return the hosts that the request names, and its path and query.
+
+        A client with a proxy sends the whole URL, and some proxies forward it.
+        """
+        hosts = self.headers.get_all("Host", [])
+        scheme, separator, rest = self.path.partition("://")
+        if not separator or scheme.lower() != "http":
+            return hosts, self.path
+        authority, slash, path = rest.partition("/")
+        return [*hosts, authority], slash + path
+
+    def _foreign(self, hosts: Sequence[str]) -> HTTPResponse | None:
         """Return a refusal of a request that a web page may have sent, or None for all others.
 
         A page can reach loopback by rebinding a name of its own, or send a form across sites: so
-        it could use the sandbox, or lock its user. Browsers name the page's origin or site.
+        it could use the sandbox, or lock its user.
         """
-        cloud, hosts = self.server.cloud, self.headers.get_all("Host", [])
-        own = own_hosts(self.server.server_address[1])
+        own, cloud = own_hosts(self.server.server_address[1]), self.server.cloud
         if not hosts or any(host.lower() not in own for host in hosts):
             return cloud.refusal(421, f"This sandbox is {self.server.url}, and no other host.")
-        if "Origin" in self.headers or self.headers.get("Sec-Fetch-Site", "none") != "none":
-            return cloud.refusal(403, "This sandbox takes no requests from web pages.")
+        site = self.headers.get("Sec-Fetch-Site", "none")
+        origin = self.headers.get("Origin", self.server.url)
+        if site in {"none", "same-origin"} and origin.lower() in {f"http://{name}" for name in own}:
+            return None
+        return cloud.refusal(403, "This sandbox takes no requests from other sites.")
+
+    def _body(self) -> bytes | None:
+        """Return the request's body, or None if the request was refused."""
+        length = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not length.isdecimal():
+            self.send_error(411)
+        elif int(length) > LARGEST_REQUEST:
+            self.send_error(413)
+        else:
+            return self.rfile.read(int(length))
+        self.close_connection = True
         return None
 
     def _send(self, response: HTTPResponse, *, compressed: bool) -> None:
@@ -114,9 +138,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the cloud's time by default, for the answers of http.server itself."""
+        return self.server.cloud.date if timestamp is None else super().date_time_string(timestamp)
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's
-        """Log an error of http.server."""
-        self.server.log(format % args)
+        """Log the errors of http.server, not its line for each request."""
+        if args and not str(args[0]).startswith(f"{self.command} "):
+            self.server.log(format % args)
 
 
 def serve_beside(

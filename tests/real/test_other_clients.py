@@ -28,6 +28,7 @@ def refusal(call, *arguments):
     except Exception as error:
         return [type(error).__name__, str(error)]
 """
+AFTER = "print(json.dumps(answer))"
 
 
 @pytest.fixture(scope="module")
@@ -44,51 +45,74 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(Path(folder, "bin", "python"))
 
 
-def ask(python: str, expression: str, *options: str) -> Any:
-    """Return what an expression comes to in the client, beside a sandbox."""
-    lines = f"{BEFORE}\nprint(json.dumps({expression}))"
+def ask(python: str, script: str, *options: str) -> Any:
+    """Run a script of the client's beside a sandbox, and return what it sets `answer` to."""
+    lines = f"{BEFORE}\n{script}\n{AFTER}"
     result = run_clc("sandbox", "--duration", "200ms", *options, python, "-c", lines)
     assert (result.returncode, result.stderr) == (0, "")
     return json.loads(result.stdout)
 
 
-READING = f"""dict(
+READING = f"""
+account = v2.Account()
+session = v2.get_session("demo", "demo")  # logs in with a form
+server, group = v2.Server({A!r}), v2.Server({A!r}).Group()
+def below(group):
+    return {{"type": group.type, "servers": group.Servers().servers_lst,
+            "groups": {{str(child): below(child) for child in group.Subgroups().groups}}}}
+answer = dict(
     login=[v2.Account.GetAlias(), v2.Account.GetLocation()],
-    session=v2.get_session("demo", "demo")["alias"],  # logs in with a form
+    session=[session["alias"], session["location"], str(v2.Server({A!r}, session=session))],
     states=[v2.Server({ARCHIVED!r}).status, refusal(v2.Server, {UNKNOWN!r})],
-    groups=[str(group) for place in v2.Datacenter.Datacenters()
-            for group in place.RootGroup().Subgroups().groups],
-    servers=v2.Server({A!r}).Group().Servers().servers_lst,
-    server=[getattr(v2.Server({A!r}), name) for name in '''
-    name location_id description cpu memory power_state in_maintenance_mode status
-    created_by modified_by'''.split()],
-)"""
+    group=[str(group), group.type, group.status, group.servers_count, group.created_by],
+    account=[account.business_name, account.status],
+    credentials=server.Credentials(),
+    templates=[str(template) for template in account.PrimaryDatacenter().Templates().templates],
+    groups={{str(root): below(root)
+            for root in (place.RootGroup() for place in v2.Datacenter.Datacenters())}},
+    server={{name: getattr(server, name) for name in '''
+    id description cpu power_state memory storage group_id is_template location_id name os os_type
+    status type storage_type in_maintenance_mode created_by created_date modified_by modified_date
+    custom_fields partitions alert_policies ip_addresses'''.split()}},
+)
+"""
 
 
-def test_it_reads_groups_and_servers(python: str) -> None:
-    assert ask(python, READING) == {
+def test_it_reads_account_groups_servers_and_each_attribute_that_it_documents(python: str) -> None:
+    answer = ask(python, READING)
+    groups, server = answer.pop("groups"), answer.pop("server")
+    assert answer == {
         "login": ["ALIAS", "WA1"],
-        "session": "ALIAS",
+        "session": ["ALIAS", "WA1", A],
         "states": ["archived", ["CLCException", "Server does not exist"]],
-        "groups": [
-            *("Default Group", "Web", "Database", "Staging", "Archive", "Templates"),
-            *("Default Group", "Web", "Batch", "Archive", "Templates"),
-        ],
-        "servers": [A, B, "WA1ALIASWB03"],
-        "server": [A, "WA1", "Web WB01", 2, 4, "started", False, "active", "demo", "demo"],
+        "group": ["Web", "default", "active", 3, "demo"],
+        "account": ["Sandbox", "Active"],
+        "credentials": {"userName": "root", "password": "demo"},
+        "templates": ["DEBIAN-7-64-TEMPLATE"],
     }
+    assert set(groups) == {"WA1 Hardware", "VA1 Hardware"}
+    below = groups["WA1 Hardware"]["groups"]
+    assert below["Default Group"]["servers"] == []
+    assert below["Web"]["servers"] == [A, B, "WA1ALIASWB03"]
+    retired = below["Database"]["groups"]["Retired"]
+    assert (retired["type"], retired["servers"]) == ("archive", [ARCHIVED])
+    assert (server["name"], server["location_id"], server["status"]) == (A, "WA1", "active")
+    assert server["description"] == "Web WB01"
+    assert (server["cpu"], server["memory"], server["power_state"]) == (2, 4, "started")
+    assert server["created_date"] <= server["modified_date"]
 
 
-RESETTING = f"""(lambda end: dict(
+RESETTING = f"""
+def end(requests):
+    operations = sorted([request.context_val, request.id] for request in requests.requests)
+    return [operations, requests.WaitUntilComplete(poll_freq=0.02), len(requests.success_requests)]
+answer = dict(
     one=end(v2.Server({A!r}).Reset()),
     batch=end(v2.Servers({[A, B, FAR]}).Reset()),
     group=end(v2.Datacenter("WA1").Groups().Get("Web").Reset())[1:],
     refusals=[refusal(v2.Servers([name]).Reset) for name in {[STOPPED, ARCHIVED, UNKNOWN]}],
-))(lambda requests: [
-    sorted([request.context_val, request.id] for request in requests.requests),
-    requests.WaitUntilComplete(poll_freq=0.02),
-    len(requests.success_requests),
-])"""
+)
+"""
 
 
 def test_it_resets_servers_a_batch_and_a_group_waits_and_knows_a_refusal(python: str) -> None:
@@ -107,16 +131,29 @@ def test_it_resets_servers_a_batch_and_a_group_waits_and_knows_a_refusal(python:
     }
 
 
-def test_it_is_told_of_each_fault(python: str) -> None:
-    kind, message = ask(python, 'refusal(v2.get_session, "demo", "wrong")')
-    words = "We didn't recognize the username or password you entered. Please try again."
-    assert (kind, message.endswith(words)) == ("Exception", True)
-    look = f"refusal(v2.Server, {A!r})"
-    assert ask(python, look, "--expired-token") == ["CLCException", "HTTP error: 401"]
-    wait = f"v2.Servers({[A, B, FAR]}).Reset().WaitUntilComplete(poll_freq=0.02)"
-    assert ask(python, wait, "--fail", B) == 2
-    assert ask(python, f"refusal(v2.Server({A!r}).Reset)", "--lose-answer")[0] == "ConnectionError"
+@pytest.mark.parametrize("log_in", ["v2.API._Login", 'v2.get_session, "demo", "wrong"'])
+def test_it_is_told_that_the_password_is_wrong(python: str, log_in: str) -> None:
+    script = f'v2.SetCredentials("demo", "wrong"); answer = refusal({log_in})'
+    kind, message = ask(python, script)
+    assert kind == "Exception"
+    assert message.startswith("Invalid V2 API login. ")
+    words = " We didn't recognize the username or password you entered. Please try again."
+    assert message.endswith(words)
+
+
+def test_it_sees_an_expired_token_a_failed_operation_and_a_lost_answer(python: str) -> None:
+    script = f"answer = refusal(v2.Server, {A!r})"
+    assert ask(python, script, "--expired-token") == ["CLCException", "HTTP error: 401"]
+    script = f"answer = v2.Servers({[A, B, FAR]}).Reset().WaitUntilComplete(poll_freq=0.02)"
+    assert ask(python, script, "--fail", B) == 2
+    script = f"answer = refusal(v2.Server({A!r}).Reset)"
+    assert ask(python, script, "--lose-answer")[0] == "ConnectionError"
+
+
+def test_it_takes_resumed_for_a_failure_where_it_waits_for_one_request(python: str) -> None:
     # a defect of that client's, which shows that the sandbox goes through the recorded statuses
-    wait = f"refusal(v2.Server({A!r}).Reset().requests[0].WaitUntilComplete, 0.02)"
-    message = f"server {A.lower()} execution resumed"
-    assert ask(python, wait, "--duration", "3s") == ["CLCException", message]
+    script = f"answer = refusal(v2.Server({A!r}).Reset().requests[0].WaitUntilComplete, 0.02)"
+    assert ask(python, script, "--duration", "3s") == [
+        "CLCException",
+        f"server {A.lower()} execution resumed",
+    ]

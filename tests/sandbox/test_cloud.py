@@ -16,7 +16,7 @@ from tests.builders import FAR, A, B
 from tests.fakes import refused
 from tests.virtual import VirtualClocks
 
-ARCHIVED, STOPPED, UNKNOWN = "WA1ALIASOLD01", "VA1ALIASJOB03", "WA1ALIASXX99"
+ARCHIVED, UNKNOWN = "WA1ALIASOLD01", "WA1ALIASXX99"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
 LONG_AGO = "2015-03-26T23:59:28Z"
@@ -24,6 +24,7 @@ CANNOT_BE_QUEUED = (
     "The operation cannot be queued because the server cannot be found "
     "or it is not in a valid state."
 )
+IN_DESIRED_STATE = "The server already in desired state."
 LOGIN, RESET = "/v2/authentication/login", "/v2/operations/ALIAS/servers/reset"
 
 
@@ -51,15 +52,14 @@ class Visitor:
         assert answer.status == 200
         return json.loads(answer.body)
 
-    def reset(self, *servers: str) -> Any:
-        """Reset servers and return the entities of the answer."""
-        answer = self.ask("POST", RESET, servers)
+    def operate(self, operation: str, *servers: str) -> Any:
+        answer = self.ask("POST", f"/v2/operations/ALIAS/servers/{operation}", servers)
         assert answer.status == 200
         return json.loads(answer.body)
 
     def hrefs(self, *servers: str) -> dict[str, str]:
         """Reset servers and return the path of each one's status."""
-        return {e["server"].upper(): e["links"][0]["href"] for e in self.reset(*servers)}
+        return {e["server"].upper(): e["links"][0]["href"] for e in self.operate("reset", *servers)}
 
     def status_at(self, seconds: float, href: str) -> str:
         """An operation's status, seen so many seconds after noon."""
@@ -75,6 +75,10 @@ class Visitor:
         self.clocks.seconds = seconds
         time: str = self.server(server)["changeInfo"]["modifiedDate"]
         return time
+
+    def state(self, server: str) -> tuple[str, bool]:
+        details = self.server(server)["details"]
+        return details["powerState"], details["inMaintenanceMode"]
 
     def root(self, datacenter: str, query: str = "groupLinks=true") -> str:
         links = self.get(f"/v2/datacenters/alias/{datacenter}?{query}")["links"]
@@ -187,16 +191,19 @@ NOT_THERE = "The requested resource does not exist."
         (404, "GET", "/v2/operations/ALIAS/status/wa1-1", None),
         (404, "GET", "/v2/groups/ALIAS/0123", None),
         (404, "GET", NO_SERVER, None),
+        (404, "GET", f"{NO_SERVER}/credentials", None),
+        (404, "GET", f"/v2/servers/ALIAS/{ARCHIVED}/credentials", None),
         (404, "GET", "/v2/datacenters/ALIAS/uc1", None),
+        (404, "GET", "/v2/datacenters/ALIAS/uc1/deploymentCapabilities", None),
         (404, "GET", "//[", None),
-        (404, "GET", RESET, None),
-        (404, "PUT", NO_SERVER, None),
+        (405, "GET", RESET, "The requested resource does not support http method 'GET'."),
+        (405, "PUT", LOGIN, "The requested resource does not support http method 'PUT'."),
         (404, "POST", "/v2/operations/ALIAS/servers/explode", NOT_THERE),
         (404, "POST", "/v2/nothing", NOT_THERE),
         (404, "POST", "/authentication/login", NOT_THERE),
     ],
 )
-def test_what_is_not_there_is_refused_without_a_body_but_for_posts(
+def test_what_is_not_there_is_refused_without_a_body_but_for_posts_and_methods(
     status: int, method: str, target: str, message: str | None
 ) -> None:
     answer = Visitor().ask(method, target, [A])
@@ -209,30 +216,41 @@ def test_what_is_not_there_is_refused_without_a_body_but_for_posts(
 # operations
 
 
-def test_a_batch_is_answered_once_a_server_in_another_order_with_one_id_a_data_centre() -> None:
+def test_a_batch_is_answered_in_another_order_with_one_status_id_a_data_centre() -> None:
     visitor = Visitor()
-    entities = visitor.reset(A, B, FAR)
+    entities = visitor.operate("reset", A, B, FAR)
     links = {entity["server"]: entity["links"] for entity in entities}
     assert list(links) != [A.lower(), B.lower(), FAR.lower()]
     assert links[A.lower()] == links[B.lower()] == [status_link("wa1-12345")]
     assert links[FAR.lower()] == [status_link("va1-12346")]
     assert all(entity["isQueued"] is True for entity in entities)
-    assert len(visitor.reset(A, A.lower(), B)) == 2
-    assert [visitor.cloud.servers[server].resets for server in (A, B)] == [2, 2]
-    assert visitor.hrefs(A)[A].endswith("/wa1-12348")
+    assert visitor.hrefs(A)[A].endswith("/wa1-12347")
     for _ in range(20):
-        assert [entity["server"].upper() for entity in visitor.reset(A, B, FAR)] != [A, B, FAR]
+        assert [entity["server"].upper() for entity in visitor.operate("reset", A, B, FAR)] != [
+            A,
+            B,
+            FAR,
+        ]
 
 
-@pytest.mark.parametrize("server", [A, STOPPED, ARCHIVED, UNKNOWN])
-def test_a_server_that_is_refused_is_not_changed_but_the_others_are(server: str) -> None:
+def test_duplicates_are_dropped_and_any_case_is_accepted() -> None:
+    visitor = Visitor()
+    assert len(visitor.operate("reset", A, A.lower(), B)) == 2
+    assert visitor.cloud.servers[A].resets == 1
+    visitor.operate("reboot", A)
+    visitor.operate("startMaintenance", A)
+    visitor.operate("reset", A)
+    assert visitor.cloud.servers[A].resets == 2
+
+
+def test_a_server_that_is_refused_on_request_is_not_changed() -> None:
     visitor = Visitor(refuse=frozenset({A}), duration=0)
-    entities = visitor.reset(server, B)
-    assert refused(server, CANNOT_BE_QUEUED) in entities
+    entities = visitor.operate("reset", A, B)
+    assert refused(A, CANNOT_BE_QUEUED) in entities
     assert {entity["isQueued"] for entity in entities} == {True, False}
-    assert visitor.changed_at(0, B) != LONG_AGO
-    if server != UNKNOWN:
-        assert visitor.changed_at(0, server) == LONG_AGO
+    assert [visitor.cloud.servers[server].resets for server in (A, B)] == [0, 1]
+    assert visitor.changed_at(0, A) == LONG_AGO != visitor.changed_at(0, B)
+    assert visitor.operate("reset", "VA1ALIASJOB03")[0]["isQueued"] is False  # it is stopped
 
 
 @pytest.mark.parametrize("content", [b"", {}, {"serverIds": [A]}, [1], "x", []])
@@ -297,15 +315,65 @@ def test_a_batch_stops_at_the_server_that_fails_on_request() -> None:
     assert visitor.status_at(100, hrefs[FAR]) == "succeeded"
     changed = [server for server in order if visitor.changed_at(1000, server) != LONG_AGO]
     assert changed == order[:place]
+    assert {visitor.cloud.servers[server].resets for server in order} == {1}
 
 
-def test_resets_that_overlap_have_their_turns_in_time() -> None:
+@pytest.mark.parametrize(
+    ("operation", "started", "paused", "stopped"),
+    [
+        ("reset", "started", "started", CANNOT_BE_QUEUED),
+        ("reboot", "started", "started", CANNOT_BE_QUEUED),
+        ("powerOn", IN_DESIRED_STATE, "started", "started"),
+        ("powerOff", "stopped", "stopped", IN_DESIRED_STATE),
+        ("POWEROFF", "stopped", "stopped", IN_DESIRED_STATE),
+        ("shutDown", "stopped", "stopped", IN_DESIRED_STATE),
+        ("pause", "paused", IN_DESIRED_STATE, CANNOT_BE_QUEUED),
+    ],
+)
+def test_a_power_operation_has_its_effect_at_the_servers_turn(
+    operation: str, started: str, paused: str, stopped: str
+) -> None:
+    for before, after in (("started", started), ("paused", paused), ("stopped", stopped)):
+        visitor = Visitor(duration=10)
+        visitor.cloud.servers[A].power = before
+        (entity,) = visitor.operate(operation, A)
+        assert entity.get("errorMessage", after) == after
+        assert visitor.state(A) == (before, False)
+        if entity["isQueued"]:
+            assert visitor.changed_at(9.7, A) == LONG_AGO
+            assert visitor.changed_at(9.9, A) == "2026-01-01T12:00:09Z"
+            assert visitor.state(A) == (after, False)
+
+
+def test_maintenance_begins_and_ends_at_the_servers_turn() -> None:
     visitor = Visitor(duration=10)
-    visitor.reset(A)
+    for operation, other, at, is_in_maintenance in (
+        ("startMaintenance", "stopMaintenance", 9, True),
+        ("stopMaintenance", "startMaintenance", 19, False),
+    ):
+        assert visitor.operate(other, A)[0]["errorMessage"] == IN_DESIRED_STATE
+        assert visitor.operate(operation, A)[0]["isQueued"]
+        visitor.clocks.seconds = at
+        assert visitor.state(A) == ("started", not is_in_maintenance)
+        assert visitor.changed_at(at + 1, A) == f"2026-01-01T12:00:{at:02}Z"
+        assert visitor.state(A) == ("started", is_in_maintenance)
+
+
+@pytest.mark.parametrize("server", [UNKNOWN, ARCHIVED])
+@pytest.mark.parametrize("operation", ["reset", "powerOn", "startMaintenance"])
+def test_no_operation_is_queued_for_what_is_not_active(operation: str, server: str) -> None:
+    assert Visitor().operate(operation, server)[0]["errorMessage"] == CANNOT_BE_QUEUED
+
+
+def test_operations_that_overlap_have_their_turns_in_time() -> None:
+    visitor = Visitor(duration=10)
+    visitor.operate("powerOff", A)
     visitor.clocks.go_on(5)
-    visitor.reset(A)
+    visitor.operate("pause", A)
     assert visitor.changed_at(10, A) == "2026-01-01T12:00:09Z"
+    assert visitor.state(A) == ("stopped", False)
     assert visitor.changed_at(15, A) == "2026-01-01T12:00:14Z"
+    assert visitor.state(A) == ("paused", False)
 
 
 @pytest.mark.parametrize(("skew", "hour"), [(0, "12:00"), (3600, "13:00"), (-420, "11:53")])
@@ -330,6 +398,9 @@ def test_each_data_centre_names_its_root_group_when_asked() -> None:
     assert visitor.get("/v2/datacenters/ALIAS/WA1") == without[0]
     assert visitor.get("/v2/datacenters/ALIAS/") == without
     assert visitor.root("va1", "grouplinks=TRUE") == visitor.root("VA1") != visitor.root("WA1")
+    links = {link["rel"]: link["href"] for link in without[1]["links"]}
+    capabilities = visitor.get(links["deploymentCapabilities"])
+    assert [template["osType"] for template in capabilities["templates"]] == ["debian7_64Bit"]
 
 
 def test_a_group_holds_those_inside_it_and_its_servers_in_upper_case() -> None:
@@ -389,7 +460,7 @@ def test_a_server_has_the_recorded_fields() -> None:
     assert "details" not in visitor.server(A)
 
 
-def test_links_lead_to_the_server_and_its_group() -> None:
+def test_links_lead_to_the_server_its_group_account_and_credentials() -> None:
     visitor = Visitor()
     server = visitor.server(A)
     links = {link["rel"]: link["href"] for link in server["links"]}
@@ -399,6 +470,8 @@ def test_links_lead_to_the_server_and_its_group() -> None:
     assert "ALIAS" not in "".join(links.values())
     assert visitor.get(links["self"]) == server
     assert visitor.get(links["group"])["name"] == "Web"
+    assert visitor.get(links["account"])["primaryDataCenter"] == "WA1"
+    assert visitor.get(links["credentials"]) == {"userName": "root", "password": "demo"}
 
 
 @pytest.mark.parametrize("size", [1, 5, 11, 12, 300])

@@ -3,11 +3,14 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, RemoteDisconnected
+from pathlib import Path
 from random import Random
 from typing import NamedTuple, Self
 
@@ -100,10 +103,19 @@ def test_a_lost_answer_is_a_closed_connection() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["Transfer-Encoding: chunked", "Content-Length: -1", "Content-Length: x"]
+    ("status", "header"),
+    [
+        ("411", "Transfer-Encoding: chunked"),
+        ("411", "Content-Length: -1"),
+        ("411", "Content-Length: x"),
+        ("413", "Content-Length: 99999999999"),
+    ],
 )
-def test_a_body_of_unknown_length_is_refused(sandbox: Sandbox, header: str) -> None:
-    assert sandbox.raw(f"POST {LOGIN} HTTP/1.1", header).split()[1] == "411"
+def test_a_body_of_unknown_or_absurd_length_is_refused(
+    sandbox: Sandbox, status: str, header: str
+) -> None:
+    answer = sandbox.raw("POST /v2/authentication/login HTTP/1.1", header)
+    assert answer.split()[1] == status
 
 
 def test_what_is_no_http_is_answered_and_logged(sandbox: Sandbox) -> None:
@@ -125,6 +137,7 @@ def test_an_answer_has_one_date_and_that_is_the_clouds() -> None:
         for request in (
             ["GET /v2/nothing HTTP/1.1", "Host: 127.0.0.1:{port}"],
             ["GET /v2/nothing HTTP/1.1", "Host: evil.example"],
+            ["POST /v2/nothing HTTP/1.1", "Content-Length: x"],
         ):
             (date,) = re.findall(r"(?m)^Date: (.*)\r$", sandbox.raw(*request))
             behind = time.time() - parsedate_to_datetime(date).timestamp()
@@ -138,20 +151,27 @@ FOREIGN = ["", "evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1{
 FOREIGN += ["localhost.evil.example:{port}", "127.0.0.1:{port}.evil.example"]
 
 
+PATH = "/v2/datacenters/ALIAS"
+ME = "127.0.0.1:{port}"
+
+
 @pytest.mark.parametrize(
-    ("status", "hosts"),
+    ("status", "target", "hosts"),
     [
-        *((401, [host]) for host in OWN),
-        *((421, [host]) for host in FOREIGN),
-        (421, []),
-        (421, [OWN[0], "evil.example"]),
+        *((401, PATH, [host]) for host in OWN),
+        *((421, PATH, [host]) for host in FOREIGN),
+        (421, PATH, []),
+        (421, PATH, [ME, "evil.example"]),
+        (401, f"{PATH}?http://evil.example/", [ME]),
+        *((401, f"{scheme}://{host}{PATH}", [ME]) for host in OWN for scheme in ("http", "HTTP")),
+        (421, f"http://{ME}{PATH}", ["evil.example"]),
+        *((421, f"http://{host}{PATH}", [ME]) for host in (*FOREIGN, f"demo@{ME}", "[", f"{ME}?")),
     ],
 )
 def test_it_answers_to_its_own_names_and_to_no_others(
-    sandbox: Sandbox, status: int, hosts: list[str]
+    sandbox: Sandbox, status: int, target: str, hosts: list[str]
 ) -> None:
-    lines = (f"Host: {host}" for host in hosts)
-    answer = sandbox.raw("GET /v2/datacenters/ALIAS HTTP/1.1", *lines)
+    answer = sandbox.raw(f"GET {target} HTTP/1.1", *(f"Host: {host}" for host in hosts))
     assert int(answer.split()[1]) == status
 
 
@@ -165,14 +185,24 @@ def test_another_host_has_no_effect_and_is_told_why(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("Origin", value) for value in ("https://evil.example", "null", "")),
-        *(("Sec-Fetch-Site", value) for value in ("cross-site", "same-site", "same-origin")),
+        *(
+            ("Origin", value)
+            for value in ("https://evil.example", "null", "", "http://localhost:1")
+        ),
+        *(("Sec-Fetch-Site", value) for value in ("cross-site", "same-site")),
     ],
 )
-def test_a_web_page_can_not_lock_the_user(sandbox: Sandbox, name: str, value: str) -> None:
+def test_another_site_can_not_lock_the_user(sandbox: Sandbox, name: str, value: str) -> None:
     for _ in range(3):
         assert sandbox.ask("POST", LOGIN, WRONG, **{name: value}).status == 403
-    assert sandbox.ask("POST", LOGIN, USER, **{"Sec-Fetch-Site": "none"}).status == 200
+    assert sandbox.ask("POST", LOGIN, USER).status == 200
+
+
+@pytest.mark.parametrize("site", ["none", "same-origin"])
+def test_a_page_of_its_own_would_be_answered(sandbox: Sandbox, site: str) -> None:
+    for host in ("127.0.0.1", "localhost"):
+        headers = {"Origin": f"http://{host}:{sandbox.port}", "Sec-Fetch-Site": site}
+        assert sandbox.ask("GET", PATH, **headers).status == 200
 
 
 def test_on_the_port_of_http_its_name_is_enough() -> None:
@@ -180,18 +210,78 @@ def test_on_the_port_of_http_its_name_is_enough() -> None:
     assert own_hosts(8080) == {"127.0.0.1:8080", "localhost:8080"}
 
 
+@pytest.mark.parametrize("reason", [OSError, None])
 def test_where_the_kernel_does_not_tell_the_process_is_looked_for(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, reason: type[OSError] | None
 ) -> None:
-    outcomes = iter([None, PermissionError, ProcessLookupError])  # there; another user's; gone
-    looks: list[tuple[int, int]] = []
+    def refused(_process: int) -> int:
+        assert reason
+        raise reason
+
+    signals: list[int] = []
 
     def kill(process: int, signum: int) -> None:
-        looks.append((process, signum))
-        if error := next(outcomes):
-            raise error
+        signals.append(signum)
+        if len(signals) == 2:
+            raise PermissionError  # somebody else's, but there
+        if len(signals) == 3:
+            raise ProcessLookupError(process)
 
-    monkeypatch.delattr(os, "pidfd_open", raising=False)  # as elsewhere than on Linux
+    if reason:
+        monkeypatch.setattr(os, "pidfd_open", refused, raising=False)
+    else:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)  # not on Linux
     monkeypatch.setattr(os, "kill", kill)
     wait_for_the_end_of(7)
-    assert looks == [(7, 0)] * 3
+    assert signals == [0, 0, 0]
+
+
+BESIDE = """
+import os, sys, time
+from random import Random
+from clc_reset.sandbox.cloud import Behaviour, Cloud
+from clc_reset.sandbox.server import Server, serve_beside
+server = Server(Cloud(Behaviour(), time.time, Random()), port=0, latency=0, log=print)
+quiet, path, *command = sys.argv[1:]
+environ = {**os.environ, "URL": server.url}
+def clean_up():
+    if os.environ.get("MARK"):
+        open(os.environ["MARK"], "w").close()
+try:
+    serve_beside(server, path, command, environ, quiet=quiet == "quiet", clean_up=clean_up)
+except OSError as error:
+    sys.exit(error.strerror)
+"""
+ASK = """
+import os, urllib.request
+assert not os.path.exists(os.environ["MARK"])
+urllib.request.urlopen(os.environ["URL"] + "/v2/nothing")
+"""
+
+
+def beside(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", BESIDE, *arguments], capture_output=True, check=False, text=True
+    )
+
+
+@pytest.mark.parametrize("quiet", ["quiet", "aloud"])
+def test_a_command_is_served_until_it_ends_and_then_all_is_cleaned_up(
+    quiet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
+    result = beside(quiet, sys.executable, "python", "-c", ASK)
+    assert result.returncode == 1
+    assert "HTTP Error 404" in result.stderr
+    wait_until((tmp_path / "mark").exists)
+
+
+def test_a_script_without_a_first_line_is_run_by_the_shell_and_a_folder_can_not_be_run(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "script"
+    script.write_text('echo "$1"; exit 3')
+    script.chmod(0o755)
+    result = beside("quiet", str(script), "script", "word")
+    assert (result.returncode, result.stdout) == (3, "word\n")
+    assert beside("quiet", str(tmp_path), "x").stderr == "Permission denied\n"
