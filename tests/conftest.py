@@ -25,9 +25,10 @@ hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:
-    """Let no signal be ignored, as it is under nohup: the programs that are tested inherit that."""
+    """Let no signal be ignored, as nohup and a background may have it: programs inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

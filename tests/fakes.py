@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -128,14 +128,16 @@ def refused(server: str, message: str = "Not in a valid state.") -> dict[str, An
 class Loopback(socketserver.ThreadingTCPServer):
     """A real server on loopback that answers by a script and counts what reached it.
 
-    The last answer of the script is repeated.
+    The last answer of the script is repeated. After a HANG of `silence` seconds the connection
+    ends.
     """
 
     daemon_threads = True
-    allow_reuse_address = True
+    request_queue_size = 64
+    silence = 60.0
 
     def __init__(
-        self, script: Sequence[bytes | None], tls: ssl.SSLContext | None, host: str
+        self, *script: bytes | None, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
     ) -> None:
         self.script = list(script)
         self.tls = tls
@@ -153,6 +155,10 @@ class Loopback(socketserver.ThreadingTCPServer):
     @property
     def posts(self) -> int:
         return sum(request.startswith(b"POST ") for request in self.requests)
+
+    def answer(self, request: bytes) -> bytes | None:
+        """Return the answer to a request, head and body."""
+        return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
     def handle_error(self, request: object, client_address: object) -> None:
         pass  # a client that doesn't trust the certificate, for one
@@ -174,26 +180,30 @@ class _Handler(socketserver.StreamRequestHandler):
             lines = takewhile(lambda line: line not in {b"", b"\r\n"}, iter(file.readline, None))
             head = b"".join(lines)
             length = re.search(rb"(?im)^content-length: *([0-9]+)", head)
-            self.server.requests.append(head + b"\r\n" + file.read(int(length[1]) if length else 0))
-        script = self.server.script
-        answer = script.pop(0) if len(script) > 1 else script[0]
+            request = head + b"\r\n" + file.read(int(length[1]) if length else 0)
+        self.server.requests.append(request)
+        answer = self.server.answer(request)
         if answer is HANG:
-            self.server.done.wait(60)
+            self.server.done.wait(self.server.silence)
         else:
             connection.sendall(answer)
 
 
 @contextmanager
-def loopback(
-    *script: bytes | None, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
-) -> Iterator[Loopback]:
-    """Serve a script on loopback."""
-    with Loopback(script, tls, host) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+def serving(server: Loopback) -> Iterator[Loopback]:
+    """Let a server run."""
+    with server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.done.set()
         server.shutdown()
+
+
+def loopback(
+    *script: bytes | None, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AbstractContextManager[Loopback]:
+    """Serve a script on loopback."""
+    return serving(Loopback(*script, tls=tls, host=host))
 
 
 def tls_with(certificate: trustme.LeafCert) -> ssl.SSLContext:

@@ -7,61 +7,21 @@ the program's isn't written.
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from docutils import nodes
-from docutils.core import publish_from_doctree
-from docutils.frontend import get_default_settings
-from docutils.utils import new_document
-from docutils.writers import manpage
 
 from clc_reset import __version__
 from clc_reset.cli.main import command as program
 from clc_reset.exit_codes import ExitCode
 
 FOLDER = Path(__file__).parents[1] / "completions" / "man"
-ENVIRONMENT = (
-    ("CLC_TOKEN", "A bearer token."),
-    ("CLC_TOKEN_FILE", "A file that holds one."),
-    (
-        "CLC_USERNAME with CLC_PASSWORD or CLC_PASSWORD_FILE",
-        (
-            "One login for this run; nothing is stored. clc uses the first of these three that is "
-            "set, otherwise the keyring's entry for the API in use."
-        ),
-    ),
-    ("CLC_ACCOUNT, CLC_ALIAS", "The account alias to act in, like -a."),
-    ("CLC_BASE_URL", "The API, by default https://api.ctl.io; https only, except on loopback."),
-    (
-        "CLC_STATE_DIR",
-        (
-            "The journal's folder, an absolute path. clc sandbox sets it to a temporary folder. "
-            "Two folders don't know of each other's resets."
-        ),
-    ),
-    (
-        "CLC_API_ENDPOINT, CLC_V2_API_URL",
-        (
-            "Set by clc sandbox for other clients, as CLC_V2_API_USERNAME and CLC_V2_API_PASSWD "
-            "are; CLC_USER, CLC_ACCT_ALIAS and CLC_V2_API_TOKEN are unset."
-        ),
-    ),
-    ("CLC_SERVER", "Set for the command of clc reset --check: the server's id."),
-    ("CLC_NO_JOURNAL", "1 turns the journal off, and with it the check for earlier resets."),
-    ("XDG_STATE_HOME", "Otherwise the journal is in clc-reset here; by default ~/.local/state."),
-    ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "Proxies."),
-    ("SSL_CERT_FILE", "A PEM file with certificates to trust."),
-    ("PYTHON_KEYRING_BACKEND", "The keyring backend."),
-    ("NO_COLOR", "No colour."),
-    ("COLUMNS, LINES", "A smaller size than the terminal's."),
-    (
-        "CI, ACCESSIBLE=1, TTY_INTERACTIVE=0, TERM=dumb",
-        "Progress in lines on a terminal, too.",
-    ),
-)
+README = (Path(__file__).parents[1] / "README.md").read_text()
+CREDENTIALS = """\
+Of the variables with credentials clc uses the first that is set, otherwise the keyring's entry for
+the API in use."""
 FILES = (
     (
         "$XDG_STATE_HOME/clc-reset/journal.sqlite3",
@@ -81,7 +41,7 @@ def write(folder: Path, today: str) -> list[str]:
     written = []
     for name, page in pages(today).items():
         file = folder / name
-        if not file.exists() or words(file.read_text()) != words(page):
+        if not file.exists() or undated(file.read_text()) != undated(page):
             file.write_text(page)
             written.append(name)
     return written
@@ -89,18 +49,11 @@ def write(folder: Path, today: str) -> list[str]:
 
 def pages(date: str) -> dict[str, str]:
     """Return all pages by file name."""
-    found = {}
-    for ctx in _contexts():
-        page = _roff(_name(ctx), date, _summary(ctx), list(_sections(ctx)))
-        found[f"{_name(ctx)}.1"] = page
-    return found
+    return {f"{_name(ctx)}.1": "\n".join(_page(ctx, date)) + "\n" for ctx in _contexts()}
 
 
-def words(page: str) -> list[str]:
-    """Return the text of a page, without its date and the roff of this version of docutils."""
-    _, _, body = page.partition("\n.TH ")
-    body = re.sub(r'^.*"(\d{4}-\d\d-\d\d)"', "", body)
-    return re.sub(r"^\.\S+|\\(\(..|f.|.)", " ", body, flags=re.MULTILINE).split()
+def undated(page: str) -> str:
+    return re.sub(r'"\d{4}-\d\d-\d\d"', "", page)
 
 
 def _contexts() -> Iterator[click.Context]:
@@ -117,105 +70,79 @@ def _name(ctx: click.Context) -> str:
     return ctx.command_path.replace(" ", "-")
 
 
-def _summary(ctx: click.Context) -> str:
-    known = program if ctx.parent is None else program.commands[f"{ctx.command.name}"]
-    return f"{known.help}".removesuffix(".")
-
-
-def _sections(ctx: click.Context) -> Iterator[nodes.section]:
-    """Yield the sections below the name, in the order of man-pages(7)."""
+def _page(ctx: click.Context, date: str) -> Iterator[str]:
+    """Yield the lines of a page, its sections in the order of man-pages(7)."""
     command, is_program = ctx.command, ctx.parent is None
-    usage = " ".join(command.collect_usage_pieces(ctx))
-    yield _section("Synopsis", nodes.paragraph("", "", *_term(ctx.command_path, usage)))
+    known = program if is_program else program.commands[f"{command.name}"]
+    yield f'.TH "{_name(ctx).upper()}" "1" "{date}" "clc {__version__}" "clc"'
+    yield from (".ad l", ".SH NAME")
+    yield f"{_escaped(_name(ctx))} \\- {_escaped(f'{known.help}'.removesuffix('.'))}"
+    yield ".SH SYNOPSIS"
+    yield _term(ctx.command_path, " ".join(command.collect_usage_pieces(ctx)))
+    yield ".SH DESCRIPTION"
     paragraphs = inspect.cleandoc(f"{command.help}").split("\n\n")
-    yield _section("Description", *(_paragraph(text) for text in paragraphs))
+    yield "\n.PP\n".join(map(_filled, paragraphs))
     if is_program:
-        commands = [(name, f"{stub.help}") for name, stub in program.commands.items()]
-        pages_text = "Each has a page of its own, such as clc-reset(1)."
-        yield _section("Commands", _paragraph(pages_text), _definitions(commands))
+        yield from (".SH COMMANDS", _filled("Each has a page of its own, such as clc-reset(1)."))
+        yield from _definitions((name, f"{stub.help}") for name, stub in program.commands.items())
+    yield ".SH OPTIONS"
     options = [option for option in command.get_params(ctx) if isinstance(option, click.Option)]
-    records = [record for option in options if (record := option.get_help_record(ctx))]
-    yield _section("Options", _definitions(records))
-    yield _section("Exit status", *_exit_status(ctx.command_path))
+    yield from _definitions(found for option in options if (found := option.get_help_record(ctx)))
+    yield ".SH EXIT STATUS"
+    yield from _exit_status(ctx.command_path)
     if is_program:
-        yield _section("Environment", _definitions(ENVIRONMENT))
-        yield _section("Files", _definitions(FILES))
+        yield from (".SH ENVIRONMENT", *_environment())
+        yield from (".SH FILES", *_definitions(FILES))
     elif command.epilog:
-        yield _section("Examples", nodes.literal_block("", command.epilog))
+        yield from (".SH EXAMPLES", ".RS 4", ".EX", _escaped(command.epilog), ".EE", ".RE")
     others = [f"{_name(other)}(1)" for other in _contexts() if _name(other) != _name(ctx)]
-    yield _section("See also", _paragraph(", ".join(others)))
+    yield from (".SH SEE ALSO", _filled(", ".join(others)))
 
 
-def _exit_status(path: str) -> Iterator[nodes.Element]:
+def _exit_status(path: str) -> Iterator[str]:
     if path not in WITH_EXIT_CODES:
-        yield _paragraph("The exit codes are those of clc(1).")
+        yield "The exit codes are those of clc(1)."
         return
-    yield _paragraph("Their meanings, and in brackets whether anything was reset:")
-    yield _definitions([(f"{code:d}", f"{code.meaning} ({code.was_reset})") for code in ExitCode])
-    yield _paragraph("With mixed results the first of 6, 4, 1 and 7 that applies.")
+    yield "Their meanings, and in brackets whether anything was reset:"
+    yield from _definitions((f"{c:d}", f"{c.meaning} ({c.was_reset})") for c in ExitCode)
+    yield from (".PP", "With mixed results the first of 6, 4, 1 and 7 that applies.")
 
 
-def _section(title: str, *content: nodes.Node) -> nodes.section:
-    return nodes.section("", nodes.title("", title.upper()), *content)
+def _environment() -> Iterator[str]:
+    """Yield the variables, from the README's tables, and those that the sandbox sets."""
+    _, _, section = README.partition("<summary>Credentials and environment variables</summary>")
+    rows = re.findall(r"^\| (`.+) \| (.+) \|$", section.partition("</details>")[0], re.MULTILINE)
+    plain = ([cell.replace("`", "") for cell in row] for row in rows)
+    yield _filled(CREDENTIALS)
+    yield from _definitions((names, f"{text[:1].upper()}{text[1:]}.") for names, text in plain)
+    (others,) = re.findall(r"^It (sets `CLC_BASE_URL`.*?)\n\n", README, re.MULTILINE | re.DOTALL)
+    yield from (".PP", _filled(f"clc sandbox {others}".replace("`", "")))
 
 
-def _paragraph(text: str) -> nodes.paragraph:
-    """Return a paragraph whose lines are short enough for mandoc when hyphens are escaped."""
-    lines = textwrap.fill(" ".join(text.split()), 68, break_on_hyphens=False)
-    return nodes.paragraph("", lines)
-
-
-def _definitions(pairs: Iterable[tuple[str, str]]) -> nodes.definition_list:
-    items = []
+def _definitions(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
     for term, text in pairs:
         flags = re.match(r"(--?[\w-]+(, )?)+", term)
         typed, value = (flags[0], term[flags.end() :]) if flags else (term, "")
-        title = nodes.term("", "", *_term(typed, value.strip()))
-        body = nodes.definition("", _paragraph(text))
-        items.append(nodes.definition_list_item("", title, body))
-    return nodes.definition_list("", *items)
+        yield from (".TP", _term(typed, value.strip()), _filled(text))
 
 
-def _term(typed: str, value: str) -> Iterator[nodes.Node]:
-    """Yield what is typed literally in bold, and a value's placeholder in italics."""
-    yield nodes.strong("", typed)
-    if value:
-        yield nodes.Text(" ")
-        yield nodes.emphasis("", value)
+def _term(typed: str, value: str) -> str:
+    """Return what is typed literally in bold, and a value's placeholder in italics."""
+    italic = f" \\fI{_escaped(value)}\\fP" if value else ""
+    return f"\\fB{_escaped(typed)}\\fP{italic}"
 
 
-def _roff(name: str, date: str, summary: str, sections: Sequence[nodes.section]) -> str:
-    fields = {
-        "manual section": "1",
-        "manual group": "clc",
-        "date": date,
-        "version": f"clc {__version__}",
-    }
-    document = new_document(name, get_default_settings(manpage.Writer))
-    document += nodes.title("", name)
-    document += nodes.subtitle("", summary)
-    document += nodes.docinfo(
-        "",
-        *(
-            nodes.field("", nodes.field_name("", field), nodes.field_body("", nodes.Text(value)))
-            for field, value in fields.items()
-        ),
-    )
-    document += sections
-    page = publish_from_doctree(
-        document,
-        writer="manpage",
-        settings_overrides={"output_encoding": "unicode", "_disable_config": True},
-    )
-    return _for_every_man(page)
+def _filled(text: str) -> str:
+    """Return a paragraph whose lines are short enough for mandoc when they are escaped."""
+    return _escaped(textwrap.fill(" ".join(text.split()), 68, break_on_hyphens=False))
 
 
-def _for_every_man(page: str) -> str:
-    """Correct what mandoc reports in every page of docutils; keep names whole."""
-    page = re.sub(r"(?m)^(\.SH .*\n)\.sp\n", r"\1", page)
-    page = re.sub(r'(?m)^\.TH ".*?"', lambda found: found[0].upper(), page)
-    page = page.replace("\n.SH Name\n", "\n.ad l\n.SH NAME\n", 1)
-    return page.replace(r"clc\-", r"\%clc\-")
+def _escaped(text: str) -> str:
+    """Return roff that prints a text as it is, and doesn't break the names of pages."""
+    for plain, roff in (("\\", r"\e"), ("-", r"\-"), ("'", r"\(aq"), ("~", r"\(ti")):
+        text = text.replace(plain, roff)
+    text = re.sub(r"(?m)^\.", r"\&.", text)
+    return re.sub(r"\bclc\\-", r"\%clc\-", text)
 
 
 if __name__ == "__main__":

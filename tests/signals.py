@@ -1,20 +1,39 @@
-"""Sends a signal at a line of `clc`, and holds what came of it to what the API saw."""
+"""Runs a command again and again, each time with a signal at another line of its own.
+
+`python -m tests.signals NAME FOLDER SAMPLES` takes one of SCRIPTS and fails unless what the API
+saw, what was printed, what the journal says and the exit code agree each time. A run is a fork
+with all modules loaded, so that it takes a few milliseconds.
+"""
 
 import json
+import os
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+import traceback
+from itertools import cycle
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple, NoReturn
 
+import keyring
+
+import clc_reset.auth.keyring
+import clc_reset.cli.login
+import clc_reset.cli.reset
+import clc_reset.cli.status
+import clc_reset.commands.login
+import clc_reset.commands.reset
+import clc_reset.commands.status
+import clc_reset.ui.live
+import clc_reset.ui.table
+from clc_reset.__main__ import main as clc
 from clc_reset.clocks import Clocks
 from clc_reset.journal.rows import RowState, Run
 from clc_reset.journal.runs import Journal
 from clc_reset.workers import Inbox
 from tests.builders import A, B
-from tests.fakes import Loopback, http, jwt, queued
+from tests.fakes import Loopback, MemoryKeyring, http, jwt, queued
 
 QUEUED = http(200, [queued(B, "wa1-1"), queued(A, "wa1-1")])
 RUNNING = http(200, {"status": "executing"})
@@ -25,13 +44,17 @@ SCRIPTS: dict[str, tuple[list[str], list[bytes]]] = {
     "reset": (["reset", A, B], [QUEUED]),
     "reset, in JSON": (["reset", A, B, "-o", "json"], [QUEUED]),
     "reset --wait": (["reset", A, B, "--wait"], [QUEUED, RUNNING, DONE]),
-    "status --wait": (["status", "--wait"], [QUEUED, RUNNING, DONE]),
+    "status --wait": (["status", "--wait"], [RUNNING, DONE]),
     "login": (["login", "-u", "demo", "--password-stdin"], [LOGIN]),
 }
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+FIRST = 2
+"""The line before it is `try:`, which can't catch what comes at it."""
+PACKAGE = str(Path(clc_reset.__file__).parent)
 
 
 class Ended(NamedTuple):
-    """What a run came to."""
+    """What a run came to. `lines` of the package were run by its main thread."""
 
     code: int
     lines: int
@@ -42,83 +65,104 @@ class Ended(NamedTuple):
     run: Run | None
 
 
-class Driver:
-    """Runs commands in forks of one process, against one server."""
+class Counter:
+    """Counts the lines of the package that the main thread runs, and sends a signal at one."""
 
-    def __init__(self, folder: Path, server: Loopback) -> None:
-        self._folder = folder
-        self._server = server
-        self._runs = 0
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.zygote"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(self, at: int, signum: int) -> None:
+        self.lines = 0
+        self._at = at
+        self._signum = signum
 
-    def run(self, name: str, at: int = 0, signum: int = signal.SIGINT) -> Ended:
-        """Run one of SCRIPTS, with a signal at the line of that number, or none."""
-        argv, script = SCRIPTS[name]
-        self._runs += 1
-        folder = self._folder / f"{self._runs}"
-        folder.mkdir()
+    def trace(self, frame: FrameType, event: str, _argument: object) -> Any:
+        if event == "call" and not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line":
+            self.lines += 1
+            if self.lines == self._at:
+                os.kill(os.getpid(), self._signum)
+        return self.trace
+
+
+def run(name: str, folder: Path, at: int = 0, signum: int = signal.SIGINT) -> Ended:
+    """Run one of SCRIPTS in a new folder, with a signal at the line of that number, or none."""
+    folder.mkdir()
+    with Loopback() as server:
         if name == "status --wait":
-            self._ask(["reset", A, B], [QUEUED], folder, 0, signum)
-            script = script[1:]
-        before = self._resets()
-        answer = self._ask(argv, script, folder, at, signum)
-        environ = {"HOME": str(folder), "XDG_STATE_HOME": str(folder)}
-        runs = Journal.of_environment(environ, Inbox(), Clocks()).runs(1, ())
-        return Ended(
-            answer["code"],
-            answer["lines"],
-            (folder / "stdout").read_text(),
-            (folder / "stderr").read_text(),
-            self._resets() - before,
-            signum,
-            runs[0] if runs else None,
-        )
-
-    def _ask(
-        self, argv: Sequence[str], script: Sequence[bytes], folder: Path, at: int, signum: int
-    ) -> dict[str, int]:
-        self._server.script[:] = script
-        env = {
-            "PATH": "/usr/bin:/bin",
-            "HOME": str(folder),
-            "XDG_STATE_HOME": str(folder),
-            "CLC_BASE_URL": self._server.url,
-            "LANG": "C.UTF-8",
-        }
-        if argv[0] != "login":
-            env["CLC_TOKEN"] = jwt()
-        request = {"argv": argv, "env": env, "folder": str(folder), "at": at, "signum": signum}
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
-
-    def _resets(self) -> int:
-        """Return how many POSTs to a power operation have reached the server."""
-        return sum(line.startswith(b"POST /v2/operations/") for line in self._server.requests)
+            _fork(*SCRIPTS["reset"], folder, Counter(0, signum), server)
+        server.requests.clear()
+        code, lines = _fork(*SCRIPTS[name], folder, Counter(at, signum), server)
+        posts = sum(request.startswith(b"POST /v2/operations/") for request in server.requests)
+    runs = Journal.of_environment(_environ(folder), Inbox(), Clocks()).runs(1, ())
+    stdout, stderr = ((folder / stream).read_text() for stream in ("stdout", "stderr"))
+    return Ended(code, lines, stdout, stderr, posts, signum, runs[0] if runs else None)
 
 
-@contextmanager
-def driving(folder: Path, server: Loopback) -> Iterator[Driver]:
-    driver = Driver(folder, server)
-    with driver.process:  # its standard input is closed then
-        yield driver
+def _fork(
+    argv: list[str], script: list[bytes], folder: Path, counter: Counter, server: Loopback
+) -> tuple[int, int]:
+    """Return the exit code, and how many lines were run."""
+    server.script[:] = script
+    variables = {**_environ(folder), "CLC_BASE_URL": server.url}
+    if argv[0] != "login":
+        variables["CLC_TOKEN"] = jwt()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _become(argv, variables, folder, counter, writer)
+    os.close(writer)
+    serving = threading.Thread(target=server.serve_forever, args=(0.005,))
+    serving.start()  # after the fork, which has one thread only
+    with os.fdopen(reader) as pipe:
+        lines = int(pipe.read() or 0)
+    _, status = os.waitpid(child, 0)
+    server.shutdown()
+    serving.join()
+    return os.waitstatus_to_exitcode(status), lines
+
+
+def _environ(folder: Path) -> dict[str, str]:
+    home = {"HOME": str(folder), "XDG_STATE_HOME": str(folder)}
+    return {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **home}
+
+
+def _become(
+    argv: list[str], environ: dict[str, str], folder: Path, counter: Counter, writer: int
+) -> NoReturn:
+    leave = os._exit
+
+    def report_and_leave(code: int) -> NoReturn:
+        sys.settrace(None)
+        os.write(writer, f"{counter.lines}".encode())
+        os.close(writer)
+        leave(code)
+
+    os._exit = report_and_leave  # type: ignore[assignment] # `clc` ends with it
+    try:
+        os.environ.clear()
+        os.environ.update(environ)
+        (folder / "stdin").write_text("secret-of-demo\n")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        for number, name in enumerate(("stdin", "stdout", "stderr")):
+            os.dup2(os.open(folder / name, flags if number else os.O_RDONLY, 0o600), number)
+        keyring.set_keyring(MemoryKeyring())
+        sys.argv = ["clc", *argv]
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.settrace(counter.trace)
+        clc()
+    except SystemExit as ended:  # before the command line was loaded
+        os._exit(int(ended.code or 0))
+    except BaseException:  # noqa: BLE001 - what the interpreter would print
+        sys.settrace(None)
+        traceback.print_exc()
+        sys.stderr.flush()
+    os._exit(99)
 
 
 def check(name: str, ended: Ended) -> None:
-    """What the API saw, what was printed, what the journal says and the exit code agree."""
+    """Fail unless what the API saw, what was printed, the journal and the exit code agree."""
     shown = ended.stdout + ended.stderr
-    assert "Traceback" not in shown, shown
-    assert "bug in clc" not in shown, shown
-    assert "Exception ignored" not in shown, shown
-    assert "secret-of-demo" not in shown
+    for words in ("Traceback", "bug in clc", "Exception ignored", "secret-of-demo"):
+        assert words not in shown, shown
     sends = name.startswith("reset")
     assert ended.posts <= sends, ended
     if ended.code == -ended.signum:  # before there was a handler
@@ -160,3 +204,23 @@ def _states(stdout: str) -> dict[str, str]:
         return {server["server"]: server["state"] for server in servers}
     rows = (line.split("\t") for line in stdout.splitlines())
     return {row[0]: row[1] for row in rows}
+
+
+def main(name: str, folder: Path, samples: int) -> None:
+    whole = run(name, folder / "whole")
+    assert (whole.code, whole.posts) == (0, name.startswith("reset")), whole
+    check(name, whole)
+    try:
+        check(name, whole._replace(posts=whole.posts + 1))
+    except AssertionError:
+        pass  # as it should: it can fail
+    else:
+        raise AssertionError(whole)
+    step = max(1, whole.lines // samples)
+    signals = cycle(SIGNALS)
+    for line in range(FIRST, whole.lines + 1, step):
+        check(name, run(name, folder / f"{line}", line, next(signals)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

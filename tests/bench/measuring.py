@@ -5,8 +5,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -23,7 +22,6 @@ class Command:
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(hash=False)
     stdin: str = os.devnull
-    on_terminal: bool = False
     code: int = 0
     lines: int = 0
     is_ours: bool = True
@@ -41,40 +39,24 @@ class WrongEndError(Exception):
     """A command ended otherwise than it should, so what it took says nothing."""
 
 
-Run = Callable[[Command], Figures]
-
-
-@contextmanager
-def launcher(work: Path) -> Iterator[Run]:
-    """Yield what runs a command from a small process, see `launcher`."""
-    stderr = work / "stderr"
-
-    def run(command: Command) -> Figures:
-        names = ("argv", "env", "stdin", "on_terminal")
-        asked = {"stderr": str(stderr), **{name: getattr(command, name) for name in names}}
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write(json.dumps(asked) + "\n")
-        process.stdin.flush()
-        end = json.loads(process.stdout.readline())
-        if end["code"] != command.code or end["lines"] < command.lines:
-            text = "" if command.on_terminal else stderr.read_text()[-2000:]
-            raise WrongEndError(
-                f"{command.name}: exit code {end['code']}, {end['lines']} lines\n{text}"
-            )
-        return Figures(end["wall"], end["cpu"], end["peak"])
-
-    with subprocess.Popen(
-        [sys.executable, "-I", "-S", LAUNCHER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+def run(command: Command) -> Figures:
+    """Run a command from a small process, see `launcher`."""
+    asked = {"argv": command.argv, "env": command.env, "stdin": command.stdin}
+    ended = subprocess.run(
+        [sys.executable, "-I", "-S", LAUNCHER, json.dumps(asked)],
+        capture_output=True,
+        check=True,
         text=True,
-    ) as process:
-        yield run
+    )
+    end = json.loads(ended.stdout)
+    if end["code"] != command.code or end["lines"] < command.lines:
+        told = f"exit code {end['code']}, {end['lines']} lines\n{ended.stderr[-2000:]}"
+        raise WrongEndError(f"{command.name}: {told}")
+    return Figures(end["wall"], end["cpu"], end["peak"])
 
 
-def interleaved(commands: Iterable[Command], rounds: int, run: Run) -> dict[Command, Figures]:
-    """Each command's medians, but for other people's that don't work here.
+def interleaved(commands: Iterable[Command], rounds: int) -> dict[Command, Figures]:
+    """Return each command's medians, but for other people's that don't work here.
 
     A first round, which compiles bytecode, is dropped.
     """

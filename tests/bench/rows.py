@@ -1,10 +1,8 @@
 """What is measured against what, and how much more it may take."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +14,10 @@ from clc_reset.journal.runs import Journal, NewRun
 from clc_reset.models import RollingOptions
 from tests import builders
 from tests.bench.measuring import Command
-from tests.bench.peers import peers
-from tests.fakes import CLC, jwt
+from tests.bench.peers import Api, peers
+from tests.fakes import CLC, jwt, serving
 
 ROOT = Path(__file__).parents[2]
-MIB = 2**20
 PAIR = ("WA1ABCDWB01", "WA1ABCDWB02")
 MANY, OPERATIONS = 10_000, 1_000
 LATENCY, DURATION = 0.05, 2.0
@@ -46,7 +43,7 @@ class Ideal(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A command, its floor, and its limits: a ratio of times, and bytes."""
+    """A command, its floor, and its limits: a ratio of times, and MiB."""
 
     command: Command
     floor: Command | Ideal
@@ -60,77 +57,54 @@ class Group(NamedTuple):
     name: str
     rounds: int
     rows: list[Row]
-    skipped: tuple[str, ...] = ()
 
 
-def groups(stack: ExitStack, work: Path) -> Iterator[Group]:
-    """Yield all rows. Servers run until the stack is closed."""
+def groups(work: Path) -> Iterator[Group]:
+    """Yield all rows. Their servers run until the next group is asked for."""
     env = dict(os.environ)
-    yield _starting(env)
-    yield _resetting(stack, work, env)
-    yield _remembering(stack, work, env)
-    yield from _waiting(stack, work, env)
+    yield Group("start", 40, _starting(env))
+    with serving(Api()) as api:
+        env |= {"CLC_BASE_URL": api.url, "CLC_TOKEN": jwt()}
+        yield Group("reset", 20, _resetting(api.url, work, env))
+        yield Group("remember", 15, _remembering(api.url, work, env))
+    with serving(Api(LATENCY, DURATION)) as api:
+        yield Group("wait for two", 9, [_waiting_for_two({**env, "CLC_BASE_URL": api.url})])
+    with serving(Api(LATENCY)) as api:
+        yield Group("wait for many", 7, [_waiting_for_many(work, {**env, "CLC_BASE_URL": api.url})])
 
 
-@contextmanager
-def _api(*options: str) -> Iterator[str]:
-    """Yield the URL of a `tests.bench.server`, which runs meanwhile."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.server", *options],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        assert server.stdout
-        yield server.stdout.readline().strip()
-
-
-def _starting(env: Env) -> Group:
+def _starting(env: Env) -> list[Row]:
     floor = Command("python -c 'import click'", (sys.executable, "-c", "import click"), env)
     tab = {"_CLC_COMPLETE": "bash_complete", "COMP_WORDS": "clc re", "COMP_CWORD": "1"}
-    rows = [
+    return [
         Row(Command("clc --version", (CLC, "--version"), env, lines=1), floor, 1.2),
         Row(Command("a completion", (CLC,), {**env, **tab}, lines=1), floor, 1.2),
         Row(Command("clc --help", (CLC, "--help"), env, lines=20), floor, 1.35),
         Row(Command("a usage error: clc reset", (CLC, "reset"), env, code=2), floor, 1.35),
     ]
-    return Group("start", 40, rows)
 
 
-def _resetting(stack: ExitStack, work: Path, env: Env) -> Group:
-    url = stack.enter_context(_api())
-    at = {**env, "CLC_BASE_URL": url}
-    with_token = {**at, "CLC_TOKEN": jwt()}
+def _resetting(url: str, work: Path, env: Env) -> list[Row]:
     target = f"{url}/v2/operations/ABCD/servers/reset"
     script = (sys.executable, "-c", _BARE, target, jwt(), *PAIR)
     bare = Command("a bare script with httpx.post", script, env, lines=1)
     argv = (CLC, "reset", *PAIR, "--again")
-    piped = Command("clc reset A B", argv, with_token, lines=2)
-    screen = {**with_token, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-    table = Command("clc reset A B, a table on a terminal", argv, screen, on_terminal=True, lines=3)
-    keyring = {**at, "PYTHONPATH": _keyring(work)}
-    kept = Command("clc reset A B, token from the keyring, discovered", argv, keyring, lines=2)
+    pair = Command("clc reset A B", argv, env, lines=2)
+    kept = {**env, "CLC_TOKEN": "", "PYTHONPATH": _keyring(work)}
+    keyring = Command("clc reset A B, token from the keyring, discovered", argv, kept, lines=2)
     many = Command(
         f"clc reset - with {MANY:,} servers, TSV",
         (CLC, "reset", "-", "--again"),
-        with_token,
+        env,
         stdin=_list(work, MANY),
         lines=MANY,
     )
-    authority = str(work / "authority.pem")
-    secure = stack.enter_context(_api("--authority", authority))
-    trusting = {**with_token, "CLC_BASE_URL": secure, "SSL_CERT_FILE": authority}
-    others = dict(peers(url, PAIR, env))
-    rows = [
-        Row(piped, bare, 0.85),
-        Row(table, piped, 1.3),
-        Row(kept, piped, 1.6),
-        Row(Command("clc reset A B, over TLS", argv, trusting, lines=2), piped, 1.3),
-        Row(many, piped, 2.5, peak=64 * MIB),
-        *(Row(peer, bare) for peer in others.values() if peer),
+    return [
+        Row(pair, bare, 0.85),
+        Row(keyring, pair, 1.6),
+        Row(many, pair, 2.5, peak=64),
+        *(Row(peer, bare) for peer in peers(url, PAIR, env)),
     ]
-    return Group("reset", 20, rows, tuple(name for name, peer in others.items() if not peer))
 
 
 def _keyring(work: Path) -> str:
@@ -142,28 +116,27 @@ def _keyring(work: Path) -> str:
     return f"{work}{os.pathsep}{ROOT}"
 
 
-def _remembering(stack: ExitStack, work: Path, env: Env) -> Group:
+def _remembering(url: str, work: Path, env: Env) -> list[Row]:
     """The same commands with a million servers in the journal as with a hundred."""
-    url = stack.enter_context(_api())
     folders = {number: _journal(work / f"{number}", url, number) for number in (FEWEST, MOST)}
     tab = {"_CLC_COMPLETE": "bash_complete", "COMP_WORDS": "clc reset WA", "COMP_CWORD": "2"}
     rows = []
     for name, argv, more, lines in (
         ("a Tab press behind clc reset", (CLC,), tab, 2),
         ("clc history -n 1", (CLC, "history", "-n", "1"), {}, 1),
-        ("clc status", (CLC, "status"), {"CLC_TOKEN": jwt()}, 2),
+        ("clc status", (CLC, "status"), {}, 2),
     ):
         few, many = (
             Command(
                 f"{name}, {number:,} servers in the journal",
                 argv,
-                {**env, **more, "CLC_BASE_URL": url, "CLC_STATE_DIR": folder},
+                {**env, **more, "CLC_STATE_DIR": folder},
                 lines=lines,
             )
             for number, folder in folders.items()
         )
         rows.append(Row(many, few, 1.2))
-    return Group("remember", 15, rows)
+    return rows
 
 
 def _journal(folder: Path, url: str, number: int) -> str:
@@ -182,28 +155,23 @@ def _journal(folder: Path, url: str, number: int) -> str:
     return str(folder)
 
 
-def _waiting(stack: ExitStack, work: Path, env: Env) -> Iterator[Group]:
-    """Two whose operations take a while; many that have succeeded when they are first asked for."""
-    at_once = stack.enter_context(_api("--latency", f"{LATENCY}"))
-    slow = stack.enter_context(_api("--latency", f"{LATENCY}", "--duration", f"{DURATION}"))
-    options, token, milliseconds = ("--wait", "--again"), jwt(), f"{LATENCY * 1000:g} ms"
-    two = Command(
-        f"clc reset A B --wait, operations of {DURATION:g} s at {milliseconds}",
-        (CLC, "reset", *PAIR, *options),
-        {**env, "CLC_BASE_URL": slow, "CLC_TOKEN": token},
-        lines=2,
-    )
-    many = Command(
-        f"clc reset - --wait, {OPERATIONS:,} operations, a poll of each, at {milliseconds}",
-        (CLC, "reset", "-", *options),
-        {**env, "CLC_BASE_URL": at_once, "CLC_TOKEN": token},
+def _waiting_for_two(env: Env) -> Row:
+    name = f"clc reset A B --wait, operations of {DURATION:g} s at {LATENCY * 1000:g} ms"
+    command = Command(name, (CLC, "reset", *PAIR, "--wait", "--again"), env, lines=2)
+    return Row(command, Ideal("the operations and one request", DURATION + LATENCY), 1.25)
+
+
+def _waiting_for_many(work: Path, env: Env) -> Row:
+    """Wait for many operations that have succeeded when they are first asked for."""
+    command = Command(
+        f"clc reset - --wait, {OPERATIONS:,} operations, a poll of each, at {LATENCY * 1000:g} ms",
+        (CLC, "reset", "-", "--wait", "--again"),
+        env,
         stdin=_list(work, OPERATIONS),
         lines=OPERATIONS,
     )
-    ideal = Ideal("the operations and one request", DURATION + LATENCY)
-    yield Group("wait for two", 9, [Row(two, ideal, 1.25)])
     ideal = Ideal(f"operations x latency / {AT_A_TIME}", OPERATIONS * LATENCY / AT_A_TIME)
-    yield Group("wait for many", 7, [Row(many, ideal, 1.3, 40 * MIB)])
+    return Row(command, ideal, 1.3, 40)
 
 
 def _list(work: Path, number: int) -> str:

@@ -1,7 +1,10 @@
+"""`clc` in a desktop session with the GNOME keyring."""
+
 import base64
 import json
 import os
-import socket
+import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,8 +14,7 @@ import pytest
 
 from clc_reset.errors import WITHOUT_A_KEYRING
 from tests.builders import A
-from tests.fakes import CLC, Loopback, Terminal, http, jwt, loopback, queued, run_clc, wait_until
-from tests.real.desktop import MISSING, Desktop
+from tests.fakes import Loopback, Terminal, http, jwt, loopback, queued, run_clc
 
 PASSWORD = "correct horse battery staple"
 TOKEN = jwt()
@@ -36,6 +38,73 @@ SLACK = 4.0
 NO_ANSWER = "it didn't answer within 5 s; it may be waiting to be unlocked"
 LOCKED = "it is locked. Unlock it, then run this again"
 NO_BACKEND = "no usable keyring backend was found"
+
+
+TELL_THE_ADDRESS = 'echo "$DBUS_SESSION_BUS_ADDRESS"; exec cat'
+PACKAGES = {
+    "dbus-run-session": "dbus",
+    "gdbus": "libglib2.0-bin",
+    "gnome-keyring-daemon": "gnome-keyring",
+}
+MISSING = ", ".join(
+    f"{tool} (Debian package {package})"
+    for tool, package in PACKAGES.items()
+    if shutil.which(tool) is None
+)
+"""The tools that are not on PATH."""
+
+
+class Desktop:
+    """A session bus in the environment as it is. What runs on it is one process group."""
+
+    def __init__(self) -> None:
+        self._bus = start(0, "dbus-run-session", "sh", "-c", TELL_THE_ADDRESS)
+        self._processes = [self._bus]
+        assert self._bus.stdout
+        self.address = self._bus.stdout.readline().decode().strip()
+
+    def start_keyring(self, password: bytes = b"") -> None:
+        """Start the daemon, unlocked with a password or else locked, and wait until it serves."""
+        unlock = ["--unlock"] if password else []
+        daemon = start(
+            self._bus.pid, "gnome-keyring-daemon", "--foreground", "--components=secrets", *unlock
+        )
+        self._processes.append(daemon)
+        assert daemon.stdin
+        with daemon.stdin as stdin:
+            stdin.write(password)
+        served = ("wait", "--session", "--timeout", "20", "org.freedesktop.secrets")
+        with start(self._bus.pid, "gdbus", *served) as asked:
+            asked.communicate()
+        assert asked.returncode == 0
+
+    def restart_keyring(self, password: bytes = b"") -> None:
+        """End the daemon and start another, as a logout and a login do."""
+        with self._processes.pop() as daemon:
+            daemon.terminate()
+        self.start_keyring(password)
+
+    def freeze_keyring(self) -> None:
+        """Let the daemon take what it is asked, and never answer."""
+        self._processes[-1].send_signal(signal.SIGSTOP)
+
+    def end(self) -> None:
+        """End all that runs on the bus, and the bus."""
+        os.killpg(self._bus.pid, signal.SIGTERM)
+        os.killpg(self._bus.pid, signal.SIGCONT)
+        for process in self._processes:
+            with process:
+                pass  # what waits for it, and closes its pipes
+
+
+def start(group: int, *command: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        process_group=group,
+    )
 
 
 @pytest.fixture
@@ -69,8 +138,8 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
         yield server
 
 
-def log_in() -> subprocess.CompletedProcess[str]:
-    return run_clc("login", "-u", "someone", "--password-stdin", stdin=PASSWORD)
+def log_in(*options: str) -> subprocess.CompletedProcess[str]:
+    return run_clc("login", "-u", "someone", "--password-stdin", *options, stdin=PASSWORD)
 
 
 def is_logged_in() -> bool:
@@ -98,77 +167,49 @@ def assert_no_file_holds_a_secret(folder: Path) -> None:
     assert [path for path, data in files.items() if any(s in data for s in secrets)] == []
 
 
-def test_a_token_is_kept_used_and_forgotten(unlocked: Desktop, api: Loopback) -> None:
-    result = log_in()
-    assert result.returncode == 0
-    assert f"Logged in at {api.url} as someone, account ABCD" in result.stderr
-    assert "in the keyring (keyring.backends.SecretService.Keyring)" in result.stderr
-    assert is_logged_in()
-    result = run_clc("reset", A)
-    assert result.returncode == 0
-    assert result.stdout.startswith(QUEUED)
-    assert f"Authorization: Bearer {TOKEN}\r\n".encode() in api.requests[-1]
-    for shown in (f"Logged out at {api.url}.\n", f"Not logged in at {api.url}.\n"):
-        result = run_clc("logout")
-        assert (result.returncode, result.stderr) == (0, shown)
-    result = run_clc("reset", A)
-    assert (result.returncode, result.stdout) == (4, "")
-    assert result.stderr.startswith(f"Error: Not logged in at {api.url}.")
-    assert "\nRun: clc login\n" in result.stderr
-    assert api.posts == 2
-
-
-def test_neither_a_file_nor_the_screen_holds_token_or_password(
+def test_a_token_is_kept_used_and_forgotten_and_no_file_holds_a_secret(
     unlocked: Desktop, api: Loopback, tmp_path: Path
 ) -> None:
-    results = [log_in(), *(run_clc(*words, "-v") for words in (["whoami"], ["reset", A]))]
+    login = log_in("-v")
+    assert login.returncode == 0
+    assert f"Logged in at {api.url} as someone, account ABCD" in login.stderr
+    assert "in the keyring (keyring.backends.SecretService.Keyring)" in login.stderr
     assert_no_file_holds_a_secret(tmp_path)
     unlocked.restart_keyring(UNLOCKS_THE_KEYRING)  # it may write when it ends
     assert_no_file_holds_a_secret(tmp_path)
-    results.append(run_clc("logout", "-v"))
-    assert_no_file_holds_a_secret(tmp_path)
-    assert [result.returncode for result in results] == [0, 0, 0, 0]
-    shown = "".join(result.stdout + result.stderr for result in results)
+    assert is_logged_in()
+    reset = run_clc("reset", A, "-v")
+    assert reset.returncode == 0
+    assert reset.stdout.startswith(QUEUED)
+    assert f"Authorization: Bearer {TOKEN}\r\n".encode() in api.requests[-1]
+    shown = login.stderr + reset.stdout + reset.stderr
     assert TOKEN.split(".")[1] not in shown
     assert PASSWORD not in shown
-
-
-@pytest.mark.parametrize("options", [[], ["--password-stdin"]])
-def test_a_password_can_be_typed_and_is_not_shown(
-    unlocked: Desktop, api: Loopback, tmp_path: Path, options: list[str]
-) -> None:
-    terminal = Terminal("login", *options, **os.environ)
-    terminal.read_until(b"User name: ")
-    os.write(terminal.screen, b"someone\n")
-    terminal.read_until(b"Password: ")
-    os.write(terminal.screen, f"{PASSWORD}\n".encode())
-    code, shown = terminal.end()
-    assert code == 0
-    assert "Logged in at" in shown
-    assert PASSWORD not in shown
-    assert is_logged_in()
-    assert json.loads(api.requests[0].partition(b"\r\n\r\n")[2])["password"] == PASSWORD
+    for message in (f"Logged out at {api.url}.\n", f"Not logged in at {api.url}.\n"):
+        result = run_clc("logout")
+        assert (result.returncode, result.stderr) == (0, message)
+    result = run_clc("reset", A)
+    assert (result.returncode, result.stdout) == (4, "")
+    assert result.stderr.startswith(f"Error: Not logged in at {api.url}.")
+    assert api.posts == 2
     assert_no_file_holds_a_secret(tmp_path)
 
 
-@pytest.mark.parametrize("line", ["whoami", f"reset {A}", "status wa1-12345", "logout"])
-def test_a_locked_keyring_is_said_to_be_locked(unlocked: Desktop, api: Loopback, line: str) -> None:
-    assert log_in().returncode == 0
-    unlocked.restart_keyring()
-    began = time.monotonic()
-    assert_unusable(run_clc(*line.split()), LOCKED)
-    assert time.monotonic() - began < LIMIT + SLACK
-    assert len(api.requests) == 1
-    unlocked.restart_keyring(UNLOCKS_THE_KEYRING)
-    assert is_logged_in()
-
-
-def test_a_login_keeps_nothing_in_a_locked_keyring(
+def test_a_locked_keyring_is_said_to_be_locked_and_keeps_nothing(
     unlocked: Desktop, api: Loopback, tmp_path: Path
 ) -> None:
+    assert log_in().returncode == 0
     unlocked.restart_keyring()
+    for line in ("whoami", f"reset {A}", "status wa1-12345", "logout"):
+        began = time.monotonic()
+        assert_unusable(run_clc(*line.split()), LOCKED)
+        assert time.monotonic() - began < LIMIT + SLACK
+    assert len(api.requests) == 1
+    api.script.insert(0, LOGGED_IN)
     assert_unusable(log_in(), LOCKED)
     assert_no_file_holds_a_secret(tmp_path)
+    unlocked.restart_keyring(UNLOCKS_THE_KEYRING)
+    assert is_logged_in()
 
 
 def test_a_keyring_that_was_never_used_can_not_ask_for_its_password_without_a_screen(
@@ -183,72 +224,26 @@ def test_a_keyring_that_was_never_used_can_not_ask_for_its_password_without_a_sc
     assert others == [WITHOUT_A_KEYRING]
 
 
-def test_on_a_terminal_a_dialog_has_longer_and_ctrl_c_ends_the_wait(
-    unlocked: Desktop, api: Loopback, tmp_path: Path
-) -> None:
-    unlocked.restart_keyring()
-    unlocked.leave_dialogs_open(tmp_path / "prompter", tmp_path / "asked")
-    terminal = Terminal("whoami", **os.environ)
-    wait_until((tmp_path / "asked").exists)
-    asked = time.monotonic()
-    wait_until(lambda: time.monotonic() - asked > LIMIT + 1)
-    os.write(terminal.screen, b"\x03")
-    code, shown = terminal.end()
-    assert (code, shown) == (130, "^CInterrupted.\r\n")
-    assert time.monotonic() - asked < LIMIT + 1 + SLACK
-
-
-def test_a_keyring_that_never_answers_is_given_five_seconds(
+def test_a_keyring_that_never_answers_is_given_five_seconds_and_longer_on_a_terminal(
     unlocked: Desktop, api: Loopback
 ) -> None:
     unlocked.freeze_keyring()
     began = time.monotonic()
     assert_unusable(run_clc("whoami"), NO_ANSWER)
     assert LIMIT < time.monotonic() - began < LIMIT + SLACK
+    terminal = Terminal("whoami", **os.environ)
+    time.sleep(LIMIT + 3)
+    os.write(terminal.screen, b"\x03")
+    assert terminal.end() == (130, "^CInterrupted.\r\n")
 
 
-@pytest.mark.parametrize(
-    ("greeting", "reason"),
-    [(b"", NO_BACKEND), (b"OK 0123456789abcdef0123456789abcdef\r\n", NO_ANSWER)],
-    ids=["to the greeting", "to the first call"],
-)
-def test_a_dbus_that_accepts_and_never_answers_is_given_five_seconds_at_the_most(
-    tmp_path: Path, greeting: bytes, reason: str
+def test_without_a_dbus_the_alternatives_are_named(
+    api: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began = time.monotonic()
-    with socket.socket(socket.AF_UNIX) as bus:
-        bus.bind(str(tmp_path / "bus"))
-        bus.listen()
-        bus.settimeout(LIMIT + SLACK)
-        running = subprocess.Popen(
-            [CLC, "whoami"],
-            env={**os.environ, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path / 'bus'}"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        connection, _ = bus.accept()
-        connection.sendall(greeting)
-        stdout, stderr = running.communicate(timeout=60)
-        connection.close()
-    assert time.monotonic() - began < LIMIT + SLACK
-    assert_unusable(
-        subprocess.CompletedProcess(running.args, running.returncode, stdout, stderr), reason
-    )
-
-
-@pytest.mark.parametrize("line", ["whoami", f"reset {A}", "login -u someone --password-stdin"])
-def test_without_a_dbus_the_alternatives_are_named(line: str, api: Loopback) -> None:
-    result = subprocess.run(
-        [CLC, *line.split()],
-        env={"PATH": os.defpath, "CLC_NO_JOURNAL": "1", "CLC_BASE_URL": api.url},  # as `env -i`
-        input=PASSWORD,
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-    )
-    assert_unusable(result, NO_BACKEND)
-    for name in ("CLC_TOKEN_FILE", "CLC_TOKEN", "CLC_USERNAME", "CLC_PASSWORD_FILE"):
-        assert name in result.stderr
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)  # as `env -i`, or cron
+    for result in (run_clc("whoami"), run_clc("reset", A), log_in()):
+        assert_unusable(result, NO_BACKEND)
+        for name in ("CLC_TOKEN_FILE", "CLC_TOKEN", "CLC_USERNAME", "CLC_PASSWORD_FILE"):
+            assert name in result.stderr
     assert api.requests == []

@@ -1,72 +1,78 @@
-"""What an operator sees: the command on a real terminal, tmux, whose screen is read back."""
+"""What an operator sees on a real terminal, tmux, that the command shares with a shell, bash."""
 
+import os
 import re
-import shlex
+import signal
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from tests.fakes import CLC, http, jwt, loopback, queued, refused
+from tests.builders import A, B
+from tests.fakes import CLC, wait_until
 from tests.real.screen import Screen, Screens
 
-A, B, C = "WA1ALIASWB01", "WA1ALIASWB02", "VA1ALIASLONGER01"
-LONG_ID = "va1-123456789012"
-REFUSAL = (
-    "The operation cannot be queued because the server cannot be found "
-    "or it is not in a valid state."
-)
-ANSWER = http(200, [queued(C, LONG_ID), refused(B, REFUSAL), queued(A, "wa1-1")])
-SANDBOX = f"{CLC} sandbox --duration 2s"
+RESET = f"{CLC} sandbox --duration %ss {CLC} reset {A} {B} --wait"
+RUNNING = "wa1-12345  running"
+PROMPT = """
+import sys
+from clc_reset.ui.prompts import Prompts
+from clc_reset.ui.streams import Streams
+from clc_reset.workers import Inbox
+
+inbox = Inbox()
+inbox.handle_signals()
+prompts = Prompts(Streams(sys.stdin, sys.stdout, sys.stderr), inbox)
+print(prompts.ask("password", "", hidden=True).upper())
+"""
 
 
-def reset(screen: Screen, after: str = "") -> tuple[int, str]:
-    """Reset three servers, of which one is refused, with a long message."""
-    with loopback(ANSWER) as server:
-        line = shlex.join([CLC, "reset", A, B, C])
-        screen.run(f"{line} {after}", CLC_TOKEN=jwt(), CLC_BASE_URL=server.url)
-        return screen.end()
+class Shell:
+    """An interactive bash, and a program that asks for a password."""
+
+    def __init__(self, screen: Screen, folder: Path) -> None:
+        self.screen = screen
+        (folder / "program.py").write_text(PROMPT)
+        self.asking = f"{sys.executable} {folder}/program.py"
+        screen.run("PS1='$ ' exec bash --norc -i")
+        screen.wait_for("$")
+
+    def type(self, line: str) -> None:
+        self.screen.tell("send-keys", "-l", line)
+        self.press("Enter")
+
+    def press(self, key: str) -> None:
+        self.screen.tell("send-keys", key)
+
+    def stop(self) -> str:
+        """Press Ctrl-Z; return the screen after it."""
+        self.press("C-z")
+        return self.screen.wait_for("Stopped")
+
+    def reset(self, seconds: int) -> None:
+        """Start a reset that takes so long, and wait until its display is there."""
+        self.type(f"clear; {RESET % seconds}")
+        self.screen.wait_for(RUNNING)
+
+    def wait_for_the_result(self) -> str:
+        """Return what is left in the end."""
+        shown = self.screen.wait_for("2 succeeded in ")
+        assert "running" not in shown
+        assert len(re.findall("succeeded +w", shown)) == 2
+        return shown
 
 
-def test_at_80_columns_names_are_whole_and_the_message_wraps_in_its_column(
-    screen: Screens,
-) -> None:
-    code, shown = reset(screen(80))
-    assert code == 1
-    titles, *rows = shown.splitlines()
-    assert titles.split() == ["Server", "State", "Operation", "Message"]
-    column = titles.index("Message")
-    cells = [row[:column].split() for row in rows]
-    assert [cell[0] for cell in cells if len(cell) > 1][:3] == [A, B, C]
-    assert ["queued", LONG_ID] in [cell[1:] for cell in cells]
-    assert REFUSAL in " ".join(row[column:].strip() for row in rows)
-    assert "To follow them: clc status --wait" in shown
+def has_cursor(screen: Screen) -> bool:
+    return screen.tell("display-message", "-p", "#{cursor_flag}") == "1\n"
 
 
-def test_at_40_columns_nothing_is_cut(screen: Screens) -> None:
-    code, shown = reset(screen(40))
-    assert code == 1
-    lines = shown.splitlines()
-    assert lines[0] == f"{A}  queued  wa1-1"
-    assert f"{C}  queued\n  {LONG_ID}\n" in shown
-    assert REFUSAL in " ".join(line.strip() for line in lines)
+@pytest.fixture
+def shell(screen: Screens, tmp_path: Path) -> Shell:
+    return Shell(screen(80), tmp_path)
 
 
-def test_colours_are_shades_that_can_be_read_on_light_and_dark(screen: Screens) -> None:
-    terminal = screen(80)
-    reset(terminal)
-    colours = set(re.findall(r"\x1b\[([0-9;]*)m", terminal.tell("capture-pane", "-p", "-e")))
-    assert colours - {"0", "1", "39", "49"} == {"38;5;160", "38;5;28"}  # bold, and the usual two
-
-
-@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"CI": "true"}])
-def test_lines_where_something_speaks_against_a_live_display(
-    screen: Screens, variables: dict[str, str]
-) -> None:
-    terminal = screen(80)
-    terminal.run(f"{SANDBOX} clc reset {A} --wait", **variables)
-    code, shown = terminal.end()
-    assert code == 0
-    assert f"{A} wa1-12345 queued (0 s)" in shown
-    assert f"{A} wa1-12345 succeeded" in shown
+# --- the display -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("before", "after"), [(80, 80), (40, 40), (80, 50), (50, 80), (80, 120)])
@@ -74,8 +80,9 @@ def test_while_waiting_it_is_live_and_leaves_the_result_only(
     screen: Screens, before: int, after: int
 ) -> None:
     terminal = screen(before)
-    terminal.run(f"{SANDBOX} clc reset {A} {B} --wait")
-    live = terminal.wait_for("wa1-12345  running")
+    terminal.run(RESET % 2, COLUMNS="500")  # it is never wider than the window
+    live = terminal.wait_for(RUNNING)
+    assert live.count("wa1-12345") == 1
     assert f"2 servers: {A}, {B}" in live or before < 80
     terminal.tell("resize-window", "-x", f"{after}")
     code, shown = terminal.end()
@@ -88,31 +95,106 @@ def test_while_waiting_it_is_live_and_leaves_the_result_only(
 
 def test_ctrl_c_leaves_the_result_the_way_to_resume_and_a_cursor(screen: Screens) -> None:
     terminal = screen(80)
-    terminal.run(f"trap : INT; {SANDBOX} clc reset {A} --wait")
+    terminal.run(f"trap : INT; {RESET % 2}")
     terminal.wait_for("waiting")
     terminal.tell("send-keys", "C-c")
     code, shown = terminal.end()
     assert code == 130
     assert "1 operation is still running." in shown
     assert "To follow it: clc status --wait" in shown
-    assert terminal.tell("display-message", "-p", "#{cursor_flag}") == "1\n"
+    assert has_cursor(terminal)
 
 
-def test_a_reader_that_closes_its_pipe_gets_no_error(screen: Screens) -> None:
-    code, shown = reset(screen(80), "| head -1")
-    assert code == 0
-    assert f"{A}\tqueued\twa1-1".expandtabs() in shown
-    assert "rror" not in shown
+def test_ctrl_z_leaves_a_clean_line_and_fg_draws_again_and_goes_on(shell: Shell) -> None:
+    shell.reset(6)
+    assert RUNNING not in shell.stop()
+    assert has_cursor(shell.screen)
+    shell.type("clear; echo between; sleep 1.5; fg")  # longer than it ever waits at once
+    assert shell.screen.wait_for(RUNNING).splitlines()[0] == "between"
+    shell.wait_for_the_result()
 
 
-def test_a_full_disk_gets_the_result_on_standard_error(screen: Screens) -> None:
-    code, shown = reset(screen(80), "> /dev/full")
-    assert code == 1  # what became of the reset
-    assert "Standard output can't be written; the result is above." in shown
-    assert all(text in shown for text in (A, B, C, LONG_ID))
+@pytest.mark.parametrize(("settings", "end"), [("stty -tostop", ""), ("stty tostop", "wait; fg")])
+def test_in_the_background_nothing_is_drawn_and_the_result_comes(
+    shell: Shell, settings: str, end: str
+) -> None:
+    shell.type(settings)
+    shell.type(f"clear; {RESET % 2} &")
+    for _ in range(20):
+        assert "running" not in shell.screen.text()
+        time.sleep(0.1)
+    shell.type(end)
+    shell.wait_for_the_result()
 
 
-def test_a_closed_standard_input_changes_nothing(screen: Screens) -> None:
-    code, shown = reset(screen(80), "<&-")
-    assert code == 1
-    assert LONG_ID in shown
+def test_from_the_foreground_to_the_background_the_display_goes(shell: Shell) -> None:
+    shell.reset(4)
+    shell.stop()
+    shell.type("clear; bg")
+    shell.wait_for_the_result()
+
+
+def test_a_stopped_terminal_delays_nothing_and_loses_nothing(shell: Shell) -> None:
+    shell.reset(2)
+    shell.press("C-s")
+    time.sleep(5)
+    assert "succeeded" not in shell.screen.text()
+    shell.press("C-q")
+    (seconds,) = re.findall(r"2 succeeded in (\d+) s", shell.wait_for_the_result())
+    assert int(seconds) < 5
+
+
+def test_sigterm_ends_it_on_a_stopped_terminal(shell: Shell, tmp_path: Path) -> None:
+    shell.type(f"(echo $BASHPID > {tmp_path}/pid; exec {RESET % 60})")
+    shell.screen.wait_for("waiting")
+    shell.press("C-s")
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_ctrl_backslash_leaves_a_cursor(shell: Shell) -> None:
+    shell.reset(20)
+    shell.press("C-\\")
+    shell.screen.wait_for("Quit")
+    assert has_cursor(shell.screen)
+
+
+# --- prompts -----------------------------------------------------------------------------------
+
+
+def test_a_password_is_not_shown_after_ctrl_z_and_fg_either(shell: Shell) -> None:
+    shell.type(shell.asking)
+    shell.screen.wait_for("Password:")
+    shell.stop()
+    shell.type("echo echoed; fg")
+    wait_until(lambda: shell.screen.text().rstrip().endswith("Password:"))
+    shell.type("s3cret")
+    assert "s3cret" not in shell.screen.wait_for("S3CRET")
+    shell.type("echo $((40 + 2))")
+    assert "echo $((40" in shell.screen.wait_for("42")
+
+
+@pytest.mark.parametrize("key", ["C-c", "C-\\", "C-d"])
+def test_the_terminal_echoes_however_a_prompt_ends(
+    screen: Screens, tmp_path: Path, key: str
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROMPT)
+    terminal = screen(80)
+    # a job of its own, of a bash that doesn't turn the echo on by itself
+    line = f"set -m; {sys.executable} {program}; clear"
+    terminal.run(f"{line}; stty -a | tr ' ' '\\n' | grep 'echo;*$'")
+    terminal.wait_for("Password:")
+    terminal.tell("send-keys", key)
+    assert terminal.end()[1].split() == ["echo"]
+
+
+def test_a_question_in_the_background_waits_for_the_foreground(shell: Shell) -> None:
+    shell.type(f"{shell.asking} &")
+    shell.type("sleep 1")  # bash tells of the stop before its next prompt
+    shell.screen.wait_for("Stopped")
+    shell.type("clear; fg")
+    shell.screen.wait_for("Password:")
+    shell.type("s3cret")
+    assert "s3cret" not in shell.screen.wait_for("S3CRET")
