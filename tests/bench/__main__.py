@@ -36,7 +36,7 @@ def main() -> int:
         os.environ.clear()
         os.environ.update(kept, HOME=folder, XDG_RUNTIME_DIR=folder)
         if given.faults:
-            header, *cells = faults.rows(dict(os.environ), Path(folder))
+            header, *cells = faults.rows(dict(os.environ), Path(folder), given.only)
         else:
             header = ("command", "time", "CPU", "memory", "ratio", "to", "limit")
             cells = [*_measured(given, Path(folder))]

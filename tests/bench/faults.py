@@ -47,10 +47,10 @@ class FaultyApi(Api):
         return FAULTS[self._case] if has_fault else super().answer(request)
 
 
-def rows(env: Env, work: Path) -> Iterator[tuple[str, ...]]:
-    """Yield a table: what each command came to in each case."""
+def rows(env: Env, work: Path, only: str = "") -> Iterator[tuple[str, ...]]:
+    """Yield a table: what each command, with `only` in its name, came to in each case."""
     yield ("command", *CASES)
-    names = [command.name for command in _commands("", env)]
+    names = [command.name for command in _commands("", env) if only in command.name]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         for name in names:
             yield (name, *pool.map(lambda case, name=name: _outcome(name, case, env, work), CASES))
