@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,13 +13,11 @@ from typing import Any
 import pytest
 
 from clc_reset import checks
-from clc_reset.checks import CheckResult, Checks
 from clc_reset.workers import Inbox
 from tests.fakes import wait_until
 
 LONG = 30.0
 """In seconds: what is waited for comes sooner, or the test fails."""
-PASSED = CheckResult(passed=True, problem=None)
 
 
 class Checked:
@@ -49,12 +46,11 @@ class Checked:
             attempt(server)
 
         here = {"PATH": os.environ["PATH"], "F": str(self.folder), **(environ or {})}
-        check = Checks(command, directory or str(self.folder), here, self.inbox)
+        place, names = directory or str(self.folder), servers.split("|")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(checks, "EVERY", every)
-            results = check.run(servers.split("|"), seconds, tried)
-        assert all(result.passed is (result.problem is None) for result in results.values())
-        return {server: result.problem for server, result in results.items()}
+            problems = checks.run(command, place, here, self.inbox, names, seconds, tried)
+        return {server: problems.get(server) for server in names}
 
     def once(self, command: str, seconds: float = LONG, **options: Any) -> str | None:
         """Return the problem of one server that is tried once."""
@@ -159,10 +155,10 @@ def test_an_ignored_sigchld_loses_no_exit_code_and_a_lost_one_is_no_success(
 
 PROGRAM = """
 import sys
-from clc_reset.checks import Checks
+from clc_reset import checks
 from clc_reset.workers import Inbox
 command = "echo $$ > pid; sleep 61 & echo $! > child; sleep 60"
-Checks(command, sys.argv[1], {"PATH": "/usr/bin:/bin"}, Inbox()).run(["A"], 60, print)
+checks.run(command, sys.argv[1], {"PATH": "/usr/bin:/bin"}, Inbox(), ["A"], 60, print)
 """
 
 
@@ -193,6 +189,7 @@ def test_the_last_try_that_says_something_is_the_reason(check: Checked) -> None:
     assert results == {"A": "exit code 9", "B": "no success within 1 s: again"}
 
 
+@pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")
 def test_one_that_cannot_be_killed_is_let_go(
     check: Checked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,11 +266,6 @@ def test_one_that_was_never_tried_says_so(check: Checked, monkeypatch: pytest.Mo
     assert results == {"A": "no success within 0.5 s", "B": "not tried within 0.5 s"}
 
 
-def test_results_of_other_calls_are_dropped(check: Checked) -> None:
-    check.inbox.submit("other", lambda: None)
-    assert check.once("sleep 0.2") is None
-
-
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[subprocess.Popen[Any]]]:
     """Let only so many processes run at a time; returns those that were started."""
@@ -311,14 +303,3 @@ def test_without_a_process_or_its_watcher_nothing_is_tried(
     assert check.once("echo x > ran") == "not tried: Resource temporarily unavailable"
     assert not (check.folder / "ran").exists()
     assert [process.returncode for process in started] == [-signal.SIGKILL] * most
-
-
-@pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning", "ignore:unclosed:ResourceWarning")
-def test_without_a_thread_to_watch_it_a_check_fails(
-    check: Checked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert check.once("sleep 60", 0.5) == "not watched: can't start new thread"

@@ -12,7 +12,7 @@ import pytest
 
 PROGRAM = """
 import os, sys
-from clc_reset.checks import Checks
+from clc_reset import checks
 from clc_reset.workers import Inbox
 if os.geteuid() == 0:
     os.setgroups([])
@@ -20,9 +20,10 @@ if os.geteuid() == 0:
     os.setuid(65534)
 inbox = Inbox()
 inbox.handle_signals()
-check = Checks(sys.argv[1], "/", {"PATH": "/usr/bin:/bin"}, inbox)
 begun = lambda *_: print("begun", flush=True)
-print(check.run(["A"], float(sys.argv[2]), begun)["A"].problem, inbox.signum)
+environ = {"PATH": "/usr/bin:/bin"}
+problems = checks.run(sys.argv[1], "/", environ, inbox, ["A"], float(sys.argv[2]), begun)
+print(problems["A"], inbox.signum)
 """
 RESISTING = "int main(void) { setuid(0); setgid(0); sleep(20); return 0; }"
 

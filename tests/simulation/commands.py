@@ -3,10 +3,9 @@
 import re
 import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
-from clc_reset.checks import CheckResult
 from clc_reset.commands import report, reset, status
 from clc_reset.commands.reset import Given
 from clc_reset.commands.session import Session
@@ -102,34 +101,6 @@ class Screen:
         return is_yes
 
 
-class VirtualChecks:
-    """The operator's checks: they pass, fail, hang or can't be run."""
-
-    def __init__(self, command: "Command") -> None:
-        self._command = command
-
-    def run(
-        self, servers: Sequence[str], seconds: float, attempt: Callable[[str, int], None]
-    ) -> dict[str, CheckResult]:
-        random, inbox = self._command.world.random, self._command.inbox
-        results = {}
-        bad = ("exit code 7", HANGS, "not tried: no fork")
-        problems: tuple[str | None, ...] = (None, None, None, *bad)
-        if self._command.is_fine:
-            problems = (None,)
-        try:
-            for number, server in enumerate(servers):
-                problem = random.choice(problems)
-                attempt(server, 1)
-                if number == 0:
-                    inbox.sleep(seconds if problem == HANGS else random.uniform(0, 3))
-                results[server] = CheckResult(problem is None, problem)
-        except Interrupted:
-            pass
-        cut = CheckResult(passed=False, problem="interrupted before it passed")
-        return {server: results.get(server, cut) for server in servers}
-
-
 class Surroundings(Session):
     """A session without streams, environment and sockets of the real process."""
 
@@ -144,7 +115,7 @@ class Surroundings(Session):
         self._command = command
 
     def checks(self, command: str, directory: str | None) -> Any:
-        return VirtualChecks(self._command)
+        return self._command.check
 
     def log_in(self) -> Credential:
         command = self._command
@@ -238,6 +209,22 @@ class Command:
     def take(self, event: events.Event) -> None:
         if isinstance(event, events.Tick):
             self.longest_tick = max(self.longest_tick, event.seconds)
+
+    def check(
+        self, servers: Sequence[str], seconds: float, attempt: Callable[[str, int], None]
+    ) -> dict[str, str]:
+        """Run the operator's checks: they pass, fail, hang or can't be run."""
+        random = self.world.random
+        problems: dict[str, str | None] = dict.fromkeys(servers, "interrupted before it passed")
+        bad = ("exit code 7", HANGS, "not tried: no fork")
+        with suppress(Interrupted):
+            for number, server in enumerate(servers):
+                problem = random.choice((None,) if self.is_fine else (None, None, None, *bad))
+                attempt(server, 1)
+                if number == 0:
+                    self.inbox.sleep(seconds if problem == HANGS else random.uniform(0, 3))
+                problems[server] = problem
+        return {server: problem for server, problem in problems.items() if problem}
 
     def start(self, when: float) -> None:
         self.process.name = self.name
