@@ -175,18 +175,24 @@ def test_it_dies_with_clc_even_if_that_is_killed(check: Checked) -> None:
 # --- time --------------------------------------------------------------------------------------
 
 
-def test_it_is_tried_again_until_it_passes_whoever_hangs(check: Checked) -> None:
-    command = "test $CLC_SERVER = C && exec sleep 60\necho x >> $CLC_SERVER; "
-    results = check(f"{command} test $(wc -l < $CLC_SERVER) -ge 3", "A|B|C", seconds=1.5)
-    assert results == {"A": None, "B": None, "C": "no success within 1.5 s"}
-    tries = [*((name, number) for name in "AB" for number in (1, 2, 3)), ("C", 1)]
-    assert sorted(check.tries) == tries
-
-
-def test_the_last_try_that_says_something_is_the_reason(check: Checked) -> None:
-    command = "test -e $CLC_SERVER || { echo x > $CLC_SERVER; exit 9; }; test $CLC_SERVER = A ||"
-    results = check(f"{command} echo again; sleep 60", "A|B", seconds=1.0)
-    assert results == {"A": "exit code 9", "B": "no success within 1 s: again"}
+def test_it_is_tried_again_until_it_passes_whoever_hangs_and_the_last_words_are_the_reason(
+    check: Checked,
+) -> None:
+    command = """echo x >> $CLC_SERVER; tries=$(wc -l < $CLC_SERVER)
+    case $CLC_SERVER in
+      [AB]) test $tries -ge 3; exit;;
+      D) test $tries = 2 || exit 9;;
+      E) test $tries = 2 && echo again || exit 9;;
+    esac
+    sleep 60"""
+    assert check(command, "A|B|C|D|E", seconds=1.5) == {
+        **dict.fromkeys("AB"),
+        "C": "no success within 1.5 s",
+        "D": "exit code 9",
+        "E": "no success within 1.5 s: again",
+    }
+    tries = {"A": 3, "B": 3, "C": 1, "D": 2, "E": 2}
+    assert sorted(check.tries) == [(s, n + 1) for s, most in tries.items() for n in range(most)]
 
 
 @pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")
@@ -255,9 +261,9 @@ def test_those_that_hang_starve_no_other(check: Checked, monkeypatch: pytest.Mon
         assert sum(is_alive(check.written(server)) for server in "ABCDE") <= 2
 
     command = "echo $$ > $CLC_SERVER; test $CLC_SERVER = E || sleep 60"
-    results = check(command, "A|B|C|D|E", seconds=3.0, attempt=count_running)
-    assert [server for server, problem in results.items() if problem is None] == ["E"]
-    assert {server for server, _ in check.tries} == set("ABCDE")
+    problem = "no success within 3 s"
+    expected = {**dict.fromkeys("ABCD", problem), "E": None}
+    assert check(command, "A|B|C|D|E", seconds=3.0, attempt=count_running) == expected
 
 
 def test_one_that_was_never_tried_says_so(check: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,40 +272,22 @@ def test_one_that_was_never_tried_says_so(check: Checked, monkeypatch: pytest.Mo
     assert results == {"A": "no success within 0.5 s", "B": "not tried within 0.5 s"}
 
 
-@pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[subprocess.Popen[Any]]]:
-    """Let only so many processes run at a time; returns those that were started."""
-    popen: Callable[..., subprocess.Popen[Any]] = subprocess.Popen
-
-    def let(most: int) -> list[subprocess.Popen[Any]]:
-        started: list[subprocess.Popen[Any]] = []
-
-        def start(*arguments: Any, **options: Any) -> subprocess.Popen[Any]:
-            if sum(process.returncode is None for process in started) >= most:
-                raise BlockingIOError(11, "Resource temporarily unavailable")
-            started.append(popen(*arguments, **options))
-            return started[-1]
-
-        monkeypatch.setattr(subprocess, "Popen", start)
-        return started
-
-    return let
-
-
-Few = Callable[[int], list[subprocess.Popen[Any]]]
-
-
-def test_where_processes_are_short_fewer_run_at_a_time(check: Checked, few: Few) -> None:
-    few(4)  # with a watcher each
-    assert check("sleep 0.1", "A|B|C|D|E") == dict.fromkeys("ABCDE")
-    assert sorted(check.tries) == [(server, 1) for server in "ABCDE"]
-
-
-@pytest.mark.parametrize("most", [0, 1])
-def test_without_a_process_or_its_watcher_nothing_is_tried(
-    check: Checked, few: Few, most: int
+@pytest.mark.parametrize("most", [0, 1, 4])  # the watcher is one of them
+def test_where_processes_are_short_fewer_run_at_a_time_or_none_is_tried(
+    check: Checked, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    started = few(most)
-    assert check.once("echo x > ran") == "not tried: Resource temporarily unavailable"
-    assert not (check.folder / "ran").exists()
-    assert [process.returncode for process in started] == [-signal.SIGKILL] * most
+    popen: Callable[..., subprocess.Popen[Any]] = subprocess.Popen
+    started: list[subprocess.Popen[Any]] = []
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[Any]:
+        if sum(process.returncode is None for process in started) >= most:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    problem = None if most > 1 else "not tried: Resource temporarily unavailable"
+    assert check("echo x > ran; sleep 0.1", "A|B|C|D|E") == dict.fromkeys("ABCDE", problem)
+    assert sorted(check.tries) == ([(server, 1) for server in "ABCDE"] if most > 1 else [])
+    assert (check.folder / "ran").exists() is (most > 1)
+    assert all(process.returncode is not None for process in started)
