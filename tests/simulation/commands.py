@@ -18,7 +18,7 @@ from clc_reset.ui.streams import Delivery
 from tests.builders import ORIGIN
 from tests.simulation.journal import Trouble, VirtualDatabase
 from tests.simulation.network import Post, Sky, VirtualClient
-from tests.simulation.world import Host, Process, VirtualClocks, VirtualInbox, World
+from tests.simulation.world import Host, Process, VirtualInbox, World
 
 HANGS = "no success within the time"
 SERVER = re.compile(r"[A-Z]{2}1ALIAS[A-Z]+\d\d")
@@ -61,9 +61,9 @@ class Command(Session):
         self.is_fine = False  # nothing goes wrong with it
         self.process = Process(world, name, host)
         self.process.command = self
-        self.clocks = VirtualClocks(world, host)
-        self.inbox: VirtualInbox = VirtualInbox(self.process, self.clocks)
-        self.database = VirtualDatabase(folder, self.process, self.inbox, self.clocks, trouble)
+        self.clocks = host
+        self.inbox: VirtualInbox = VirtualInbox(self.process)
+        self.database = VirtualDatabase(folder, self.process, self.inbox, trouble)
         self.shown: tuple[ServerResult, ...] = ()
         self.errors: list[report.Remark] = []
         self.lines: list[str] = []
@@ -80,7 +80,7 @@ class Command(Session):
         self.streams = self.renderer = self.prompts = self  # type: ignore[assignment]
         self.stdin = self.stdout = self.stderr = self
         self.origin = ORIGIN
-        self.client = VirtualClient(sky, self.process, self.inbox, self.clocks)
+        self.client = VirtualClient(sky, self.process, self.inbox)
         new_id = world.random.getrandbits
         self.journal = Journal(self.database, self.clocks, lambda: f"{new_id(32):08x}")
 

@@ -55,9 +55,9 @@ class Night:
         self.commands: list[Command] = []
         self.folder = ""
         self.has_steps = False
-        here = Host("here", "boot-1", 0.0, -self.random.uniform(0, 1e6))
+        here = Host(self.world, "here", 0.0, self.random.uniform(0, 1e6))
         offset = self.random.choice((0.0, 0.3, -2.0, 400.0, -400.0))
-        self.hosts = [here, Host("there", "boot-2", offset, -self.random.uniform(0, 1e6))]
+        self.hosts = [here, Host(self.world, "there", offset, self.random.uniform(0, 1e6))]
         self.servers = self.random.sample(SERVERS, self.random.choice((1, 2, 3, 5)))
 
     def run(self) -> list[str]:
@@ -106,7 +106,7 @@ class Night:
         for host in self.hosts:
             if random.random() < 0.2:
                 step = random.choice((4200.0, 4200.0, -4200.0, 420.0, -420.0, 90000.0, -90000.0))
-                set_clock = partial(host.set_clock, self.world, step)
+                set_clock = partial(host.set_clock, step)
                 self.world.after(random.expovariate(1 / 40), set_clock)
                 self.has_steps = True
 

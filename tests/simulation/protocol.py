@@ -34,14 +34,11 @@ class Rules(NamedTuple):
     claim_needs_record: bool = True
     not_sent_goes_back: bool = True
     follow_chain: bool = True
-    planned_is_unsettled: bool = True
     leave_out: bool = True
     answer_is_kept_first: bool = True
     lock_tells_life: bool = True
-    again_keeps_guard: bool = True
     sixty_seconds: bool = True
     commit_is_read_back: bool = True
-    unwritten_goes_with_end: bool = True
     end_puts_back: bool = True
     doubt_is_no_success: bool = True
 
@@ -124,9 +121,11 @@ class Model:
 
     def first(self) -> State:
         untouched = UNTOUCHED * self.config.servers
+        steps = {"A": "begin", "B": "claim", "C": "claim", "D": "begin"}
         servers = {"A": tuple(self.all), "D": (self.config.d_server,)}
         processes = tuple(
-            Process("begin", untouched, -1, servers.get(name, ())) for name in self.config.commands
+            Process(steps[name], untouched, -1, servers.get(name, ()))
+            for name in self.config.commands
         )
         return State((), 1, 0, (), processes, self.config.budget)
 
@@ -236,7 +235,7 @@ class Model:
 
     def is_planned(self, state: State, server: int, but: int | None) -> bool:
         """Return whether a run that may go on has still to send a server."""
-        return self.rules.planned_is_unsettled and any(
+        return any(
             number != but and run.states[server] == PLANNED and self.may_go_on(state, number)
             for number, run in enumerate(state.runs)
         )
@@ -292,9 +291,6 @@ class Model:
 
     def step_begin(self, state: State, number: int) -> Steps:
         name, process = self.config.commands[number], state.processes[number]
-        if name in "BC":
-            yield from self.step_claim(state, number)
-            return
         yield "can't record, warns", self.put(state, number, step="post"), "failures"
         servers = [] if name == "D" and self.config.d_again else process.servers
         for is_bad, after in self.guard(state, [(None, server) for server in servers]):
@@ -326,8 +322,7 @@ class Model:
         if not self.rules.claim_needs_record:
             after = self.put(state, number, step="post", servers=servers)
         yield "can't record its claim", after, "failures"
-        asked = [*left] if not is_again or self.rules.again_keeps_guard else []
-        for is_bad, after in self.guard(state, asked, planned=False):
+        for is_bad, after in self.guard(state, left, planned=False):
             if is_bad:
                 yield "finds something unsettled, exit 3", self.finish(after, number, 3)
                 continue
@@ -403,9 +398,7 @@ class Model:
             taken = self.mark(state, run, server, TAKEN, by=latest[1] if latest else -1)
             yield f"leaves S{server + 1} out: reset since", self.next_wave(taken, number)
             return
-        is_again = self.config.commands[number] == "B" and self.config.b_again
-        skip = is_again and not self.rules.again_keeps_guard
-        for is_bad, after in self.guard(state, [] if skip else [(run, server)]):
+        for is_bad, after in self.guard(state, [(run, server)]):
             if is_bad:
                 yield "finds something unsettled, stops", self.put(after, number, step="end")
                 continue
@@ -420,17 +413,19 @@ class Model:
         if process.run < 0:
             yield f"ends with {code}", self.finish(state, number, code)
             return
-        unwritten = self.put(self.finish(state, number, code), number, noted=False)
-        yield f"can't record its end, ends with {code}", unwritten, "failures"
+        ended = self.finish(state, number, code)
+        yield (
+            f"can't record its end, ends with {code}",
+            self.put(ended, number, noted=False),
+            "failures",
+        )
         after = state
         for server in process.servers:
-            if after.runs[process.run].states[server] != INTENDED:
-                continue
             known = process.known[server]
-            if known in {QUEUED, UNKNOWN, OVER} and self.rules.unwritten_goes_with_end:
-                after = self.mark(after, process.run, server, known)
-            elif known in {NOT_SENT, UNTOUCHED} and self.rules.end_puts_back:
-                after = self.mark(after, process.run, server, PLANNED)
+            is_sent = known not in {NOT_SENT, UNTOUCHED}
+            is_written = after.runs[process.run].states[server] != INTENDED
+            if not is_written and (is_sent or self.rules.end_puts_back):
+                after = self.mark(after, process.run, server, known if is_sent else PLANNED)
         after = self.change(after, process.run, ended=True)
         yield f"records its end, ends with {code}", self.finish(after, number, code)
 
@@ -453,14 +448,13 @@ class Model:
                 yield "a run and those that take its rest send a server twice"
             if len(posts) < 2 or len(family) > 1 or not all(p.owner in runs for p in posts):
                 continue
-            first, second = posts[:2]
-            is_since = runs[first.owner].intents[server] < runs[second.owner].intents[server]
-            if second.is_late:
+            first, second = (runs[post.owner] for post in posts[:2])
+            if posts[1].is_late:
                 yield "a request leaves an hour after its intent"
             elif (
                 names[first.owner] == "D"
-                and is_since
-                and (runs[second.owner].plan < runs[first.owner].plan)
+                and second.plan < first.plan
+                and first.intents[server] < second.intents[server]
             ):
                 yield "a planned server is sent, though D reset it since"
 
@@ -502,17 +496,15 @@ class Model:
             if any(row.states[server] in {INTENDED, UNKNOWN} for row in state.runs)
             or any(process.known[server] == UNKNOWN for process in state.processes)
         }
-        never = [server for server in self.all if server not in sent | doubtful]
+        has_rest = not set(self.all) <= sent | doubtful
         code = self.code_of_rest(state)
-        if never and code == 0:
+        if has_rest and code == 0:
             yield "--rest-of has nothing left, but a server was never sent"
-        if never and code == 3:
+        if has_rest and code == 3:
             yield "--rest-of needs --again, though nothing is alive"
         holders = self.standing(state, run).items()
-        if code == 0 and any(
-            server in doubtful and state.runs[holder].states[server] in {INTENDED, UNKNOWN}
-            for server, holder in holders
-        ):
+        marks = {state.runs[holder].states[server] for server, holder in holders}
+        if code == 0 and marks & {INTENDED, UNKNOWN}:
             yield "--rest-of ends with 0, though a server is in doubt"
         owner = state.processes[state.runs[run].owner]
         for server in owner.servers:
