@@ -112,7 +112,6 @@ class _Wave:
         self._waiting = deque((0.0, server) for server in servers)
         """Servers with the time from which a try may begin, the earliest first."""
         self._running: list[_Try] = []
-        self._places = AT_A_TIME  # fewer where the system gives no more processes
         self._tries = Counter[str]()
         self._passed: set[str] = set()
         self._problems: dict[str, str] = {}
@@ -124,7 +123,6 @@ class _Wave:
         while (self._waiting or self._running) and (now := self._now()) < self._deadline:
             self._inbox.check()
             self._begin(attempt)
-            self._make_room(now)
             self._kill(now)
             self._look(min(_LOOK_SECONDS, self._deadline - now))
 
@@ -149,16 +147,22 @@ class _Wave:
         return monotonic() - self._suspended
 
     def _begin(self, attempt: Callable[[str, int], None]) -> None:
-        """Begin what may begin while there are places, those who have waited longest first."""
-        while self._waiting and len(self._running) < self._places:
-            begins_at, server = self._waiting[0]
-            if begins_at > self._now():
-                return
+        """Begin what may begin, those who have waited longest first, or make room for them."""
+        while self._waiting and self._waiting[0][0] <= self._now():
             self._inbox.check()
+            _, server = self._waiting[0]
+            if len(self._running) == AT_A_TIME:
+                self._make_room()
+                return
             try:
                 begun = self._start(server)
             except OSError as error:
-                self._run_short(error)
+                if self._running:  # the system gives no more processes or files
+                    self._make_room()
+                    return
+                for _, server in self._waiting:
+                    self._problems.setdefault(server, _show_error(error))
+                self._waiting.clear()
                 return
             self._waiting.popleft()
             self._tries[server] += 1
@@ -168,19 +172,10 @@ class _Wave:
             begun.begin()
             attempt(server, self._tries[server])
 
-    def _run_short(self, error: OSError) -> None:
-        """Wait for a running command to end; without one there is nothing to wait for."""
-        self._places = len(self._running)
-        if not self._running:
-            for _, server in self._waiting:
-                self._problems.setdefault(server, _show_error(error))
-            self._waiting.clear()
-
-    def _make_room(self, now: float) -> None:
-        """End tries that have had their share of the time if others wait for a place."""
-        if len(self._running) < self._places or not self._waiting or self._waiting[0][0] > now:
-            return
-        share = self._seconds / -(-len(self._servers) // self._places)
+    def _make_room(self) -> None:
+        """End tries that have had their share of the time."""
+        now = self._now()
+        share = self._seconds / -(-len(self._servers) // len(self._running))
         share -= min(_TERM_SECONDS + _KILL_SECONDS, share / 2)  # one that resists keeps its place
         lasting = [running for running in self._running if running.terminated is None]
         leaving = len(self._running) - len(lasting)
@@ -214,7 +209,6 @@ class _Wave:
             self._suspended += took - seconds
         for running in tuple(self._running):
             if running.has_ended():
-                self._places = AT_A_TIME
                 self._remove(running)
 
     def _remove(self, running: "_Try") -> None:
