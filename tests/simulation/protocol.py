@@ -20,10 +20,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 PLANNED, INTENDED, QUEUED, UNKNOWN, OVER, TAKEN, ABSENT = "PIQUOT-"
 NOT_SENT, UNTOUCHED = "N."
+_T = TypeVar("_T")
 POSSIBLE = {INTENDED, QUEUED, UNKNOWN, OVER}
 """The states of a server that the run may have reset."""
 
@@ -55,13 +56,12 @@ class Budget(NamedTuple):
 
 
 class Config(NamedTuple):
-    """Commands on a number of servers."""
+    """Commands on a number of servers; `again` is the one with `--again`."""
 
     servers: int
     commands: str
     budget: Budget
-    b_again: bool = False
-    d_again: bool = False
+    again: str = ""
     d_server: int = 1
 
 
@@ -146,33 +146,27 @@ class Model:
 
     def put(self, state: State, number: int, **values: Any) -> State:
         process = state.processes[number]._replace(**values)
-        processes = state.processes
-        return state._replace(processes=(*processes[:number], process, *processes[number + 1 :]))
+        return state._replace(processes=_replaced(state.processes, number, process))
 
     def know(self, state: State, number: int, server: int, known: str, step: str) -> State:
         """Let a process know something of a server, and go on to a step."""
-        before = state.processes[number].known
-        known = before[:server] + known + before[server + 1 :]
+        known = "".join(_replaced(state.processes[number].known, server, known))
         return self.put(state, number, known=known, step=step)
 
     def spend(self, state: State, *faults: str) -> State:
         left = {fault: getattr(state.budget, fault) - 1 for fault in faults}
         return state._replace(budget=state.budget._replace(**left))
 
-    def change(self, state: State, number: int, **values: Any) -> State:
-        run = state.runs[number]._replace(**values)
-        return state._replace(runs=(*state.runs[:number], run, *state.runs[number + 1 :]))
-
     def mark(self, state: State, number: int, server: int, mark: str, by: int = -1) -> State:
         """Set the state of a server in a run; `by` is the run that takes it."""
-        run, after = state.runs[number], server + 1
-        values: dict[str, Any] = {"states": run.states[:server] + mark + run.states[after:]}
+        run = state.runs[number]
+        run = run._replace(states="".join(_replaced(run.states, server, mark)))
         if mark == INTENDED:
-            values["intents"] = (*run.intents[:server], state.next_number, *run.intents[after:])
+            run = run._replace(intents=_replaced(run.intents, server, state.next_number))
             state = state._replace(next_number=state.next_number + 1)
         if mark == TAKEN:
-            values["taken_by"] = (*run.taken_by[:server], by, *run.taken_by[after:])
-        return self.change(state, number, **values)
+            run = run._replace(taken_by=_replaced(run.taken_by, server, by))
+        return state._replace(runs=_replaced(state.runs, number, run))
 
     def finish(self, state: State, number: int, code: int) -> State:
         return self.put(state, number, step="end of it", code=code)
@@ -292,7 +286,7 @@ class Model:
     def step_begin(self, state: State, number: int) -> Steps:
         name, process = self.config.commands[number], state.processes[number]
         yield "can't record, warns", self.put(state, number, step="post"), "failures"
-        servers = [] if name == "D" and self.config.d_again else process.servers
+        servers = [] if name == self.config.again else process.servers
         for is_bad, after in self.guard(state, [(None, server) for server in servers]):
             if is_bad:
                 yield "finds something unsettled, exit 3", self.finish(after, number, 3)
@@ -303,7 +297,7 @@ class Model:
 
     def step_claim(self, state: State, number: int) -> Steps:
         run = self.target(state)
-        is_again = self.config.commands[number] == "B" and self.config.b_again
+        is_again = self.config.commands[number] == self.config.again
         if run is None:
             yield "finds no such run, exit 2", self.finish(state, number, 2)
             return
@@ -426,7 +420,8 @@ class Model:
             is_written = after.runs[process.run].states[server] != INTENDED
             if not is_written and (is_sent or self.rules.end_puts_back):
                 after = self.mark(after, process.run, server, known if is_sent else PLANNED)
-        after = self.change(after, process.run, ended=True)
+        run = after.runs[process.run]._replace(ended=True)
+        after = after._replace(runs=_replaced(after.runs, process.run, run))
         yield f"records its end, ends with {code}", self.finish(after, number, code)
 
     # --- the promises ---
@@ -459,18 +454,13 @@ class Model:
                 yield "a planned server is sent, though D reset it since"
 
     def said_not_sent(self, state: State) -> Iterator[str]:
-        sent = {(post.owner, post.server) for post in state.posts}
-        for number, process in enumerate(state.processes):
-            for server in self.all:
-                is_said = process.code is not None and process.known[server] in "N."
-                if is_said and (number, server) in sent:
-                    yield "a command says 'not sent', but the cloud has it"
-        for run in state.runs:
-            for server in self.all:
-                mark = run.states[server]
-                is_said = (mark == PLANNED and run.ended) or mark in {NOT_SENT, TAKEN}
-                if is_said and (run.owner, server) in sent:
-                    yield "status says 'not sent' of what its run sent"
+        for number, server, _ in state.posts:
+            process = state.processes[number]
+            if process.code is not None and process.known[server] in {NOT_SENT, UNTOUCHED}:
+                yield "a command says 'not sent', but the cloud has it"
+            marks = {run.states[server]: run.ended for run in state.runs if run.owner == number}
+            if marks.keys() & {NOT_SENT, TAKEN} or marks.get(PLANNED):
+                yield "status says 'not sent' of what its run sent"
 
     def can_be_repeated(self, state: State) -> Iterator[str]:
         """Yield where 5, 'safe to run again', isn't true, though it doesn't say so."""
@@ -513,6 +503,10 @@ class Model:
                 yield "A says 'not sent', but --rest-of doesn't send it"
 
 
+def _replaced(items: Sequence[_T], place: int, item: _T) -> tuple[_T, ...]:
+    return (*items[:place], item, *items[place + 1 :])
+
+
 def _exit_code(known: list[str]) -> int:
     if UNKNOWN in known:
         return 6
@@ -548,20 +542,20 @@ def explore(config: Config, rules: Rules) -> tuple[int, dict[str, list[str]]]:
 
 SMALL = (
     Config(2, "AB", Budget(1, 2, 0, 1, 1)),
-    Config(2, "AB", Budget(1, 1, 1, 1, 1), b_again=True),
-    Config(2, "ABC", Budget(1, 1, 0, 1, 1), b_again=True),
+    Config(2, "AB", Budget(1, 1, 1, 1, 1), again="B"),
+    Config(2, "ABC", Budget(1, 1, 0, 1, 1), again="B"),
     Config(2, "AD", Budget(1, 1, 0, 1, 1, 1)),
-    Config(2, "AD", Budget(1, 1, 1, 1, 1), d_again=True),
-    Config(2, "ABD", Budget(0, 0, 0, 1, 1), d_again=True),
-    Config(2, "ABD", Budget(1, 0, 0, 0, 1), b_again=True),
+    Config(2, "AD", Budget(1, 1, 1, 1, 1), again="D"),
+    Config(2, "ABD", Budget(0, 0, 0, 1, 1), again="D"),
+    Config(2, "ABD", Budget(1, 0, 0, 0, 1), again="B"),
 )
 LARGE = (
-    Config(2, "ABD", Budget(1, 1, 1, 1, 1), b_again=True),
-    Config(2, "ABD", Budget(1, 1, 0, 0, 0, 1), b_again=True),
-    Config(2, "ABCD", Budget(1, 0, 0, 1, 0), b_again=True),
-    Config(3, "ABC", Budget(1, 1, 0, 1, 1), b_again=True),
-    Config(3, "ABD", Budget(1, 1, 0, 1, 0), b_again=True, d_server=2),
-    Config(3, "ABD", Budget(1, 0, 0, 1, 1), d_again=True, d_server=1),
+    Config(2, "ABD", Budget(1, 1, 1, 1, 1), again="B"),
+    Config(2, "ABD", Budget(1, 1, 0, 0, 0, 1), again="B"),
+    Config(2, "ABCD", Budget(1, 0, 0, 1, 0), again="B"),
+    Config(3, "ABC", Budget(1, 1, 0, 1, 1), again="B"),
+    Config(3, "ABD", Budget(1, 1, 0, 1, 0), again="B", d_server=2),
+    Config(3, "ABD", Budget(1, 0, 0, 1, 1), again="D", d_server=1),
 )
 
 
@@ -571,13 +565,12 @@ def check(configs: tuple[Config, ...], rules: Rules) -> dict[str, list[str]]:
     for config in configs:
         began = time.monotonic()
         states, broken = explore(config, rules)
-        for promise, way in broken.items():
-            if promise not in found or len(way) < len(found[promise]):
-                found[promise] = way
+        found = broken | found
+        again = f" ({config.again} --again)" if config.again else ""
+        seconds = time.monotonic() - began
         print(
-            f"  {config.servers} servers, {config.commands}"
-            f"{' (B --again)' * config.b_again}{' (D --again)' * config.d_again}: "
-            f"{states:,} states in {time.monotonic() - began:.1f} s, {len(broken)} broken"
+            f"  {config.servers} servers, {config.commands}{again}: "
+            f"{states:,} states in {seconds:.1f} s, {len(broken)} broken"
         )
     return found
 
