@@ -68,12 +68,6 @@ def _untrue(night: "Night", result: ServerResult) -> str:
 # --- in the morning ---
 
 
-def judge_night(night: "Night") -> None:
-    """Hold everything that was said and done against everything that happened."""
-    for problem in Morning(night).problems():
-        night.world.violate(problem)
-
-
 class Morning:
     """Everything that was said and done in a night."""
 
@@ -270,17 +264,6 @@ def root(night: "Night", command: Command) -> Command:
     return command
 
 
-def planned_elsewhere(folder: str, command: Command) -> set[str]:
-    """Return the servers that other runs without an end have planned."""
-    return {
-        server
-        for name, run in recorded_runs(folder).items()
-        if name != command.run and not run.has_ended
-        for server, state in run.states.items()
-        if state == "planned"
-    }
-
-
 def recorded_runs(folder: str) -> dict[str, Run]:
     """Return the runs that the journal has."""
     path = Path(folder, "journal.sqlite3")
@@ -310,6 +293,10 @@ def certainly_left(night: "Night", command: Command) -> set[str]:
         return set()
     if root(night, command) is not command:
         return set()
+    if not night.trouble.has_locks:  # a run that was killed may be going on: it refuses all of them
+        going_on = [other for other in runs.values() if other is not run and not other.has_ended]
+        if any(other.states.get(s) == "planned" for other in going_on for s in run.states):
+            return set()
     doubtful = {
         server
         for other in runs.values()

@@ -280,15 +280,12 @@ class Night:
             servers = invariants.certainly_left(self, command)
             if servers:
                 self._take_up(command, servers)
-        invariants.judge_night(self)
+        for problem in invariants.Morning(self).problems():
+            self.world.violate(problem)
 
     def _take_up(self, command: Command, servers: set[str]) -> None:
         """Type what sends the rest of a run, and find it sent."""
-        again = not self.trouble.has_locks
-        own = invariants.recorded_runs(self.folder)[command.run or ""].states
-        if again and not invariants.planned_elsewhere(self.folder, command).isdisjoint(own):
-            return  # without locks, a run that was killed may be going on: it refuses all of them
-        given = Given(rest_of=command.run, again=again)
+        given = Given(rest_of=command.run, again=not self.trouble.has_locks)
         last = self._type(given, command.process.host)
         sent = {server for post in last.posts for server in post.servers}
         if not servers <= sent:
