@@ -122,7 +122,7 @@ def test_what_it_prints_is_logged_in_whole_printable_lines_and_of_a_flood_the_be
         "head -c 3000000 /dev/zero | tr '\\0' x; printf '\\nlast'"
     )
     assert caplog.messages == ["A: one", "A: [31mtwo", f"A: {'x' * checks.LONGEST_LINE}", "A: last"]
-    assert check.once("seq 100000; exit 1", 1.5) == "exit code 1: 100000"
+    assert check.once("seq 3000; exit 1", 1.5) == "exit code 1: 3000"
     assert caplog.messages[-2:] == ["A: 1000", "A: … (further lines are not shown)"]
 
 
