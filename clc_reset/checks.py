@@ -1,8 +1,7 @@
 """The operator's own command that tells whether a server is back, run for many servers at once.
 
 Each try is a shell in a session of its own, without a terminal: a command that asks for a password
-there fails at once. A thread reads what it prints and waits for its end, so that the main thread
-waits for results and signals only.
+there fails at once. The main thread reads what all of them print and looks for their ends.
 """
 
 import os
@@ -15,12 +14,11 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from io import FileIO
 from logging import getLogger
-from time import monotonic, sleep
-from typing import NamedTuple
+from time import monotonic
 
 from clc_reset.errors import Interrupted
 from clc_reset.text import printable, show_seconds
-from clc_reset.workers import SUSPENDED_SECONDS, Failure, Inbox
+from clc_reset.workers import SUSPENDED_SECONDS, Inbox
 
 CREDENTIALS = frozenset(
     ("CLC_TOKEN", "CLC_TOKEN_FILE", "CLC_USERNAME", "CLC_PASSWORD", "CLC_PASSWORD_FILE")
@@ -41,62 +39,58 @@ _INTERRUPTED_TERM_SECONDS = 0.5
 """The same after a signal to this process, which has to end soon."""
 _KILL_SECONDS = 0.5
 """From SIGKILL until a process that can't be killed (setuid, sudo) is let go."""
-_LOOK_SECONDS = 0.25
-"""Between two looks at what no result announces: the clock, a process that left its pipe open."""
+_LOOK_SECONDS = 0.05
+"""Between two looks at what no output announces: signals, the clock, the end of a process."""
 _LONGEST_BYTES = 4 * LONGEST_LINE  # in UTF-8
 
-# a command begins once it is watched: with a line, which never comes from a process that is gone
+# a command begins once the watcher knows it: a line never comes from a process that is gone
 _START = 'read -r _ && exec /bin/sh -c "$0" sh < /dev/null'
-# ends the command's process group when this process is gone, even by SIGKILL: its pipe is closed
-_WATCH = 'read -r _; kill -s KILL -- "-$0" 2> /dev/null'
+# the watcher ends the process groups that it was told last when this process is gone, even by
+# SIGKILL: its pipe is closed
+_WATCH = """
+while read -r line; do groups=$line; done
+for group in $groups; do kill -s KILL -- "-$group"; done
+"""
 
 _log = getLogger(__name__)
 
 
-class CheckResult(NamedTuple):
-    """The result of a server's check.
+def run(
+    command: str,
+    directory: str | None,
+    environ: Mapping[str, str],
+    inbox: Inbox,
+    servers: Sequence[str],
+    seconds: float,
+    attempt: Callable[[str, int], None],
+) -> dict[str, str]:
+    """Run a command for each server until it succeeds, for at most `seconds` in all.
 
-    If not, `problem` is the reason, a clause without a full stop: `exit code 7: no route to host`.
+    The command is for `sh -c`; it gets the server in CLC_SERVER and no credential, and runs in
+    `directory`, by default in the current one. What it prints is logged line by line. It is tried
+    again 5 seconds after a try has ended. `attempt` is called with the server and the number of
+    each try. Time for which this process was suspended doesn't count.
+
+    Returns the servers that didn't pass, each with the reason, a clause without a full stop:
+    `exit code 7: no route to host`. Raises nothing for a signal: it ends all commands and returns;
+    `inbox.signum` tells. No command is left running, except one that this process isn't allowed to
+    kill. For the main thread only.
     """
-
-    passed: bool
-    problem: str | None
-
-
-class Checks:
-    """A command for `sh -c`, with the server in CLC_SERVER and no credential in its environment.
-
-    It runs in `directory`, by default in the current one. What it prints is logged line by line.
-    """
-
-    def __init__(
-        self, command: str, directory: str | None, environ: Mapping[str, str], inbox: Inbox
-    ) -> None:
-        kept = {name: value for name, value in environ.items() if name not in CREDENTIALS}
-        self._start = partial(_Try, command, directory, kept)
-        self._inbox = inbox
-
-    def run(
-        self, servers: Sequence[str], seconds: float, attempt: Callable[[str, int], None]
-    ) -> dict[str, CheckResult]:
-        """Run the command for each server until it succeeds, for at most `seconds` in all.
-
-        It is tried again 5 seconds after a try has ended. `attempt` is called with the server and
-        the number of each try. Time for which this process was suspended doesn't count.
-
-        Raises nothing for a signal: it ends all commands and returns; `inbox.signum` tells. No
-        command is left running, except one that this process isn't allowed to kill. For the main
-        thread only.
-        """
-        # ignored by our parent (`trap '' CHLD`), it would take every exit code from us
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        wave = _Wave(self._start, self._inbox, servers, seconds)
-        try:
-            with suppress(Interrupted):
-                wave.run(attempt)
-        finally:
-            wave.end()
-        return {server: wave.result(server) for server in servers}
+    # ignored by our parent (`trap '' CHLD`), it would take every exit code from us
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        watcher = _Watcher()
+    except OSError as error:
+        return dict.fromkeys(servers, _show_error(error))
+    kept = {name: value for name, value in environ.items() if name not in CREDENTIALS}
+    wave = _Wave(partial(_Try, command, directory, kept), watcher, inbox, servers, seconds)
+    try:
+        with suppress(Interrupted):
+            wave.run(attempt)
+    finally:
+        wave.end()
+        watcher.end()
+    return wave.failed()
 
 
 class _Wave:
@@ -105,18 +99,19 @@ class _Wave:
     def __init__(
         self,
         start: Callable[[str], "_Try"],
+        watcher: "_Watcher",
         inbox: Inbox,
         servers: Sequence[str],
         seconds: float,
     ) -> None:
         self._start = start
+        self._watcher = watcher
         self._inbox = inbox
         self._seconds = seconds
-        self._servers = len(servers)
+        self._servers = servers
         self._waiting = deque((0.0, server) for server in servers)
         """Servers with the time from which a try may begin, the earliest first."""
         self._running: list[_Try] = []
-        self._places = AT_A_TIME  # fewer where the system gives no more processes
         self._tries = Counter[str]()
         self._passed: set[str] = set()
         self._problems: dict[str, str] = {}
@@ -126,71 +121,61 @@ class _Wave:
     def run(self, attempt: Callable[[str, int], None]) -> None:
         """Try until every server has passed or the time is over. Raises Interrupted."""
         while (self._waiting or self._running) and (now := self._now()) < self._deadline:
+            self._inbox.check()
             self._begin(attempt)
-            self._make_room(now)
             self._kill(now)
-            self._collect(min(_LOOK_SECONDS, self._deadline - now))
+            self._look(min(_LOOK_SECONDS, self._deadline - now))
 
     def end(self) -> None:
         """End what is running: SIGTERM, then SIGKILL; let go of what can't be killed."""
-        until = self._now() + _LOOK_SECONDS
-        with suppress(Interrupted):  # a result that is on its way counts
-            while self._running and (left := until - self._now()) > 0:
-                self._collect(left)
+        self._look(0.0)  # one that has just ended counts
         for running in self._running:
             running.terminate(self._now())
         while self._running:
-            try:
-                self._collect(_LOOK_SECONDS / 2)
-            except Interrupted:  # the inbox doesn't wait any more
-                sleep(_LOOK_SECONDS / 5)
+            self._look(_LOOK_SECONDS)
             self._kill(self._now())
 
-    def result(self, server: str) -> CheckResult:
-        """Return the result of a server."""
-        if server in self._passed:
-            return CheckResult(passed=True, problem=None)
+    def failed(self) -> dict[str, str]:
+        """Return the servers that didn't pass, each with the reason."""
+        problems = dict.fromkeys(self._servers, f"not tried within {show_seconds(self._seconds)}")
+        problems |= self._problems
         if self._inbox.signum is not None:
-            return CheckResult(passed=False, problem="interrupted before it passed")
-        untried = f"not tried within {show_seconds(self._seconds)}"
-        return CheckResult(passed=False, problem=self._problems.get(server, untried))
+            problems = dict.fromkeys(problems, "interrupted before it passed")
+        return {server: problems[server] for server in problems if server not in self._passed}
 
     def _now(self) -> float:
         return monotonic() - self._suspended
 
     def _begin(self, attempt: Callable[[str, int], None]) -> None:
-        """Begin what may begin while there are places, those who have waited longest first."""
-        while self._waiting and len(self._running) < self._places:
-            begins_at, server = self._waiting[0]
-            if begins_at > self._now():
-                return
+        """Begin what may begin, those who have waited longest first, or make room for them."""
+        while self._waiting and self._waiting[0][0] <= self._now():
             self._inbox.check()
+            _, server = self._waiting[0]
+            if len(self._running) == AT_A_TIME:
+                self._make_room()
+                return
             try:
                 begun = self._start(server)
             except OSError as error:
-                self._run_short(error)
+                if self._running:  # the system gives no more processes or files
+                    self._make_room()
+                    return
+                for _, server in self._waiting:
+                    self._problems.setdefault(server, _show_error(error))
+                self._waiting.clear()
                 return
             self._waiting.popleft()
             self._tries[server] += 1
             begun.began = self._now()
             self._running.append(begun)
-            begun.ticket = self._inbox.submit(begun, begun.follow)
+            self._watcher.watch(self._running)
+            begun.begin()
             attempt(server, self._tries[server])
 
-    def _run_short(self, error: OSError) -> None:
-        """Wait for a running command to end; without one there is nothing to wait for."""
-        self._places = len(self._running)
-        if not self._running:
-            reason = printable(": ".join(map(str, filter(None, (error.strerror, error.filename)))))
-            for _, server in self._waiting:
-                self._problems.setdefault(server, f"not tried: {reason}")
-            self._waiting.clear()
-
-    def _make_room(self, now: float) -> None:
-        """End tries that have had their share of the time if others wait for a place."""
-        if len(self._running) < self._places or not self._waiting or self._waiting[0][0] > now:
-            return
-        share = self._seconds / -(-self._servers // self._places)
+    def _make_room(self) -> None:
+        """End tries that have had their share of the time."""
+        now = self._now()
+        share = self._seconds / -(-len(self._servers) // len(self._running))
         share -= min(_TERM_SECONDS + _KILL_SECONDS, share / 2)  # one that resists keeps its place
         lasting = [running for running in self._running if running.terminated is None]
         leaving = len(self._running) - len(lasting)
@@ -207,54 +192,49 @@ class _Wave:
                 continue
             waited = now - running.terminated
             if waited >= patience + _KILL_SECONDS:
-                self._running.remove(running)
-                self._inbox.forget(running.ticket)
-                running.abandon()
-                self._fail_unfinished(running)
+                self._remove(running)
             elif waited >= patience:
                 running.send(signal.SIGKILL)
 
-    def _collect(self, seconds: float) -> None:
-        """Wait for a result and take it. Raises Interrupted."""
+    def _look(self, seconds: float) -> None:
+        """Wait until something is printed, and take it and the results of what has ended."""
+        poll = select.poll()
+        for running in self._running:
+            if not running.is_silent:
+                poll.register(running.output, select.POLLIN)
         asked = monotonic()
-        done = self._inbox.next(seconds)
+        poll.poll(seconds * 1000)
         took = monotonic() - asked
         if took > seconds + SUSPENDED_SECONDS:
             self._suspended += took - seconds
-        if done is None or not isinstance(done.key, _Try):
+        for running in tuple(self._running):
+            if running.has_ended():
+                self._remove(running)
+
+    def _remove(self, running: "_Try") -> None:
+        """Take the result of a try that has ended, or is let go; note when the next may begin."""
+        self._running.remove(running)
+        running.close()
+        self._watcher.watch(self._running)
+        server, line = running.server, running.last_line
+        if running.terminated is not None:  # whatever its exit code
+            if line or server not in self._problems:
+                limit = f"no success within {show_seconds(self._seconds)}"
+                self._problems[server] = _with_line(limit, line)
+        elif running.exit_code == 0:
+            self._passed.add(server)
             return
-        ended = done.key
-        self._running.remove(ended)
-        self._places = AT_A_TIME
-        if isinstance(done.result, Failure):  # no thread could be had
-            ended.send(signal.SIGKILL)
-            self._fail(ended.server, f"not watched: {printable(str(done.result.error))}")
-        elif ended.terminated is not None:  # whatever its exit code
-            self._fail_unfinished(ended)
-        elif ended.exit_code == 0:
-            self._passed.add(ended.server)
         else:
-            self._fail(ended.server, _with_line(_show_exit(ended.exit_code), ended.last_line))
-
-    def _fail_unfinished(self, ended: "_Try") -> None:
-        problem = self._problems.get(ended.server)
-        if ended.last_line or problem is None:
-            limit = f"no success within {show_seconds(self._seconds)}"
-            problem = _with_line(limit, ended.last_line)
-        self._fail(ended.server, problem)
-
-    def _fail(self, server: str, problem: str) -> None:
-        """Note why a try failed, and when the next may begin."""
-        self._problems[server] = problem
+            self._problems[server] = _with_line(_show_exit(running.exit_code), line)
         self._waiting.append((self._now() + EVERY, server))
 
 
 class _Try:
-    """A running command, and the watcher that ends it if this process can't.
+    """A command that waits for `begin`, in a process group of its own.
 
-    Raises OSError if it can't be started. The main thread owns `began` (when), `ticket` (of the
-    inbox) and `terminated` (when it was told to end); `exit_code` is None while it runs, and
-    negative for a signal.
+    Raises OSError if it can't be started. `_Wave` sets `began`, the time; `terminated` is when it
+    was told to end. `exit_code` is negative for a signal, and None while it runs, or where somebody
+    else has taken it. `is_silent` tells that nothing holds its output open any more.
     """
 
     def __init__(
@@ -262,34 +242,30 @@ class _Try:
     ) -> None:
         self.server = server
         self.began = 0.0
-        self.ticket = 0
         self.terminated: float | None = None
         self.exit_code: int | None = None
+        self.is_silent = False
         self.last_line = ""
         self._rest = b""
         self._lines = 0
         environ = {**environ, "CLC_SERVER": server}
         source, sink = os.pipe()
-        with FileIO(sink, "w") as output, ExitStack() as opened:
-            self._output = opened.enter_context(FileIO(source))
-            self._process, begin = _start(_START, command, environ, directory, output.fileno())
-            with begin:
-                try:
-                    self._watcher, self._lifeline = _start(
-                        _WATCH, f"{self._process.pid}", {}, "/", subprocess.DEVNULL
-                    )
-                except OSError:
-                    with self._process:
-                        self._process.kill()
-                    raise
-                with suppress(BrokenPipeError):  # somebody may have killed it
-                    begin.write(b"\n")
-            opened.pop_all()  # `follow` closes them
+        os.set_blocking(source, False)
+        with FileIO(sink, "w"), ExitStack() as opened:
+            self.output = opened.enter_context(FileIO(source))
+            self._process, self._gate = _start([_START, command], environ, directory, sink)
+            opened.pop_all()  # `close` closes it
+        self.group = self._process.pid
+
+    def begin(self) -> None:
+        """Let the command begin."""
+        with self._gate, suppress(BrokenPipeError):  # somebody may have killed it
+            self._gate.write(b"\n")
 
     def send(self, signum: int) -> None:
         """Send a signal to the command's process group, as far as this process may."""
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signum)
+            os.killpg(self.group, signum)
 
     def terminate(self, now: float) -> None:
         """Ask it to end, if that isn't done yet."""
@@ -297,47 +273,32 @@ class _Try:
             self.terminated = now
             self.send(signal.SIGTERM)
 
-    def abandon(self) -> None:
-        """Log no more of what it prints."""
-        self._lines = MOST_LINES + 1
-
-    def follow(self) -> None:
-        """Log what it prints until it has ended, and end the rest of its group; in a thread.
+    def has_ended(self) -> bool:
+        """Log what it has printed, and return whether it has ended.
 
         It is over when its process is: another one may keep the pipe open for days.
         """
-        poll = select.poll()
-        poll.register(self._output, select.POLLIN)
-        with self._output, self._lifeline:
-            flags = os.WNOHANG
-            while not self._has_ended(flags):
-                if poll.poll(_LOOK_SECONDS * 1000) and not self._read():
-                    flags = 0  # all have closed it
-            self.send(signal.SIGKILL)
-            if flags and poll.poll(0):  # what it had printed at its end is in the pipe
-                self._read()
-            self._print(self._rest)
-            self._watcher.kill()
-            self._watcher.wait()
-
-    def _has_ended(self, flags: int) -> bool:
+        pid = self.group
         # not by Popen, for which an exit code that somebody else has taken is 0
         with suppress(ChildProcessError):
-            pid, status = os.waitpid(self._process.pid, flags)
-            if pid == 0:
-                return False
-            self.exit_code = os.waitstatus_to_exitcode(status)
-        self._process.returncode = 0  # for Popen, which would wait for it
-        return True
+            pid, status = os.waitpid(pid, os.WNOHANG)
+            self.exit_code = os.waitstatus_to_exitcode(status) if pid else None
+        data = self.output.read(65536)  # at its end, all that is in the pipe
+        if data is not None:
+            *lines, rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                self._print(line)
+            self._rest = rest[:_LONGEST_BYTES]
+            self.is_silent = not data
+        if pid:
+            self._process.returncode = 0  # for Popen, which would wait for it
+        return bool(pid)
 
-    def _read(self) -> bool:
-        """Take what it has printed; return False at the end."""
-        data = self._output.read(65536)
-        *lines, rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._print(line)
-        self._rest = rest[:_LONGEST_BYTES]
-        return bool(data)
+    def close(self) -> None:
+        """End the rest of its group, and read no more of what it prints."""
+        self.send(signal.SIGKILL)
+        self._print(self._rest)
+        self.output.close()
 
     def _print(self, line: bytes) -> None:
         text = printable(line[:_LONGEST_BYTES].decode(errors="replace"))[:LONGEST_LINE].strip()
@@ -352,18 +313,40 @@ class _Try:
             _log.info("%s: … (further lines are not shown)", self.server)
 
 
-def _start(
-    script: str, argument: str, environ: Mapping[str, str], directory: str | None, output: int
-) -> tuple[subprocess.Popen[bytes], FileIO]:
-    """Start a shell script in a session of its own; return it and a pipe to its standard input.
+class _Watcher:
+    """A process that ends the commands that run when this process is gone, even by SIGKILL.
 
-    Its `$0` is `argument`. Raises OSError.
+    Raises OSError if it can't be started.
+    """
+
+    def __init__(self) -> None:
+        self._process, self._pipe = _start([_WATCH], {}, "/", subprocess.DEVNULL)
+        os.set_blocking(self._pipe.fileno(), False)
+
+    def watch(self, running: Sequence[_Try]) -> None:
+        """Tell it the commands that run."""
+        groups = " ".join(str(command.group) for command in running)
+        with suppress(OSError):  # somebody may have killed or stopped it
+            self._pipe.write(f"{groups}\n".encode())
+
+    def end(self) -> None:
+        """End it, without anything that it watches."""
+        with self._process, self._pipe:
+            self._process.kill()
+
+
+def _start(
+    script: Sequence[str], environ: Mapping[str, str], directory: str | None, output: int
+) -> tuple[subprocess.Popen[bytes], FileIO]:
+    """Start a shell script and its `$0` in a session of its own, with a pipe to its input.
+
+    Returns both. Raises OSError.
     """
     source, sink = os.pipe()
     with FileIO(source), ExitStack() as opened:
         pipe = opened.enter_context(FileIO(sink, "w"))
         process = subprocess.Popen(  # noqa: S603 - the user's own command
-            ["/bin/sh", "-c", script, argument],
+            ["/bin/sh", "-c", *script],
             env=environ,
             cwd=directory,
             stdin=source,
@@ -373,6 +356,11 @@ def _start(
         )
         opened.pop_all()
     return process, pipe
+
+
+def _show_error(error: OSError) -> str:
+    reason = ": ".join(map(str, filter(None, (error.strerror, error.filename))))
+    return f"not tried: {printable(reason)}"
 
 
 def _show_exit(code: int | None) -> str:

@@ -164,40 +164,31 @@ class Inbox:
         process was suspended is returned. Raises what `work` raises, TimeoutError, Interrupted, and
         RuntimeError if no thread can be had.
         """
-        results: list[_T] = []
-        began = self._monotonic()
-        deadline = began + seconds
-        ticket = self.submit(None, lambda: results.append(work()))
-        try:
-            while True:
-                asked = self._monotonic()
-                pause = max(0.0, min(deadline - asked, _LONGEST_SLEEP))
-                if (taken := self._take(pause, (ticket,))) is not None:
-                    if isinstance(taken[1], Failure):
-                        raise taken[1].error
-                    return results[0]
-                now = self._monotonic()
-                if now - asked > pause + SUSPENDED_SECONDS:
-                    deadline = max(deadline, now + RESUMED_SECONDS)
-                if now >= deadline:
-                    raise TimeoutError
-                if tick is not None:
-                    tick(now - began)
-        finally:
-            self.forget(ticket)
+        # in a tuple of its own: what it returns may be a Failure
+        for result in self.map(lambda _key: (work(),), (None,), seconds, tick).values():
+            if isinstance(result, Failure):
+                raise result.error
+            return result[0]
+        raise TimeoutError
 
     def map(
-        self, work: Callable[[_K], _T], keys: Iterable[_K], seconds: float
+        self,
+        work: Callable[[_K], _T],
+        keys: Iterable[_K],
+        seconds: float,
+        tick: Callable[[float], None] | None = None,
     ) -> dict[_K, _T | Failure]:
         """Call `work` with each key, sixteen at a time, for `seconds` in all.
 
-        Returns the results, each with its key; one that hasn't arrived by then is missing. Raises
-        Interrupted.
+        `tick` is told about each second how many seconds have passed. Where this process was
+        suspended past the limit, results have ten seconds more to arrive. Returns the results, each
+        with its key; one that hasn't arrived by then is missing. Raises Interrupted.
         """
         results: dict[_K, _T | Failure] = {}
         waiting = list(dict.fromkeys(keys))[::-1]
         running: dict[int, _K] = {}
-        deadline = self._monotonic() + seconds
+        began = self._monotonic()
+        deadline = began + seconds
 
         def call(key: _K) -> None:
             results[key] = attempt(lambda: work(key))
@@ -207,13 +198,21 @@ class Inbox:
                 while waiting and len(running) < AT_A_TIME:
                     key = waiting.pop()
                     running[self.submit(key, partial(call, key))] = key
-                taken = self._take(max(0.0, deadline - self._monotonic()), running)
-                if taken is None:
+                asked = self._monotonic()
+                pause = max(0.0, min(deadline - asked, _LONGEST_SLEEP))
+                if (taken := self._take(pause, running)) is not None:
+                    key = running.pop(taken[0])
+                    if isinstance(taken[1], Failure):  # no thread was to be had
+                        results[key] = taken[1]
+                    self.forget(taken[0])
+                    continue
+                now = self._monotonic()
+                if now - asked > pause + SUSPENDED_SECONDS:
+                    deadline = max(deadline, now + RESUMED_SECONDS)
+                if now >= deadline:
                     break
-                key = running.pop(taken[0])
-                if isinstance(taken[1], Failure):  # no thread was to be had
-                    results[key] = taken[1]
-                self.forget(taken[0])
+                if tick is not None:
+                    tick(now - began)
         finally:
             self.forget(*running)
         return dict(results)

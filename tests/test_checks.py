@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,13 +13,11 @@ from typing import Any
 import pytest
 
 from clc_reset import checks
-from clc_reset.checks import CheckResult, Checks
 from clc_reset.workers import Inbox
 from tests.fakes import wait_until
 
 LONG = 30.0
 """In seconds: what is waited for comes sooner, or the test fails."""
-PASSED = CheckResult(passed=True, problem=None)
 
 
 class Checked:
@@ -49,12 +46,11 @@ class Checked:
             attempt(server)
 
         here = {"PATH": os.environ["PATH"], "F": str(self.folder), **(environ or {})}
-        check = Checks(command, directory or str(self.folder), here, self.inbox)
+        place, names = directory or str(self.folder), servers.split("|")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(checks, "EVERY", every)
-            results = check.run(servers.split("|"), seconds, tried)
-        assert all(result.passed is (result.problem is None) for result in results.values())
-        return {server: result.problem for server, result in results.items()}
+            problems = checks.run(command, place, here, self.inbox, names, seconds, tried)
+        return {server: problems.get(server) for server in names}
 
     def once(self, command: str, seconds: float = LONG, **options: Any) -> str | None:
         """Return the problem of one server that is tried once."""
@@ -126,7 +122,7 @@ def test_what_it_prints_is_logged_in_whole_printable_lines_and_of_a_flood_the_be
         "head -c 3000000 /dev/zero | tr '\\0' x; printf '\\nlast'"
     )
     assert caplog.messages == ["A: one", "A: [31mtwo", f"A: {'x' * checks.LONGEST_LINE}", "A: last"]
-    assert check.once("seq 100000; exit 1", 1.5) == "exit code 1: 100000"
+    assert check.once("seq 3000; exit 1", 1.5) == "exit code 1: 3000"
     assert caplog.messages[-2:] == ["A: 1000", "A: … (further lines are not shown)"]
 
 
@@ -159,10 +155,10 @@ def test_an_ignored_sigchld_loses_no_exit_code_and_a_lost_one_is_no_success(
 
 PROGRAM = """
 import sys
-from clc_reset.checks import Checks
+from clc_reset import checks
 from clc_reset.workers import Inbox
 command = "echo $$ > pid; sleep 61 & echo $! > child; sleep 60"
-Checks(command, sys.argv[1], {"PATH": "/usr/bin:/bin"}, Inbox()).run(["A"], 60, print)
+checks.run(command, sys.argv[1], {"PATH": "/usr/bin:/bin"}, Inbox(), ["A"], 60, print)
 """
 
 
@@ -179,20 +175,27 @@ def test_it_dies_with_clc_even_if_that_is_killed(check: Checked) -> None:
 # --- time --------------------------------------------------------------------------------------
 
 
-def test_it_is_tried_again_until_it_passes_whoever_hangs(check: Checked) -> None:
-    command = "test $CLC_SERVER = C && exec sleep 60\necho x >> $CLC_SERVER; "
-    results = check(f"{command} test $(wc -l < $CLC_SERVER) -ge 3", "A|B|C", seconds=1.5)
-    assert results == {"A": None, "B": None, "C": "no success within 1.5 s"}
-    tries = [*((name, number) for name in "AB" for number in (1, 2, 3)), ("C", 1)]
-    assert sorted(check.tries) == tries
+def test_it_is_tried_again_until_it_passes_whoever_hangs_and_the_last_words_are_the_reason(
+    check: Checked,
+) -> None:
+    command = """echo x >> $CLC_SERVER; tries=$(wc -l < $CLC_SERVER)
+    case $CLC_SERVER in
+      [AB]) test $tries -ge 3; exit;;
+      D) test $tries = 2 || exit 9;;
+      E) test $tries = 2 && echo again || exit 9;;
+    esac
+    sleep 60"""
+    assert check(command, "A|B|C|D|E", seconds=1.5) == {
+        **dict.fromkeys("AB"),
+        "C": "no success within 1.5 s",
+        "D": "exit code 9",
+        "E": "no success within 1.5 s: again",
+    }
+    tries = {"A": 3, "B": 3, "C": 1, "D": 2, "E": 2}
+    assert sorted(check.tries) == [(s, n + 1) for s, most in tries.items() for n in range(most)]
 
 
-def test_the_last_try_that_says_something_is_the_reason(check: Checked) -> None:
-    command = "test -e $CLC_SERVER || { echo x > $CLC_SERVER; exit 9; }; test $CLC_SERVER = A ||"
-    results = check(f"{command} echo again; sleep 60", "A|B", seconds=1.0)
-    assert results == {"A": "exit code 9", "B": "no success within 1 s: again"}
-
-
+@pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")
 def test_one_that_cannot_be_killed_is_let_go(
     check: Checked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,9 +261,9 @@ def test_those_that_hang_starve_no_other(check: Checked, monkeypatch: pytest.Mon
         assert sum(is_alive(check.written(server)) for server in "ABCDE") <= 2
 
     command = "echo $$ > $CLC_SERVER; test $CLC_SERVER = E || sleep 60"
-    results = check(command, "A|B|C|D|E", seconds=3.0, attempt=count_running)
-    assert [server for server, problem in results.items() if problem is None] == ["E"]
-    assert {server for server, _ in check.tries} == set("ABCDE")
+    problem = "no success within 3 s"
+    expected = {**dict.fromkeys("ABCD", problem), "E": None}
+    assert check(command, "A|B|C|D|E", seconds=3.0, attempt=count_running) == expected
 
 
 def test_one_that_was_never_tried_says_so(check: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,56 +272,22 @@ def test_one_that_was_never_tried_says_so(check: Checked, monkeypatch: pytest.Mo
     assert results == {"A": "no success within 0.5 s", "B": "not tried within 0.5 s"}
 
 
-def test_results_of_other_calls_are_dropped(check: Checked) -> None:
-    check.inbox.submit("other", lambda: None)
-    assert check.once("sleep 0.2") is None
-
-
-@pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[subprocess.Popen[Any]]]:
-    """Let only so many processes run at a time; returns those that were started."""
+@pytest.mark.parametrize("most", [0, 1, 4])  # the watcher is one of them
+def test_where_processes_are_short_fewer_run_at_a_time_or_none_is_tried(
+    check: Checked, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
     popen: Callable[..., subprocess.Popen[Any]] = subprocess.Popen
+    started: list[subprocess.Popen[Any]] = []
 
-    def let(most: int) -> list[subprocess.Popen[Any]]:
-        started: list[subprocess.Popen[Any]] = []
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[Any]:
+        if sum(process.returncode is None for process in started) >= most:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(popen(*arguments, **options))
+        return started[-1]
 
-        def start(*arguments: Any, **options: Any) -> subprocess.Popen[Any]:
-            if sum(process.returncode is None for process in started) >= most:
-                raise BlockingIOError(11, "Resource temporarily unavailable")
-            started.append(popen(*arguments, **options))
-            return started[-1]
-
-        monkeypatch.setattr(subprocess, "Popen", start)
-        return started
-
-    return let
-
-
-Few = Callable[[int], list[subprocess.Popen[Any]]]
-
-
-def test_where_processes_are_short_fewer_run_at_a_time(check: Checked, few: Few) -> None:
-    few(4)  # with a watcher each
-    assert check("sleep 0.1", "A|B|C|D|E") == dict.fromkeys("ABCDE")
-    assert sorted(check.tries) == [(server, 1) for server in "ABCDE"]
-
-
-@pytest.mark.parametrize("most", [0, 1])
-def test_without_a_process_or_its_watcher_nothing_is_tried(
-    check: Checked, few: Few, most: int
-) -> None:
-    started = few(most)
-    assert check.once("echo x > ran") == "not tried: Resource temporarily unavailable"
-    assert not (check.folder / "ran").exists()
-    assert [process.returncode for process in started] == [-signal.SIGKILL] * most
-
-
-@pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning", "ignore:unclosed:ResourceWarning")
-def test_without_a_thread_to_watch_it_a_check_fails(
-    check: Checked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert check.once("sleep 60", 0.5) == "not watched: can't start new thread"
+    monkeypatch.setattr(subprocess, "Popen", start)
+    problem = None if most > 1 else "not tried: Resource temporarily unavailable"
+    assert check("echo x > ran; sleep 0.1", "A|B|C|D|E") == dict.fromkeys("ABCDE", problem)
+    assert sorted(check.tries) == ([(server, 1) for server in "ABCDE"] if most > 1 else [])
+    assert (check.folder / "ran").exists() is (most > 1)
+    assert all(process.returncode is not None for process in started)

@@ -5,7 +5,7 @@ import time
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clc_reset.redaction import Redactor
@@ -27,21 +27,17 @@ SECRETS = [
 
 def forms(secret: str) -> list[str]:
     data = secret.encode(errors="surrogatepass")
-    return [
-        secret,
-        secret.upper(),
-        secret.lower(),
-        json.dumps(secret),
-        json.dumps({"password": secret}, ensure_ascii=False),
-        html.escape(secret),
-        html.escape(secret).replace("&#x27;", "&#39;"),
-        quote(data, safe=""),
-        quote(data).lower(),
-        quote_plus(data),
-        base64.urlsafe_b64encode(data).decode(),
-        *(base64.b64encode(b"user:x"[:n] + data + b"end").decode() for n in range(6)),
-        *(base64.urlsafe_b64encode(b"user:x"[:n] + data + b"end").decode() for n in range(6)),
+    escaped = html.escape(secret)
+    in_json = [json.dumps(secret), json.dumps({"password": secret}, ensure_ascii=False)]
+    in_urls = [quote(data, safe=""), quote(data).lower(), quote_plus(data)]
+    in_base64 = [
+        encode(b"user:x"[:n] + data + end).decode()
+        for encode in (base64.b64encode, base64.urlsafe_b64encode)
+        for n in range(6)
+        for end in (b"", b"end")
     ]
+    in_html = [escaped, escaped.replace("&#x27;", "&#39;")]
+    return [secret, secret.upper(), secret.lower(), *in_json, *in_html, *in_urls, *in_base64]
 
 
 def wrapped(text: str, width: int, gap: str = "\r\n") -> str:
@@ -54,8 +50,7 @@ def test_a_secret_is_redacted_in_each_form(secret: str) -> None:
     for form in forms(secret):
         redacted = redact(f"<{form}>")
         assert "[secret]" in redacted
-        assert form not in redacted
-        assert secret not in redacted
+        assert not any(text in redacted for text in (form, secret))
 
 
 @pytest.mark.parametrize("gap", ["\n", "\r\n ", "\t", "\x00", "\u200b", "\u202e", "\xa0"])
@@ -66,13 +61,6 @@ def test_a_long_secret_is_redacted_whatever_space_is_in_it(gap: str, width: int)
     encoded = base64.b64encode(b"x" + TOKEN.encode() + b"yz").decode()
     shown = redact(wrapped(encoded, width, gap))
     assert len("".join(filter(str.isalnum, shown))) < 16
-
-
-def test_a_part_of_16_characters_is_redacted_and_one_of_15_is_not() -> None:
-    redact = Redactor([TOKEN]).redact
-    assert redact(f"…{TOKEN[40:56]}…") == "…[secret]…"
-    assert redact(f"…{TOKEN[40:55]}…") == f"…{TOKEN[40:55]}…"
-    assert redact(f"{TOKEN[:60]}, {TOKEN[60:90]}") == "[secret], [secret]"
 
 
 @given(st.integers(0, len(TOKEN) - 16), st.integers(16, 60), st.text(), st.text())
@@ -107,6 +95,9 @@ UNCHANGED = "Please try again: the operation can't be queued, because the server
         (["abcd", "abcdefgh"], "abcdefgh abcd abcd", "[secret] [secret] [secret]"),
         # letters that grow in lower case move nothing
         (["s3cret", TOKEN], f"İİİ s3cret İ {TOKEN} İ", "İİİ [secret] İ [secret] İ"),
+        # of a longer one each part of 16 characters is redacted, and none of 15
+        ([TOKEN], f"…{TOKEN[40:56]}…{TOKEN[40:55]}…", f"…[secret]…{TOKEN[40:55]}…"),
+        ([TOKEN], f"{TOKEN[:60]}, {TOKEN[60:90]}", "[secret], [secret]"),
         ([], "text", "text"),
         (["", "abc", "\x00\x01\x02\x03"], "abc\x00", "abc\x00"),
         (["longer than it"], "text", "text"),
@@ -119,12 +110,9 @@ def test_a_secret_is_redacted_and_all_else_stays(
     assert Redactor(secrets).redact(text) == redacted
 
 
-def test_a_user_name_that_is_the_password_too_is_shown_where_it_stands_alone() -> None:
+def test_a_short_secret_may_be_a_user_name_that_stands_alone_and_a_part_of_an_id() -> None:
     redactor = Redactor(["demo"], ["Demo"])
     assert [redactor.redact("demo"), redactor.redact("not demo")] == ["demo", "not [secret]"]
-
-
-def test_a_short_secret_in_an_id_is_a_part_of_a_name() -> None:
     redact_id = Redactor(["demo", TOKEN]).redact_id
     names = ["WA1ALIASDEMO01", "WA1ALIASWB01"]
     assert [*map(redact_id, names)] == names
@@ -161,30 +149,19 @@ def test_redaction_takes_time_in_proportion_to_a_texts_length(unit: str) -> None
             {"bearerToken": "xs3cretx", "message": "x[secret]x"},
         ),
         (b'["a\\ud800b", "\xed\xa0\x80"]', ["a\ufffdb", "\ufffd\ufffd\ufffd"]),
+        *[('["ü"]'.encode(encoding), ["ü"]) for encoding in ("utf-8-sig", "utf-16", "utf-32")],
+        # anything else is nothing
+        *[(body, None) for body in (b"", b"<html>", b"[" * 100_000, b"\xff\xfe", b"9" * 5000)],
     ],
 )
-def test_strings_are_redacted_keys_and_tokens_are_not(body: bytes, content: object) -> None:
+def test_strings_of_json_are_redacted_keys_and_tokens_are_not(body: bytes, content: object) -> None:
     assert Redactor(S3CRET).decode(body) == content
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
-def test_json_is_decoded_from_any_unicode_encoding(encoding: str) -> None:
-    assert Redactor().decode('["ü"]'.encode(encoding)) == ["ü"]
-
-
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[" * 100_000, b"\xff\xfe", b"9" * 5000])
-def test_anything_else_is_none(body: bytes) -> None:
-    assert Redactor().decode(body) is None
-
-
 @given(st.binary())
+@example(b"[" * 900 + b'"\\ns3cret"' + b"]" * 900)  # nesting is no recursion
 def test_any_bytes_can_be_decoded(body: bytes) -> None:
-    Redactor(S3CRET).decode(body)
-
-
-def test_deep_nesting_is_no_recursion() -> None:
-    body = b"[" * 900 + b'"\\ns3cret"' + b"]" * 900
-    assert str(Redactor(S3CRET).decode(body)).count("[secret]") == 1
+    assert "s3cret" not in str(Redactor(S3CRET).decode(body))
 
 
 def test_16_mib_of_entities_are_decoded_in_a_few_times_what_parsing_takes() -> None:

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from clc_reset.auth import sources
@@ -23,8 +23,8 @@ from clc_reset.workers import Inbox
 if TYPE_CHECKING:
     from clc_reset.api.client import Client
     from clc_reset.auth.keyring import Keyring
-    from clc_reset.checks import Checks
     from clc_reset.models import Credential
+    from clc_reset.resets.request import Checks
 
 KEYRING_SECONDS = 5.0
 UNLOCK_SECONDS = 60.0
@@ -74,9 +74,9 @@ class Session:
 
     def checks(self, command: str, directory: str | None) -> "Checks":
         """Return the operator's check of servers."""
-        from clc_reset.checks import Checks  # most resets start no process
+        from clc_reset import checks  # most resets start no process
 
-        return Checks(command, directory, os.environ, self.inbox)
+        return partial(checks.run, command, directory, os.environ, self.inbox)
 
     def keyring(self, seconds: float | None = None) -> "Keyring":
         """Open the OS keyring, given so many seconds, or the usual time."""

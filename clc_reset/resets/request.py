@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from clc_reset.clocks import ApiTime, Clocks, Moment
 from clc_reset.journal.rows import Where
@@ -16,9 +16,6 @@ from clc_reset.models import (
     RollingOptions,
 )
 from clc_reset.workers import Inbox
-
-if TYPE_CHECKING:
-    from clc_reset.checks import CheckResult  # most resets start no process
 
 
 class ResetRequest(NamedTuple):
@@ -69,13 +66,9 @@ class Api(Protocol):
         """Look once; never raises."""
 
 
-class Checks(Protocol):
-    """The operator's command; see `checks.Checks`."""
-
-    def run(
-        self, servers: Sequence[str], seconds: float, attempt: Callable[[str, int], None]
-    ) -> dict[str, "CheckResult"]:
-        """Run it for each server until it succeeds, for so many seconds; never raises."""
+Checks = Callable[[Sequence[str], float, Callable[[str, int], None]], dict[str, str]]
+"""Runs the operator's command for each server until it succeeds, for so many seconds, and returns
+why the others didn't pass; never raises. See `checks.run`."""
 
 
 class Question(NamedTuple):

@@ -244,14 +244,13 @@ def checked(
         emit(events.Checking(server, number))
 
     seconds = max(request.options.check_seconds, SHORTEST_CHECK)
-    results = deps.checks.run(servers, seconds, attempt)
+    problems = deps.checks(servers, seconds, attempt)
     signum = deps.inbox.signum
     after = "the check failed" if signum is None else "the check was cut short"
     state = ServerState.FAILED if signum is None else ServerState.SUCCEEDED
     messages = {
-        server: sentence(f"The operation succeeded; {after}: {results[server].problem}")
-        for server in servers
-        if not results[server].passed
+        server: sentence(f"The operation succeeded; {after}: {problem}")
+        for server, problem in problems.items()
     }
     outcome = outcome.replacing(
         result._replace(

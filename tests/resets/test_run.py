@@ -318,14 +318,14 @@ def test_only_servers_whose_operation_succeeded_are_checked(world: World) -> Non
 def test_checks_that_a_signal_cut_short_have_not_failed(
     world: World, monkeypatch: Patch, later: tuple[str, ...]
 ) -> None:
-    run = world.run
+    check = world.check
 
     def interrupted(*arguments: Any) -> Any:
         world.inbox.interrupt(15)
-        return run(*arguments)
+        return check(*arguments)
 
     world.bad = {B: "interrupted before it passed"}
-    monkeypatch.setattr(world, "run", interrupted)
+    monkeypatch.setattr(world, "check", interrupted)
     outcome = world.reset(A, B, *later, at_a_time=2, checks=True)
     expected = {A: "succeeded", B: "succeeded"} | dict.fromkeys(later, "not sent")
     assert states(outcome) == expected
@@ -338,6 +338,6 @@ def test_checks_that_a_signal_cut_short_have_not_failed(
 def test_a_check_that_raises_stops_the_run_and_loses_nothing(
     world: World, monkeypatch: Patch
 ) -> None:
-    monkeypatch.setattr(world, "run", fail)
+    monkeypatch.setattr(world, "check", fail)
     outcome = world.reset(A, B, at_a_time=1, checks=True)
     assert (outcome.exit_code, states(outcome)) == (1, {A: "succeeded", B: "not sent"})

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from clc_reset.checks import CheckResult
 from clc_reset.clocks import ApiTime, Moment
 from clc_reset.journal.rows import Run
 from clc_reset.models import (
@@ -79,7 +78,7 @@ class World(Machine):
             return confirm(question) if callable(confirm) else bool(confirm)
 
         api, asks = Api(self), None if confirm is None else ask
-        check = self if checks else None
+        check = self.check if checks else None
         return Dependencies(
             api, self.journal, self.inbox, self.clocks, check, asks, jitter=lambda: 0.5
         )
@@ -143,14 +142,14 @@ class World(Machine):
 
     # the operator's checks
 
-    def run(
+    def check(
         self, servers: Sequence[str], seconds: float, attempt: Callable[[str, int], None]
-    ) -> dict[str, CheckResult]:
+    ) -> dict[str, str]:
         assert seconds >= 1
         for server in servers:
             self.checked.append(server)
             attempt(server, 1)
-        return {s: CheckResult(s not in self.bad, self.bad.get(s)) for s in servers}
+        return {server: self.bad[server] for server in servers if server in self.bad}
 
     # --- what the API answers ------------------------------------------------------------------
 

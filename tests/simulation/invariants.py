@@ -38,13 +38,12 @@ class Run(NamedTuple):
 
 def judge_results(night: "Night", command: Command) -> None:
     """Hold the results of a command against the cloud as it is now."""
-    results = command.results or ()
-    for result in results:
+    for result in command.shown:
         problem = _untrue(night, result)
         if problem:
             night.world.violate(f"{command.name} says {result.server} {result.state}: {problem}")
     asked = command.given.servers if isinstance(command.given, Given) else ()
-    shown = tuple(result.server for result in results)
+    shown = tuple(result.server for result in command.shown)
     if asked and shown != asked:
         night.world.violate(f"{command.name} shows {shown}, not {asked}")
 
@@ -67,12 +66,6 @@ def _untrue(night: "Night", result: ServerResult) -> str:
 
 
 # --- in the morning ---
-
-
-def judge_night(night: "Night") -> None:
-    """Hold everything that was said and done against everything that happened."""
-    for problem in Morning(night).problems():
-        night.world.violate(problem)
 
 
 class Morning:
@@ -118,7 +111,7 @@ class Morning:
             yield f"waits {command.longest_tick:.0f} s, with a limit of {limit:g} s"
 
     def exit_code(self, command: Command) -> Iterator[str]:
-        states = {result.state for result in command.results or ()}
+        states = {result.state for result in command.shown}
         good = {ServerState.SUCCEEDED}
         if command.is_reset and not command.given.wait:
             good.add(ServerState.QUEUED)
@@ -131,8 +124,8 @@ class Morning:
         """Yield names that a `clc status` of the next day leaves out."""
         if isinstance(command.given, Given) or not command.is_fine:
             return
-        shown = {result.server for result in command.results or ()}
-        shown |= {result.operation.id for result in command.results or () if result.operation}
+        shown = {result.server for result in command.shown}
+        shown |= {result.operation.id for result in command.shown if result.operation}
         text = " ".join(error.message for error in command.errors)
         for name in command.given.names:
             if ("ALIAS" in name or "a1-" in name) and name not in shown and name not in text:
@@ -151,7 +144,7 @@ class Morning:
         if command.is_reset and command.advice and not own <= command.advice.servers:
             others = sorted(own - command.advice.servers)
             yield f"follows {command.advice.adviser.name} and resets {others}, too"
-        for result in command.results or ():
+        for result in command.shown:
             by = command if command.is_reset else self.owners.get(result.run or "")
             if result.state is ServerState.NOT_SENT and by and result.server in by.sent:
                 yield f"calls {result.server} not sent, but {by.name} sent it"
@@ -271,17 +264,6 @@ def root(night: "Night", command: Command) -> Command:
     return command
 
 
-def planned_elsewhere(folder: str, command: Command) -> set[str]:
-    """Return the servers that other runs without an end have planned."""
-    return {
-        server
-        for name, run in recorded_runs(folder).items()
-        if name != command.run and not run.has_ended
-        for server, state in run.states.items()
-        if state == "planned"
-    }
-
-
 def recorded_runs(folder: str) -> dict[str, Run]:
     """Return the runs that the journal has."""
     path = Path(folder, "journal.sqlite3")
@@ -311,6 +293,10 @@ def certainly_left(night: "Night", command: Command) -> set[str]:
         return set()
     if root(night, command) is not command:
         return set()
+    if not night.trouble.has_locks:  # a run that was killed may be going on: it refuses all of them
+        going_on = [other for other in runs.values() if other is not run and not other.has_ended]
+        if any(other.states.get(s) == "planned" for other in going_on for s in run.states):
+            return set()
     doubtful = {
         server
         for other in runs.values()

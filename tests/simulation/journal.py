@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from clc_reset.clocks import Clocks
 from clc_reset.journal.database import Database
 from clc_reset.workers import Inbox
 from tests.simulation.world import Process, World
@@ -137,15 +136,13 @@ def empty_database() -> bytes:
 class VirtualDatabase(Database):
     """The database of one process. `runs` are those whose locks it has taken."""
 
-    def __init__(
-        self, folder: str, process: Process, inbox: Inbox, clocks: Clocks, trouble: Trouble
-    ) -> None:
+    def __init__(self, folder: str, process: Process, inbox: Inbox, trouble: Trouble) -> None:
         self.runs: list[str] = []
         self._process = process
         self._trouble = trouble
         self._locks: set[int] = set()
         self._open_ones: list[FaultyConnection] = []
-        super().__init__(folder, inbox, clocks.monotonic, self._faulty)
+        super().__init__(folder, inbox, process.host.monotonic, self._faulty)
 
     def _faulty(self, path: str, **options: Any) -> sqlite3.Connection:
         self._process.step()

@@ -10,7 +10,7 @@ import httpx
 
 from clc_reset.api.client import Client
 from clc_reset.api.transport import Answer, NoAnswer, Transport
-from clc_reset.clocks import ApiTime, Clocks, Moment
+from clc_reset.clocks import ApiTime, Moment
 from clc_reset.redaction import Redactor
 from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest, HTTPResponse
 from clc_reset.workers import Inbox
@@ -107,12 +107,12 @@ class Sky:
 class Network(Transport):
     """The transport of one process."""
 
-    def __init__(self, sky: Sky, process: Process, inbox: Inbox, clocks: Clocks) -> None:
+    def __init__(self, sky: Sky, process: Process, inbox: Inbox) -> None:
         self.origin = self.way = ORIGIN
         self.api_time = None
         self.redactor = _NO_REDACTION
         self._inbox = inbox
-        self._clocks = clocks
+        self._clocks = process.host
         self._sky = sky
         self._process = process
 
@@ -195,8 +195,8 @@ class Network(Transport):
 class VirtualClient(Client):
     """The real client over a simulated transport."""
 
-    def __init__(self, sky: Sky, process: Process, inbox: Inbox, clocks: Clocks) -> None:
-        self._transport = Network(sky, process, inbox, clocks)
+    def __init__(self, sky: Sky, process: Process, inbox: Inbox) -> None:
+        self._transport = Network(sky, process, inbox)
         self._inbox = inbox
-        self._clocks = clocks
+        self._clocks = process.host
         self._renewal = "Log in again."

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import random as global_random
 import shutil
+import signal
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -16,11 +17,12 @@ from clc_reset.commands.reset import Given
 from clc_reset.journal.database import FILE
 from clc_reset.text import describe
 from tests.simulation import invariants
-from tests.simulation.commands import SIGNALS, Asked, Command, parsed
+from tests.simulation.commands import Asked, Command, parsed
 from tests.simulation.journal import Episode, Trouble, empty_database
 from tests.simulation.network import SERVERS, Sky
 from tests.simulation.world import Host, World
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TIMEOUTS = (*(5.0, 20.0, 20.0, 30.0) * 4, 60.0, 200.0, None)
 HALF_A_DAY = 12 * 3600.0
 FOLDER = tempfile.gettempdir()
@@ -38,7 +40,7 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         command = self._world.current.command
         if command is not None:
-            command.say(f"{record.levelname.lower()}: {record.getMessage()}")
+            command.note(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 class Night:
@@ -53,9 +55,9 @@ class Night:
         self.commands: list[Command] = []
         self.folder = ""
         self.has_steps = False
-        here = Host("here", "boot-1", 0.0, -self.random.uniform(0, 1e6))
+        here = Host(self.world, "here", 0.0, self.random.uniform(0, 1e6))
         offset = self.random.choice((0.0, 0.3, -2.0, 400.0, -400.0))
-        self.hosts = [here, Host("there", "boot-2", offset, -self.random.uniform(0, 1e6))]
+        self.hosts = [here, Host(self.world, "there", offset, self.random.uniform(0, 1e6))]
         self.servers = self.random.sample(SERVERS, self.random.choice((1, 2, 3, 5)))
 
     def run(self) -> list[str]:
@@ -104,7 +106,7 @@ class Night:
         for host in self.hosts:
             if random.random() < 0.2:
                 step = random.choice((4200.0, 4200.0, -4200.0, 420.0, -420.0, 90000.0, -90000.0))
-                set_clock = partial(host.set_clock, self.world, step)
+                set_clock = partial(host.set_clock, step)
                 self.world.after(random.expovariate(1 / 40), set_clock)
                 self.has_steps = True
 
@@ -177,18 +179,18 @@ class Night:
         """Return a command that is chosen when it is typed, and may be disturbed."""
         random = self.random
         command = self._new_command(self.hosts[random.random() < 0.3])
-        command.is_on_terminal = random.random() < 0.4
-        command.is_quiet = random.random() < 0.1
+        command.can_ask = random.random() < 0.4
+        command.quiet = random.random() < 0.1
         self._disturb(command)
         if len(self.commands) == 1:
-            command.given = self._reset(is_on_terminal=command.is_on_terminal)
+            command.given = self._reset(can_ask=command.can_ask)
         else:
             command.process.before = partial(self._choose, command)
         return command
 
     def _new_command(self, host: Host) -> Command:
-        command = Command(self.world, self.sky, self.trouble, self.folder, host)
-        command.name = f"{ascii_uppercase[len(self.commands)]}@{host.name}"
+        name = f"{ascii_uppercase[len(self.commands)]}@{host.name}"
+        command = Command(name, self.world, self.sky, self.trouble, self.folder, host)
         command.judge = partial(invariants.judge_results, self, command)
         self.commands.append(command)
         return command
@@ -210,16 +212,16 @@ class Night:
         elif runs and dice < 0.75:
             command.given = Given(again=random.random() < 0.4, rest_of=random.choice(runs))
         else:
-            command.given = self._reset(is_on_terminal=command.is_on_terminal)
+            command.given = self._reset(can_ask=command.can_ask)
 
-    def _reset(self, *, is_on_terminal: bool) -> Given:
+    def _reset(self, *, can_ask: bool) -> Given:
         random = self.random
         values: dict[str, object] = {"again": random.random() < 0.12}
         number = min(len(self.servers), random.choice((1, 2, 3, 5)))
         servers = tuple(random.sample(self.servers, number))
         if random.random() < 0.05:
             servers, values["groups"] = (), ("WA1 Web",)
-            values["yes"] = not is_on_terminal or random.random() < 0.3
+            values["yes"] = not can_ask or random.random() < 0.3
         if random.random() < 0.5:
             values["at_a_time"] = random.choice((1, 1, 2))
             values["pause"] = random.choice((None, 0.0, 2.0, 10.0, 30.0, 120.0))
@@ -278,15 +280,12 @@ class Night:
             servers = invariants.certainly_left(self, command)
             if servers:
                 self._take_up(command, servers)
-        invariants.judge_night(self)
+        for problem in invariants.Morning(self).problems():
+            self.world.violate(problem)
 
     def _take_up(self, command: Command, servers: set[str]) -> None:
         """Type what sends the rest of a run, and find it sent."""
-        again = not self.trouble.has_locks
-        own = invariants.recorded_runs(self.folder)[command.run or ""].states
-        if again and not invariants.planned_elsewhere(self.folder, command).isdisjoint(own):
-            return  # without locks, a run that was killed may be going on: it refuses all of them
-        given = Given(rest_of=command.run, again=again)
+        given = Given(rest_of=command.run, again=not self.trouble.has_locks)
         last = self._type(given, command.process.host)
         sent = {server for post in last.posts for server in post.servers}
         if not servers <= sent:

@@ -20,10 +20,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 PLANNED, INTENDED, QUEUED, UNKNOWN, OVER, TAKEN, ABSENT = "PIQUOT-"
 NOT_SENT, UNTOUCHED = "N."
+_T = TypeVar("_T")
 POSSIBLE = {INTENDED, QUEUED, UNKNOWN, OVER}
 """The states of a server that the run may have reset."""
 
@@ -34,14 +35,11 @@ class Rules(NamedTuple):
     claim_needs_record: bool = True
     not_sent_goes_back: bool = True
     follow_chain: bool = True
-    planned_is_unsettled: bool = True
     leave_out: bool = True
     answer_is_kept_first: bool = True
     lock_tells_life: bool = True
-    again_keeps_guard: bool = True
     sixty_seconds: bool = True
     commit_is_read_back: bool = True
-    unwritten_goes_with_end: bool = True
     end_puts_back: bool = True
     doubt_is_no_success: bool = True
 
@@ -58,13 +56,12 @@ class Budget(NamedTuple):
 
 
 class Config(NamedTuple):
-    """Commands on a number of servers."""
+    """Commands on a number of servers; `again` is the one with `--again`."""
 
     servers: int
     commands: str
     budget: Budget
-    b_again: bool = False
-    d_again: bool = False
+    again: str = ""
     d_server: int = 1
 
 
@@ -124,9 +121,11 @@ class Model:
 
     def first(self) -> State:
         untouched = UNTOUCHED * self.config.servers
+        steps = {"A": "begin", "B": "claim", "C": "claim", "D": "begin"}
         servers = {"A": tuple(self.all), "D": (self.config.d_server,)}
         processes = tuple(
-            Process("begin", untouched, -1, servers.get(name, ())) for name in self.config.commands
+            Process(steps[name], untouched, -1, servers.get(name, ()))
+            for name in self.config.commands
         )
         return State((), 1, 0, (), processes, self.config.budget)
 
@@ -147,33 +146,27 @@ class Model:
 
     def put(self, state: State, number: int, **values: Any) -> State:
         process = state.processes[number]._replace(**values)
-        processes = state.processes
-        return state._replace(processes=(*processes[:number], process, *processes[number + 1 :]))
+        return state._replace(processes=_replaced(state.processes, number, process))
 
     def know(self, state: State, number: int, server: int, known: str, step: str) -> State:
         """Let a process know something of a server, and go on to a step."""
-        before = state.processes[number].known
-        known = before[:server] + known + before[server + 1 :]
+        known = "".join(_replaced(state.processes[number].known, server, known))
         return self.put(state, number, known=known, step=step)
 
     def spend(self, state: State, *faults: str) -> State:
         left = {fault: getattr(state.budget, fault) - 1 for fault in faults}
         return state._replace(budget=state.budget._replace(**left))
 
-    def change(self, state: State, number: int, **values: Any) -> State:
-        run = state.runs[number]._replace(**values)
-        return state._replace(runs=(*state.runs[:number], run, *state.runs[number + 1 :]))
-
     def mark(self, state: State, number: int, server: int, mark: str, by: int = -1) -> State:
         """Set the state of a server in a run; `by` is the run that takes it."""
-        run, after = state.runs[number], server + 1
-        values: dict[str, Any] = {"states": run.states[:server] + mark + run.states[after:]}
+        run = state.runs[number]
+        run = run._replace(states="".join(_replaced(run.states, server, mark)))
         if mark == INTENDED:
-            values["intents"] = (*run.intents[:server], state.next_number, *run.intents[after:])
+            run = run._replace(intents=_replaced(run.intents, server, state.next_number))
             state = state._replace(next_number=state.next_number + 1)
         if mark == TAKEN:
-            values["taken_by"] = (*run.taken_by[:server], by, *run.taken_by[after:])
-        return self.change(state, number, **values)
+            run = run._replace(taken_by=_replaced(run.taken_by, server, by))
+        return state._replace(runs=_replaced(state.runs, number, run))
 
     def finish(self, state: State, number: int, code: int) -> State:
         return self.put(state, number, step="end of it", code=code)
@@ -236,7 +229,7 @@ class Model:
 
     def is_planned(self, state: State, server: int, but: int | None) -> bool:
         """Return whether a run that may go on has still to send a server."""
-        return self.rules.planned_is_unsettled and any(
+        return any(
             number != but and run.states[server] == PLANNED and self.may_go_on(state, number)
             for number, run in enumerate(state.runs)
         )
@@ -292,11 +285,8 @@ class Model:
 
     def step_begin(self, state: State, number: int) -> Steps:
         name, process = self.config.commands[number], state.processes[number]
-        if name in "BC":
-            yield from self.step_claim(state, number)
-            return
         yield "can't record, warns", self.put(state, number, step="post"), "failures"
-        servers = [] if name == "D" and self.config.d_again else process.servers
+        servers = [] if name == self.config.again else process.servers
         for is_bad, after in self.guard(state, [(None, server) for server in servers]):
             if is_bad:
                 yield "finds something unsettled, exit 3", self.finish(after, number, 3)
@@ -307,7 +297,7 @@ class Model:
 
     def step_claim(self, state: State, number: int) -> Steps:
         run = self.target(state)
-        is_again = self.config.commands[number] == "B" and self.config.b_again
+        is_again = self.config.commands[number] == self.config.again
         if run is None:
             yield "finds no such run, exit 2", self.finish(state, number, 2)
             return
@@ -326,8 +316,7 @@ class Model:
         if not self.rules.claim_needs_record:
             after = self.put(state, number, step="post", servers=servers)
         yield "can't record its claim", after, "failures"
-        asked = [*left] if not is_again or self.rules.again_keeps_guard else []
-        for is_bad, after in self.guard(state, asked, planned=False):
+        for is_bad, after in self.guard(state, left, planned=False):
             if is_bad:
                 yield "finds something unsettled, exit 3", self.finish(after, number, 3)
                 continue
@@ -403,9 +392,7 @@ class Model:
             taken = self.mark(state, run, server, TAKEN, by=latest[1] if latest else -1)
             yield f"leaves S{server + 1} out: reset since", self.next_wave(taken, number)
             return
-        is_again = self.config.commands[number] == "B" and self.config.b_again
-        skip = is_again and not self.rules.again_keeps_guard
-        for is_bad, after in self.guard(state, [] if skip else [(run, server)]):
+        for is_bad, after in self.guard(state, [(run, server)]):
             if is_bad:
                 yield "finds something unsettled, stops", self.put(after, number, step="end")
                 continue
@@ -420,18 +407,21 @@ class Model:
         if process.run < 0:
             yield f"ends with {code}", self.finish(state, number, code)
             return
-        unwritten = self.put(self.finish(state, number, code), number, noted=False)
-        yield f"can't record its end, ends with {code}", unwritten, "failures"
+        ended = self.finish(state, number, code)
+        yield (
+            f"can't record its end, ends with {code}",
+            self.put(ended, number, noted=False),
+            "failures",
+        )
         after = state
         for server in process.servers:
-            if after.runs[process.run].states[server] != INTENDED:
-                continue
             known = process.known[server]
-            if known in {QUEUED, UNKNOWN, OVER} and self.rules.unwritten_goes_with_end:
-                after = self.mark(after, process.run, server, known)
-            elif known in {NOT_SENT, UNTOUCHED} and self.rules.end_puts_back:
-                after = self.mark(after, process.run, server, PLANNED)
-        after = self.change(after, process.run, ended=True)
+            is_sent = known not in {NOT_SENT, UNTOUCHED}
+            is_written = after.runs[process.run].states[server] != INTENDED
+            if not is_written and (is_sent or self.rules.end_puts_back):
+                after = self.mark(after, process.run, server, known if is_sent else PLANNED)
+        run = after.runs[process.run]._replace(ended=True)
+        after = after._replace(runs=_replaced(after.runs, process.run, run))
         yield f"records its end, ends with {code}", self.finish(after, number, code)
 
     # --- the promises ---
@@ -453,30 +443,24 @@ class Model:
                 yield "a run and those that take its rest send a server twice"
             if len(posts) < 2 or len(family) > 1 or not all(p.owner in runs for p in posts):
                 continue
-            first, second = posts[:2]
-            is_since = runs[first.owner].intents[server] < runs[second.owner].intents[server]
-            if second.is_late:
+            first, second = (runs[post.owner] for post in posts[:2])
+            if posts[1].is_late:
                 yield "a request leaves an hour after its intent"
             elif (
                 names[first.owner] == "D"
-                and is_since
-                and (runs[second.owner].plan < runs[first.owner].plan)
+                and second.plan < first.plan
+                and first.intents[server] < second.intents[server]
             ):
                 yield "a planned server is sent, though D reset it since"
 
     def said_not_sent(self, state: State) -> Iterator[str]:
-        sent = {(post.owner, post.server) for post in state.posts}
-        for number, process in enumerate(state.processes):
-            for server in self.all:
-                is_said = process.code is not None and process.known[server] in "N."
-                if is_said and (number, server) in sent:
-                    yield "a command says 'not sent', but the cloud has it"
-        for run in state.runs:
-            for server in self.all:
-                mark = run.states[server]
-                is_said = (mark == PLANNED and run.ended) or mark in {NOT_SENT, TAKEN}
-                if is_said and (run.owner, server) in sent:
-                    yield "status says 'not sent' of what its run sent"
+        for number, server, _ in state.posts:
+            process = state.processes[number]
+            if process.code is not None and process.known[server] in {NOT_SENT, UNTOUCHED}:
+                yield "a command says 'not sent', but the cloud has it"
+            marks = {run.states[server]: run.ended for run in state.runs if run.owner == number}
+            if marks.keys() & {NOT_SENT, TAKEN} or marks.get(PLANNED):
+                yield "status says 'not sent' of what its run sent"
 
     def can_be_repeated(self, state: State) -> Iterator[str]:
         """Yield where 5, 'safe to run again', isn't true, though it doesn't say so."""
@@ -502,23 +486,25 @@ class Model:
             if any(row.states[server] in {INTENDED, UNKNOWN} for row in state.runs)
             or any(process.known[server] == UNKNOWN for process in state.processes)
         }
-        never = [server for server in self.all if server not in sent | doubtful]
+        has_rest = not set(self.all) <= sent | doubtful
         code = self.code_of_rest(state)
-        if never and code == 0:
+        if has_rest and code == 0:
             yield "--rest-of has nothing left, but a server was never sent"
-        if never and code == 3:
+        if has_rest and code == 3:
             yield "--rest-of needs --again, though nothing is alive"
         holders = self.standing(state, run).items()
-        if code == 0 and any(
-            server in doubtful and state.runs[holder].states[server] in {INTENDED, UNKNOWN}
-            for server, holder in holders
-        ):
+        marks = {state.runs[holder].states[server] for server, holder in holders}
+        if code == 0 and marks & {INTENDED, UNKNOWN}:
             yield "--rest-of ends with 0, though a server is in doubt"
         owner = state.processes[state.runs[run].owner]
         for server in owner.servers:
             is_left = owner.code is not None and owner.known[server] in "N." and owner.noted
             if is_left and server not in sent and state.runs[run].states[server] in "NI":
                 yield "A says 'not sent', but --rest-of doesn't send it"
+
+
+def _replaced(items: Sequence[_T], place: int, item: _T) -> tuple[_T, ...]:
+    return (*items[:place], item, *items[place + 1 :])
 
 
 def _exit_code(known: list[str]) -> int:
@@ -556,20 +542,20 @@ def explore(config: Config, rules: Rules) -> tuple[int, dict[str, list[str]]]:
 
 SMALL = (
     Config(2, "AB", Budget(1, 2, 0, 1, 1)),
-    Config(2, "AB", Budget(1, 1, 1, 1, 1), b_again=True),
-    Config(2, "ABC", Budget(1, 1, 0, 1, 1), b_again=True),
+    Config(2, "AB", Budget(1, 1, 1, 1, 1), again="B"),
+    Config(2, "ABC", Budget(1, 1, 0, 1, 1), again="B"),
     Config(2, "AD", Budget(1, 1, 0, 1, 1, 1)),
-    Config(2, "AD", Budget(1, 1, 1, 1, 1), d_again=True),
-    Config(2, "ABD", Budget(0, 0, 0, 1, 1), d_again=True),
-    Config(2, "ABD", Budget(1, 0, 0, 0, 1), b_again=True),
+    Config(2, "AD", Budget(1, 1, 1, 1, 1), again="D"),
+    Config(2, "ABD", Budget(0, 0, 0, 1, 1), again="D"),
+    Config(2, "ABD", Budget(1, 0, 0, 0, 1), again="B"),
 )
 LARGE = (
-    Config(2, "ABD", Budget(1, 1, 1, 1, 1), b_again=True),
-    Config(2, "ABD", Budget(1, 1, 0, 0, 0, 1), b_again=True),
-    Config(2, "ABCD", Budget(1, 0, 0, 1, 0), b_again=True),
-    Config(3, "ABC", Budget(1, 1, 0, 1, 1), b_again=True),
-    Config(3, "ABD", Budget(1, 1, 0, 1, 0), b_again=True, d_server=2),
-    Config(3, "ABD", Budget(1, 0, 0, 1, 1), d_again=True, d_server=1),
+    Config(2, "ABD", Budget(1, 1, 1, 1, 1), again="B"),
+    Config(2, "ABD", Budget(1, 1, 0, 0, 0, 1), again="B"),
+    Config(2, "ABCD", Budget(1, 0, 0, 1, 0), again="B"),
+    Config(3, "ABC", Budget(1, 1, 0, 1, 1), again="B"),
+    Config(3, "ABD", Budget(1, 1, 0, 1, 0), again="B", d_server=2),
+    Config(3, "ABD", Budget(1, 0, 0, 1, 1), again="D", d_server=1),
 )
 
 
@@ -579,13 +565,12 @@ def check(configs: tuple[Config, ...], rules: Rules) -> dict[str, list[str]]:
     for config in configs:
         began = time.monotonic()
         states, broken = explore(config, rules)
-        for promise, way in broken.items():
-            if promise not in found or len(way) < len(found[promise]):
-                found[promise] = way
+        found = broken | found
+        again = f" ({config.again} --again)" if config.again else ""
+        seconds = time.monotonic() - began
         print(
-            f"  {config.servers} servers, {config.commands}"
-            f"{' (B --again)' * config.b_again}{' (D --again)' * config.d_again}: "
-            f"{states:,} states in {time.monotonic() - began:.1f} s, {len(broken)} broken"
+            f"  {config.servers} servers, {config.commands}{again}: "
+            f"{states:,} states in {seconds:.1f} s, {len(broken)} broken"
         )
     return found
 

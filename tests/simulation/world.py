@@ -6,14 +6,14 @@ by virtual time. All chance comes from one generator, so that one seed makes one
 
 import _thread
 from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from heapq import heappop, heappush
 from queue import Empty
 from random import Random
 from typing import Any
 
-from clc_reset.clocks import Clocks, Moment
 from clc_reset.workers import Inbox
+from tests.virtual import VirtualClocks
 
 BEGIN = 1_800_000_000.0
 """The wall clock's time at the beginning of a night."""
@@ -30,18 +30,23 @@ class StuckError(Exception):
     """A night that doesn't end."""
 
 
-@dataclass
-class Host:
-    """A machine: its wall clock can be set, its boot clock can't."""
+class Host(VirtualClocks):
+    """A machine with clocks of its own, which go on while a process is stopped."""
 
-    name: str
-    boot_id: str
-    wall_offset: float
-    booted: float
+    def __init__(self, world: "World", name: str, wall_offset: float, since_boot: float) -> None:
+        super().__init__(datetime.fromtimestamp(BEGIN, UTC), lambda: world.time)
+        self.name = name
+        self.wall += wall_offset
+        self.boot = since_boot
+        self.boot_id = f"boot of {name}"
+        self._world = world
 
-    def set_clock(self, world: "World", step: float) -> None:
-        self.wall_offset += step
-        world.note(self.name, f"the clock is set by {step:g} s")
+    def monotonic(self) -> float:
+        return super().monotonic() + 1000.0  # as some time after the start
+
+    def set_clock(self, step: float) -> None:
+        self.wall += step
+        self._world.note(self.name, f"the clock is set by {step:g} s")
 
 
 class Process:
@@ -138,7 +143,7 @@ class World:
         self.error: BaseException | None = None
         self.trace: list[tuple[float, str, str]] = []
         self.violations: list[str] = []
-        self.main = Process(self, "main", Host("nowhere", "", 0.0, 0.0))
+        self.main = Process(self, "main", Host(self, "nowhere", 0.0, 0.0))
         self.current = self.main
 
     def push(self, when: float, item: object) -> None:
@@ -199,27 +204,11 @@ class World:
             raise self.error
 
 
-class VirtualClocks(Clocks):
-    """The clocks of a host; seconds for waiting go on while a process is stopped."""
-
-    def __init__(self, world: World, host: Host) -> None:
-        self._world = world
-        self._host = host
-
-    def monotonic(self) -> float:
-        return self._world.time + 1000.0
-
-    def now(self) -> Moment:
-        time = self._world.time
-        host = self._host
-        return Moment(BEGIN + time + host.wall_offset, time - host.booted, host.boot_id)
-
-
 class VirtualInbox(Inbox):
     """The inbox of a simulated process: calls take virtual time."""
 
-    def __init__(self, process: Process, clocks: Clocks) -> None:
-        super().__init__(clocks.monotonic)
+    def __init__(self, process: Process) -> None:
+        super().__init__(process.host.monotonic)
         self.signalled_at: float | None = None
         self._process = process
         self._delay: float | None = None
