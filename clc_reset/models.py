@@ -229,22 +229,13 @@ class ResetAnswer(NamedTuple):
         return cls(Sending.NOT_SENT, results, error=error, signum=signum)
 
     @classmethod
-    def maybe_sent(
-        cls,
-        servers: Sequence[str],
-        problem: str,
-        signum: int | None = None,
-        left: Moment | None = None,
-    ) -> Self:
+    def maybe_sent(cls, servers: Sequence[str], problem: str, signum: int | None = None) -> Self:
         """Return the answer where each server may have been reset, or not."""
         message = f"Sent; outcome unknown: {problem}."
-        return cls(
-            Sending.MAYBE_SENT,
-            tuple(ServerResult(server, ServerState.UNKNOWN, None, message) for server in servers),
-            problem=problem,
-            signum=signum,
-            left=left,
+        results = tuple(
+            ServerResult(server, ServerState.UNKNOWN, None, message) for server in servers
         )
+        return cls(Sending.MAYBE_SENT, results, problem=problem, signum=signum)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clc_reset.clocks import Moment
 from clc_reset.errors import UnreachableError
 from clc_reset.models import (
     Credential,
@@ -20,7 +19,6 @@ from tests.builders import A, B
 from tests.fakes import base64url, jwt
 
 NOW = datetime(2026, 1, 15, 2, 13, tzinfo=UTC)
-LEFT = Moment(NOW.timestamp(), 1.0, "boot")
 
 
 @pytest.mark.parametrize(
@@ -57,12 +55,11 @@ def test_where_nothing_was_sent_no_server_was_reset() -> None:
 
 def test_where_no_answer_came_each_outcome_is_unknown_and_says_why() -> None:
     message = "Sent; outcome unknown: the connection was lost."
-    assert ResetAnswer.maybe_sent([A, B], "the connection was lost", 2, LEFT) == ResetAnswer(
+    assert ResetAnswer.maybe_sent([A, B], "the connection was lost", 2) == ResetAnswer(
         Sending.MAYBE_SENT,
         tuple(ServerResult(server, ServerState.UNKNOWN, None, message) for server in (A, B)),
         problem="the connection was lost",
         signum=2,
-        left=LEFT,
     )
 
 

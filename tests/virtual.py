@@ -109,5 +109,8 @@ class PatientInbox(Inbox):
 
     def sleep(self, seconds: float) -> None:
         self.check()
+        self.pause(seconds)
+
+    def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self.clocks.go_on(seconds)

@@ -7,18 +7,10 @@ arrived.
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Self
+from collections.abc import Callable, Iterator, Sequence
 
 from clc_reset.api import answers
-from clc_reset.api.transport import (
-    LONGEST_EXPLANATION,
-    Answer,
-    NoAnswer,
-    Transport,
-    codes,
-)
+from clc_reset.api.transport import LONGEST_EXPLANATION, Answer, NoAnswer, Transport, codes
 from clc_reset.clocks import ApiTime, Clocks, Moment
 from clc_reset.errors import (
     CHECK_THE_NETWORK,
@@ -60,7 +52,6 @@ _log = logging.getLogger(__name__)
 _NOT_REPEATED = "A login is not repeated automatically: three wrong passwords lock the user."
 _CLOSED = "CenturyLink Cloud closed on 30 September 2023; to run a cloud of your own: clc sandbox"
 _NOT_SEEN = {
-    200: "the answer (200) can't be read",
     401: "the API refused the token (401)",
     403: "this user may not see it (403)",
     404: "the API knows no such server (404)",
@@ -91,6 +82,14 @@ def may_be_repeated(outcome: Answer | NoAnswer) -> bool:
     return not answers.mentions_queueing(outcome.content, outcome.body)
 
 
+def _may_be_read_again(outcome: Answer | NoAnswer) -> bool:
+    """Return whether the answer to a GET may be another one a little later."""
+    if isinstance(outcome, NoAnswer):
+        return outcome.error is None
+    is_server_error = outcome.status >= codes.INTERNAL_SERVER_ERROR
+    return is_server_error or outcome.status == codes.TOO_MANY_REQUESTS
+
+
 class Client:
     """The API at one origin, without a token until `authorize`.
 
@@ -103,11 +102,10 @@ class Client:
         self._clocks = clocks
         self._renewal = ""
 
-    def authorize(self, token: str, renewal: str) -> Self:
+    def authorize(self, token: str, renewal: str) -> None:
         """Act with a token from now on; `renewal` says how it is renewed, the hint of a 401."""
         self._transport.authorize(token)
         self._renewal = renewal
-        return self
 
     @property
     def api_time(self) -> ApiTime | None:
@@ -131,7 +129,7 @@ class Client:
         if isinstance(outcome, NoAnswer):
             self._inbox.check()
             if outcome.never_left:
-                raise self._error(outcome)
+                raise self._unreachable(outcome)
             raise RefusedError(f"The login failed: {outcome.reason}.", hint=_NOT_REPEATED)
         if outcome.status in {codes.BAD_REQUEST, codes.UNAUTHORIZED, codes.FORBIDDEN}:
             raise AuthenticationError(
@@ -166,38 +164,40 @@ class Client:
         seconds since it left. Raises nothing: what happened, and what is certain, is in the answer.
         """
         path = f"/v2/operations/{account}/servers/reset"
-        post = self._transport.post
         outcome: Answer | NoAnswer = NoAnswer("", never_left=True)
         try:
-            began, pauses = self._clocks.monotonic(), iter((*PAUSES, math.inf))
+            began, pauses = self._clocks.monotonic(), iter(PAUSES)
             while True:
                 self._inbox.check()
                 outcome = NoAnswer("", never_left=False)  # until it is known
-                outcome = post(path, list(servers), ANSWER_SECONDS, recorded, tick)
-                if not may_be_repeated(outcome) or not self._wait(outcome, next(pauses), began):
+                outcome = self._transport.post(path, list(servers), ANSWER_SECONDS, recorded, tick)
+                pause = self._pause(outcome, pauses, began) if may_be_repeated(outcome) else None
+                if pause is None:
                     break
+                reason = "The API asked to wait (429)."
+                if isinstance(outcome, NoAnswer):
+                    reason = self._unreachable(outcome).message
+                _log.info("%s Trying again in %g s.", reason, pause)
+                self._inbox.sleep(pause)
             return self._reset_answer(outcome, account, servers)
         except Interrupted as error:  # raised only before a try, so nothing was sent
             return ResetAnswer.not_sent(servers, signum=error.signum)
         except Exception as error:  # whatever it was, it may have been sent
             reason = self._transport.redactor.redact(describe(error))
             if may_be_repeated(outcome):
-                return ResetAnswer.not_sent(servers, self._error(NoAnswer(reason, never_left=True)))
-            return ResetAnswer.maybe_sent(servers, reason, left=outcome.left)
+                outcome = NoAnswer(reason, never_left=True)
+                return ResetAnswer.not_sent(servers, self._unreachable(outcome))
+            return ResetAnswer.maybe_sent(servers, reason)._replace(left=outcome.left)
 
-    def _wait(self, outcome: Answer | NoAnswer, pause: float, began: float) -> bool:
-        """Wait before the next try; return False if there is none, or no time for it."""
-        if isinstance(outcome, Answer):
-            reason = "The API asked to wait (429)."
-            if outcome.retry_after is not None and pause < math.inf:
-                pause = outcome.retry_after
-        else:
-            reason = f"Can't reach {self._transport.way}: {outcome.reason}."
-        if self._clocks.monotonic() - began + pause > TRYING_SECONDS:
-            return False
-        _log.info("%s Trying again in %g s.", reason, pause)
-        self._inbox.sleep(pause)
-        return True
+    def _pause(
+        self, outcome: Answer | NoAnswer, pauses: Iterator[float], began: float
+    ) -> float | None:
+        """Return the seconds until the next try, as the API asks if it does; None for no try."""
+        pause = next(pauses, math.inf)
+        if isinstance(outcome, Answer) and outcome.retry_after is not None and pause < math.inf:
+            pause = outcome.retry_after
+        has_time = self._clocks.monotonic() - began + pause <= TRYING_SECONDS
+        return pause if has_time else None
 
     def _reset_answer(
         self, outcome: Answer | NoAnswer, account: str, servers: Sequence[str]
@@ -205,7 +205,7 @@ class Client:
         time = self.api_time
         if isinstance(outcome, NoAnswer):
             if outcome.never_left:
-                error = None if outcome.signum else self._error(outcome)
+                error = None if outcome.signum else self._unreachable(outcome)
                 return ResetAnswer.not_sent(servers, error, outcome.signum)
             answer = ResetAnswer.maybe_sent(servers, outcome.reason, outcome.signum)
         else:
@@ -216,14 +216,10 @@ class Client:
             if entities or (was_taken and entities is not None):
                 answer = answers.reconcile(servers, entities, self._transport.target)
             elif was_refused and not answers.mentions_queueing(outcome.content, outcome.body):
-                error = self._error(outcome, f"reset servers in account {account}", account)
+                error = self._refusal(outcome, f"reset servers in account {account}", account)
                 return ResetAnswer.not_sent(servers, error)
             else:
-                problem = f"the API answered {outcome.status}"
-                if was_taken or was_refused:
-                    problem = f"the answer ({outcome.status}) can't be read"
-                problem += self._explanation(outcome)
-                answer = ResetAnswer.maybe_sent(servers, problem)
+                answer = ResetAnswer.maybe_sent(servers, self._problem(outcome))
         left = outcome.left
         return answer._replace(left=left, sent_at=time.of(left) if time and left else None)
 
@@ -247,12 +243,10 @@ class Client:
             return PollFailure(outcome.reason, unreachable=outcome.never_left)
         status = outcome.status
         if status in {codes.UNAUTHORIZED, codes.FORBIDDEN}:
-            raise self._error(outcome, f"see operation {operation.id}")
-        if status == codes.OK:
-            found = answers.operation_status(outcome.content)
-            return found or PollFailure("the answer (200) can't be read")
-        return PollFailure(
-            f"the API answered {status}{self._explanation(outcome)}",
+            raise self._refusal(outcome, f"see operation {operation.id}", operation.account)
+        found = answers.operation_status(outcome.content) if status == codes.OK else None
+        return found or PollFailure(
+            self._problem(outcome),
             slow_down=status in {codes.TOO_MANY_REQUESTS, codes.SERVICE_UNAVAILABLE},
             not_found=status == codes.NOT_FOUND,
             retry_after=outcome.retry_after or None,
@@ -267,17 +261,18 @@ class Client:
         says why.
         """
         outcome = self._transport.get(f"/v2/servers/{account}/{server}", LOOK_SECONDS)
+        error: ClcError | None = None
         if isinstance(outcome, NoAnswer):
-            error = self._error(outcome) if outcome.never_left else None
+            if outcome.never_left:
+                error = self._unreachable(outcome)
             return Observation(server, problem=outcome.reason, error=error)
-        status, error = outcome.status, None
-        if status == codes.OK:
+        if outcome.status == codes.OK:
             found = answers.observation(outcome.content, server, outcome.date)
             if found is not None:
                 return found
-        if status == codes.UNAUTHORIZED:
-            error = self._error(outcome)
-        problem = _NOT_SEEN.get(status) or f"the API answered {status}{self._explanation(outcome)}"
+        if outcome.status == codes.UNAUTHORIZED:
+            error = self._refusal(outcome, f"see server {server}", account)
+        problem = _NOT_SEEN.get(outcome.status) or self._problem(outcome)
         return Observation(server, outcome.date, problem=problem, error=error)
 
     def group_name(self, account: str, group_id: str) -> str | None:
@@ -314,66 +309,62 @@ class Client:
         ]
 
     def _read(self, account: str, paths: Sequence[str]) -> list[Answer]:
-        """Return the answers to GETs, in their order, each tried three times at the most."""
-        found: dict[str, Answer] = {}
-        began, pauses = self._clocks.monotonic(), iter(READ_PAUSES)
-        get = partial(self._transport.get, seconds=REQUEST_SECONDS)
+        """Return the answers to GETs, in their order. Raises the error of one that failed."""
+        results = self._inbox.map(self._get, paths, REQUEST_SECONDS)
         late = NoAnswer(f"no answer within {REQUEST_SECONDS:g} s", never_left=False)
-        while left := [path for path in paths if path not in found]:
-            failed: Answer | NoAnswer | None = None
-            is_final = False  # to ask again would change nothing
-            pause = next(pauses, math.inf)
-            results = self._inbox.map(get, left, REQUEST_SECONDS)
-            for path in left:
-                outcome = results.get(path, late)
-                if isinstance(outcome, Failure):  # no thread was to be had
-                    outcome = NoAnswer(first_line(outcome.error), never_left=True)
-                match outcome:
-                    case Answer(status=codes.OK):
-                        found[path] = outcome
-                        continue
-                    case Answer():
-                        is_server_error = outcome.status >= codes.INTERNAL_SERVER_ERROR
-                        is_busy = is_server_error or outcome.status == codes.TOO_MANY_REQUESTS
-                        is_final = not is_busy
-                        pause = max(pause, outcome.retry_after or 0.0)
-                    case _:
-                        is_final = outcome.error is not None
-                failed = outcome
-                if is_final:
-                    break
-            if failed is not None:
-                if is_final or self._clocks.monotonic() - began + pause > TRYING_SECONDS:
-                    raise self._error(failed, f"see the groups of account {account}", account)
-                self._inbox.sleep(pause)
-        return [found[path] for path in paths]
+        found: list[Answer] = []
+        failed: list[Answer | NoAnswer] = []
+        for path in paths:
+            outcome = results.get(path, late)
+            if isinstance(outcome, Failure):  # no thread was to be had
+                outcome = NoAnswer(first_line(outcome.error), never_left=True)
+            if isinstance(outcome, Answer) and outcome.status == codes.OK:
+                found.append(outcome)
+            else:
+                failed.append(outcome)
+        if not failed:
+            return found
+        worst = min(failed, key=_may_be_read_again)
+        if isinstance(worst, NoAnswer):
+            raise self._unreachable(worst)
+        raise self._refusal(worst, f"see the groups of account {account}", account)
+
+    def _get(self, path: str) -> Answer | NoAnswer:
+        """Send a GET in this thread, three times at the most."""
+        began, pauses = self._clocks.monotonic(), iter(READ_PAUSES)
+        while True:
+            outcome = self._transport.get(path, REQUEST_SECONDS)
+            pause = self._pause(outcome, pauses, began) if _may_be_read_again(outcome) else None
+            if pause is None:
+                return outcome
+            self._inbox.pause(pause)
 
     # --- errors --------------------------------------------------------------------------------
 
-    def _error(
-        self, outcome: Answer | NoAnswer, denied: str = "do that", account: str = ""
-    ) -> ClcError:
-        """Return the error for a request that failed or was refused.
+    def _unreachable(self, outcome: NoAnswer) -> ClcError:
+        """Return the error for a request without an answer."""
+        way = self._transport.way
+        if outcome.error is not None:
+            return outcome.error
+        if not outcome.never_left:
+            message = f"The request to {way} failed: {outcome.reason}."
+            return RefusedError(message, hint="Try again later.")
+        is_default = self._transport.origin == DEFAULT_BASE_URL
+        hint = f"{CHECK_THE_NETWORK}\n{_CLOSED}" if is_default else CHECK_THE_NETWORK
+        return UnreachableError(f"Can't reach {way}: {outcome.reason}.", hint=hint)
+
+    def _refusal(self, answer: Answer, denied: str, account: str | None) -> ClcError:
+        """Return the error for a request that was refused.
 
         `denied` is what a 403 denies; `account` may be the wrong one where nothing is found.
         """
-        if isinstance(outcome, NoAnswer):
-            if outcome.error is not None:
-                return outcome.error
-            way = self._transport.way
-            if not outcome.never_left:
-                message = f"The request to {way} failed: {outcome.reason}."
-                return RefusedError(message, hint="Try again later.")
-            is_default = self._transport.origin == DEFAULT_BASE_URL
-            hint = f"{CHECK_THE_NETWORK}\n{_CLOSED}" if is_default else CHECK_THE_NETWORK
-            return UnreachableError(f"Can't reach {way}: {outcome.reason}.", hint=hint)
         hint = ""
-        match outcome.status:
+        match answer.status:
             case codes.UNAUTHORIZED:
-                message = self._message("The API refused the token", outcome)
+                message = self._message("The API refused the token", answer)
                 return AuthenticationError(message, hint=self._renewal)
             case codes.FORBIDDEN:
-                message = self._message(f"This user may not {denied}", outcome)
+                message = self._message(f"This user may not {denied}", answer)
                 hint = "AccountAdmin, ServerAdmin and ServerOperator may. See: clc whoami"
                 return AuthenticationError(message, hint=hint)
             case codes.NOT_FOUND:
@@ -382,7 +373,7 @@ class Client:
                 hint = "Wait, then run it again."
             case status if status >= codes.INTERNAL_SERVER_ERROR:
                 hint = "Try again later."
-        return RefusedError(self._message("The API refused the request", outcome), hint=hint)
+        return RefusedError(self._message("The API refused the request", answer), hint=hint)
 
     def _message(self, problem: str, answer: Answer) -> str:
         """Return a problem with the status, the API's explanation and the pause it asks for."""
@@ -391,6 +382,14 @@ class Client:
             pause = show_seconds(answer.retry_after)
             message += f" The API asks to wait {pause} (Retry-After)."
         return message
+
+    def _problem(self, answer: Answer) -> str:
+        """Return why an answer is of no use, in a clause."""
+        problem = f"the API answered {answer.status}"
+        has_result = answers.mentions_queueing(answer.content, answer.body)
+        if has_result or codes.is_success(answer.status):
+            problem = f"the answer ({answer.status}) can't be read"
+        return problem + self._explanation(answer)
 
     def _explanation(self, answer: Answer) -> str:
         """Return the text of an error's body after a colon; nothing if it has none."""

@@ -15,7 +15,8 @@ import ssl
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -98,37 +99,36 @@ class _SuspendedError(Exception):
     """The request was kept from leaving, because its time is over."""
 
 
+@dataclass
 class _Request:
     """One request, and whether its first byte may have left.
 
     `seconds` limits the wait for its answer, `largest` the answer's bytes. `content` is sent as
-    JSON; where there is any, reads and writes have no limit of their own (`patience`).
+    JSON; where there is any, reads and writes have no limit of their own.
 
     It is `is_here` for certain until it is handed to httpx, and again once httpx's trace tells that
     it connects; from then on `left` is set before the first byte goes. A request that is abandoned
-    before that never leaves: both happen under `lock`. Without a trace nothing is certain.
+    before that never leaves: both happen under `lock`. Without a trace nothing is certain. `awake`
+    is the latest moment since it left at which this process is known to have been running.
     """
 
-    def __init__(
-        self,
-        path: str,
-        content: object,
-        seconds: float,
-        largest: int = LARGEST_ANSWER,
-        recorded: Moment | None = None,
-    ) -> None:
-        self.method = "GET" if content is None else "POST"
-        self.path = path
-        self.content = content
-        self.seconds = seconds
-        self.patience = seconds if content is None else None
-        self.largest = largest
-        self.recorded = recorded
-        self.began = 0.0
-        self.left: Moment | None = None
-        self.is_here = True
-        self.is_abandoned = False
-        self.lock = Lock()
+    method: str
+    path: str
+    seconds: float
+    content: object = None
+    recorded: Moment | None = None
+    largest: int = LARGEST_ANSWER
+    began: float = math.inf
+    left: Moment | None = None
+    awake: Moment | None = None
+    is_here: bool = True
+    is_abandoned: bool = False
+    lock: Lock = field(default_factory=Lock)
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds for each read and write; None for no limit."""
+        return self.seconds if self.method == "GET" else None
 
 
 class Transport:
@@ -214,8 +214,7 @@ class Transport:
 
     def get(self, path: str, seconds: float, largest: int = LARGEST_ANSWER) -> Answer | NoAnswer:
         """Send a GET in this thread; an answer that drips may take longer than `seconds`."""
-        request = _Request(path, None, seconds, largest)
-        request.began = self._clocks.monotonic()
+        request = _Request("GET", path, seconds, largest=largest)
         return self._finished(request, self._outcome(request))
 
     def post(
@@ -234,41 +233,38 @@ class Transport:
         It doesn't leave more than 60 s after `recorded`, if that is given. `tick` is called each
         second with the seconds since it left.
         """
-        request = _Request(path, content, seconds, recorded=recorded)
-        awake: Moment | None = None  # the latest at which this process is known to have been
+        request = _Request("POST", path, seconds, content, recorded)
 
         def pass_on(_seconds: float) -> None:
-            nonlocal awake
-            awake = self._clocks.now()
-            if tick is not None and request.left is not None:
-                with suppress(Exception):  # an error in a display is none of the request
-                    tick(awake.seconds_since(request.left))
+            if request.left is not None:
+                request.awake = self._clocks.now()
+                if tick is not None:
+                    tick(request.awake.seconds_since(request.left))
 
         try:
-            request.began = self._clocks.monotonic()
             outcome = self._inbox.call(partial(self._outcome, request), seconds, pass_on)
         except (Exception, Interrupted) as error:  # no thread was to be had, for one
             with request.lock:
                 request.is_abandoned = True
                 never_left = request.left is None
             outcome = self._no_answer(request, error, never_left=never_left)
-        if isinstance(outcome, Answer):
-            awake = awake or request.left
-            if awake is not None and self._clocks.now().seconds_since(awake) > LONGEST_TICK:
-                outcome = outcome._replace(time=None)
-        elif outcome.never_left:  # a signal may also have kept it, before this thread was woken
-            outcome = outcome._replace(signum=self._inbox.signum)
+        if isinstance(outcome, NoAnswer):
+            if outcome.never_left:  # a signal may have kept it, before this thread was woken
+                outcome = outcome._replace(signum=self._inbox.signum)
+        elif request.awake and self._clocks.now().seconds_since(request.awake) > LONGEST_TICK:
+            outcome = outcome._replace(time=None)  # its Date is as old as the suspension was long
         return self._finished(request, outcome)
 
     def _outcome(self, request: _Request) -> Answer | NoAnswer:
         """Send a request. Raises nothing."""
         try:
+            request.began = self._clocks.monotonic()
             headers, content = self._headers, None
             if request.content is not None:
                 headers = {**headers, "Content-Type": "application/json"}
                 content = json.dumps(request.content).encode()  # in ASCII, which carries anything
-            times = dict.fromkeys(("read", "write"), request.patience)
-            times["connect"] = min(CONNECT_SECONDS, request.seconds)
+            connect = min(CONNECT_SECONDS, request.seconds)
+            times = {"connect": connect, "read": request.patience, "write": request.patience}
             sent = httpx.Request(
                 request.method,
                 self.origin + request.path,
@@ -303,7 +299,7 @@ class Transport:
                     f"clc was suspended: more than {LONGEST_DELAY:g} s had passed since it was "
                     "recorded"
                 )
-            request.left = now
+            request.left = request.awake = now
 
     def _answer(self, response: httpx.Response, request: _Request) -> Answer:
         now, largest = self._clocks.now(), request.largest
@@ -363,7 +359,7 @@ class Transport:
         if _log.isEnabledFor(logging.DEBUG):
             status = outcome.status if isinstance(outcome, Answer) else f"({outcome.reason})"
             url = self.redactor.redact(self.origin + request.path)
-            took = (self._clocks.monotonic() - request.began) * 1000
+            took = max(0.0, self._clocks.monotonic() - request.began) * 1000
             _log.debug("%s %s %s %.0f ms", request.method, url, status, took)
         return outcome
 

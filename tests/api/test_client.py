@@ -78,21 +78,24 @@ NO_TOKEN = (
                 RefusedError,
                 f"{UNUSABLE} ({status}): Oh. Try again later.",
             )
-            for status in (302, 404, 429, 500)
+            for status in (302, 404, 500)
         ],
         *[
             (httpx.Response(200, content=body), RefusedError, NO_TOKEN)
             for body in (b"", b"[]", b"{}", b'{"bearerToken":"a b"}')
         ],
-        (
-            httpx.Response(401, json={"message": "Not demo/pa55-w0rd."}),
-            AuthenticationError,
-            f"The login as demo was refused (401): Not demo/[secret]. {CHECK}\nA login is not rep",
-        ),
+        *[
+            (
+                httpx.Response(status, json={"message": "Not demo/pa55-w0rd."}),
+                AuthenticationError,
+                f"The login as demo was refused ({status}): Not demo/[secret]. {CHECK}\nA login is",
+            )
+            for status in (400, 401, 403)
+        ],
         (
             httpx.Response(429, headers={"Retry-After": "90"}),
             RefusedError,
-            "The login got no usable answer (429). The API asks to wait 90 s (Retry-After).",
+            f"{UNUSABLE} (429). The API asks to wait 90 s (Retry-After).",
         ),
         (
             httpx.ReadError("gone"),
@@ -135,6 +138,7 @@ def test_a_login_that_fails_says_why_and_is_not_repeated(
         ),
         (httpx.Response(302), PollFailure("the API answered 302")),
         (httpx.Response(200, json={"status": None}), PollFailure("the answer (200) can't be read")),
+        (httpx.Response(204), PollFailure("the answer (204) can't be read")),
         (httpx.Response(200, content=b" " * 2**16), PollFailure("the answer (200) can't be read")),
         (
             httpx.Response(200, content=b" " * (2**16 + 1)),
@@ -152,16 +156,24 @@ def test_a_poll_is_the_word_of_the_api_or_says_why_not(
     assert Session().client.operation_status(WA1) == found
 
 
-def test_a_poll_that_is_denied_is_an_error(api_ctl_io: respx.Router) -> None:
-    api_ctl_io.get(PATH).mock(side_effect=[httpx.Response(401), httpx.Response(403)])
-    with pytest.raises(AuthenticationError) as refused:
-        Session().client.operation_status(WA1)
-    assert refused.value.message == "The API refused the token (401)."
-    assert refused.value.hint == RENEWAL
+@pytest.mark.parametrize(
+    ("status", "message", "hint"),
+    [
+        (401, "The API refused the token (401).", RENEWAL),
+        (
+            403,
+            "This user may not see operation wa1-12345 (403).",
+            "AccountAdmin, ServerAdmin and ServerOperator may. See: clc whoami",
+        ),
+    ],
+)
+def test_a_poll_that_is_denied_is_an_error(
+    api_ctl_io: respx.Router, status: int, message: str, hint: str
+) -> None:
+    api_ctl_io.get(PATH).respond(status)
     with pytest.raises(AuthenticationError) as denied:
         Session().client.operation_status(WA1)
-    assert denied.value.message == "This user may not see operation wa1-12345 (403)."
-    assert denied.value.hint.endswith("See: clc whoami")
+    assert (denied.value.message, denied.value.hint) == (message, hint)
 
 
 def test_a_status_is_asked_for_by_the_path_of_its_link(api_ctl_io: respx.Router) -> None:
@@ -310,8 +322,8 @@ def test_in_detail_each_group_has_what_its_servers_show_and_no_links(
 
 @pytest.mark.parametrize("detailed", [True, False])
 def test_the_servers_and_groups_of_the_sandbox_are_read(served: Cloud, detailed: bool) -> None:
-    session = Session(token="")
-    client = session.client.authorize(session.client.log_in("demo", "demo").token, "")
+    client = Session(token="").client
+    client.authorize(client.log_in("demo", "demo").token, "")
     found = client.groups("ALIAS", detailed=detailed)
     servers = {server for group in found for server in group.servers}
     assert {A, B, FAR} <= servers
@@ -397,7 +409,7 @@ def test_a_certificate_that_is_not_trusted_ends_the_reading(api_ctl_io: respx.Ro
     assert route.call_count == 1
 
 
-def test_what_is_refused_ends_the_reading_though_another_group_may_come_right(
+def test_of_several_failures_the_one_that_would_not_come_right_is_told(
     api_ctl_io: respx.Router,
 ) -> None:
     route = account(api_ctl_io, datacenter("wa1"), datacenter("va1", OTHER_ROOT))
@@ -405,7 +417,7 @@ def test_what_is_refused_ends_the_reading_though_another_group_may_come_right(
     with pytest.raises(RefusedError, match=r"\(404\)") as raised:
         Session().client.groups("ALIAS")
     assert raised.value.hint.startswith("Is ALIAS the right account alias?")
-    assert route.call_count == 2
+    assert route.call_count == 1 + 3
 
 
 def test_a_signal_ends_the_reading() -> None:
