@@ -5,17 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clc_reset.errors import UnreachableError
-from clc_reset.models import (
-    Credential,
-    OperationStatus,
-    ResetAnswer,
-    Sending,
-    ServerResult,
-    ServerState,
-    usual_limit,
-)
-from tests.builders import A, B
+from clc_reset.models import Credential, OperationStatus, usual_limit
+from tests.builders import A
 from tests.fakes import base64url, jwt
 
 NOW = datetime(2026, 1, 15, 2, 13, tzinfo=UTC)
@@ -40,27 +31,6 @@ def test_only_succeeded_and_failed_are_final(
     assert (status.is_final, status.has_succeeded) == (is_final, has_succeeded)
     assert status.has_failed is (is_final and not has_succeeded)
     assert status.plain_word == plain
-
-
-def test_where_nothing_was_sent_no_server_was_reset() -> None:
-    error = UnreachableError("No route.")
-    answer = ResetAnswer.not_sent([A, B], error, 15)
-    assert answer == ResetAnswer(
-        Sending.NOT_SENT,
-        tuple(ServerResult(server, ServerState.NOT_SENT) for server in (A, B)),
-        error=error,
-        signum=15,
-    )
-
-
-def test_where_no_answer_came_each_outcome_is_unknown_and_says_why() -> None:
-    message = "Sent; outcome unknown: the connection was lost."
-    assert ResetAnswer.maybe_sent([A, B], "the connection was lost", 2) == ResetAnswer(
-        Sending.MAYBE_SENT,
-        tuple(ServerResult(server, ServerState.UNKNOWN, None, message) for server in (A, B)),
-        problem="the connection was lost",
-        signum=2,
-    )
 
 
 def test_a_token_tells_whose_it_is_and_how_long_it_lives() -> None:

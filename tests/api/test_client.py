@@ -37,6 +37,18 @@ from tests.builders import FAR, ORIGIN, A, B
 from tests.fakes import HANG, jwt, loopback
 
 Response = httpx.Response | Exception
+DATED = {"Date": DATE.removeprefix("Date: ").strip()}
+
+
+def says(status: int, message: str) -> httpx.Response:
+    """An answer with a message, as the API gives it."""
+    return httpx.Response(status, json={"message": message})
+
+
+def wait(seconds: int) -> httpx.Response:
+    """An answer that asks to wait."""
+    return httpx.Response(429, headers={"Retry-After": str(seconds)})
+
 
 # --- log in ------------------------------------------------------------------------------------
 
@@ -61,7 +73,9 @@ def test_a_login_may_leave_everything_out_but_the_token(
     assert (credential.user, credential.account, credential.roles) == (user, "ABCD", ("X",))
 
 
-CHECK = "Check the user name and the password."
+DENIED = "Not demo/[secret]. Check the user name and the password.\nA login is not repeated auto"
+LOST = "The login failed: the connection was lost (gone)."
+NO_NAME = f"Can't reach {ORIGIN}: no name. {CHECK_THE_NETWORK}"
 UNUSABLE = "The login got no usable answer"
 NO_TOKEN = (
     "The login was answered (200), but without a usable token. Is CLC_BASE_URL the address of the "
@@ -73,11 +87,7 @@ NO_TOKEN = (
     ("response", "kind", "words"),
     [
         *[
-            (
-                httpx.Response(status, json={"message": "Oh."}),
-                RefusedError,
-                f"{UNUSABLE} ({status}): Oh. Try again later.",
-            )
+            (says(status, "Oh."), RefusedError, f"{UNUSABLE} ({status}): Oh. Try again later.")
             for status in (302, 404, 500)
         ],
         *[
@@ -85,28 +95,12 @@ NO_TOKEN = (
             for body in (b"", b"[]", b"{}", b'{"bearerToken":"a b"}')
         ],
         *[
-            (
-                httpx.Response(status, json={"message": "Not demo/pa55-w0rd."}),
-                AuthenticationError,
-                f"The login as demo was refused ({status}): Not demo/[secret]. {CHECK}\nA login is",
-            )
+            (says(status, "Not demo/pa55-w0rd."), AuthenticationError, f"({status}): {DENIED}")
             for status in (400, 401, 403)
         ],
-        (
-            httpx.Response(429, headers={"Retry-After": "90"}),
-            RefusedError,
-            f"{UNUSABLE} (429). The API asks to wait 90 s (Retry-After).",
-        ),
-        (
-            httpx.ReadError("gone"),
-            RefusedError,
-            "The login failed: the connection was lost (gone). A login is not repeated auto",
-        ),
-        (
-            httpx.ConnectError("[Errno -2] No name"),
-            UnreachableError,
-            f"Can't reach {ORIGIN}: no name. {CHECK_THE_NETWORK}\nCenturyLink Cloud closed on ",
-        ),
+        (wait(90), RefusedError, f"{UNUSABLE} (429). The API asks to wait 90 s (Retry-After)."),
+        (httpx.ReadError("gone"), RefusedError, f"{LOST} A login is not repeated auto"),
+        (httpx.ConnectError("[Errno -2] No name"), UnreachableError, f"{NO_NAME}\nCenturyLink C"),
     ],
 )
 def test_a_login_that_fails_says_why_and_is_not_repeated(
@@ -115,7 +109,8 @@ def test_a_login_that_fails_says_why_and_is_not_repeated(
     route = api_ctl_io.post().mock(side_effect=[response])
     with pytest.raises(kind) as raised:
         Session(token="").client.log_in("demo", "pa55-w0rd")
-    assert f"{raised.value.message} {raised.value.hint}".startswith(words)
+    told = f"{raised.value.message} {raised.value.hint}"
+    assert told.removeprefix("The login as demo was refused ").startswith(words)
     assert route.call_count == 1
 
 
@@ -128,14 +123,9 @@ def test_a_login_that_fails_says_why_and_is_not_repeated(
         (httpx.Response(200, json={"status": "executing"}), OperationStatus("executing")),
         (httpx.Response(500), PollFailure("the API answered 500")),
         (httpx.Response(503), PollFailure("the API answered 503", slow_down=True)),
-        (
-            httpx.Response(404, json={"message": "No."}),
-            PollFailure("the API answered 404: No", not_found=True),
-        ),
-        (
-            httpx.Response(429, headers={"Retry-After": "7"}),
-            PollFailure("the API answered 429", slow_down=True, retry_after=7.0),
-        ),
+        (says(404, "No."), PollFailure("the API answered 404: No", not_found=True)),
+        (wait(7), PollFailure("the API answered 429", slow_down=True, retry_after=7.0)),
+        (wait(0), PollFailure("the API answered 429", slow_down=True)),
         (httpx.Response(302), PollFailure("the API answered 302")),
         (httpx.Response(200, json={"status": None}), PollFailure("the answer (200) can't be read")),
         (httpx.Response(204), PollFailure("the answer (204) can't be read")),
@@ -156,15 +146,14 @@ def test_a_poll_is_the_word_of_the_api_or_says_why_not(
     assert Session().client.operation_status(WA1) == found
 
 
+WHO_MAY = "AccountAdmin, ServerAdmin and ServerOperator may. See: clc whoami"
+
+
 @pytest.mark.parametrize(
     ("status", "message", "hint"),
     [
         (401, "The API refused the token (401).", RENEWAL),
-        (
-            403,
-            "This user may not see operation wa1-12345 (403).",
-            "AccountAdmin, ServerAdmin and ServerOperator may. See: clc whoami",
-        ),
+        (403, "This user may not see operation wa1-12345 (403).", WHO_MAY),
     ],
 )
 def test_a_poll_that_is_denied_is_an_error(
@@ -204,7 +193,6 @@ def test_a_fault_of_one_link_is_that_of_one_server(api_ctl_io: respx.Router, hre
 
 # --- what a server shows -----------------------------------------------------------------------
 
-DATED = {"Date": DATE.removeprefix("Date: ").strip()}
 ENTITY = {
     "id": A.lower(),
     "groupId": ROOT,
@@ -230,25 +218,20 @@ def test_a_server_shows_when_it_was_changed_and_by_whom(api_ctl_io: respx.Router
     )
 
 
+NO_TOKEN, NO_CONNECTION = "API refused the token (401)", "no connection within 10 s"
+
+
 @pytest.mark.parametrize(
     ("response", "problem", "error"),
     [
-        (
-            httpx.Response(401),
-            "the API refused the token (401)",
-            "The API refused the token (401).",
-        ),
+        (httpx.Response(401), f"the {NO_TOKEN}", f"The {NO_TOKEN}."),
         (httpx.Response(403), "this user may not see it (403)", None),
         (httpx.Response(404, headers=DATED), "the API knows no such server (404)", None),
-        (httpx.Response(500, json={"message": "Oh."}), "the API answered 500: Oh", None),
+        (says(500, "Oh."), "the API answered 500: Oh", None),
         (httpx.Response(200, text="x"), "the answer (200) can't be read", None),
         (httpx.Response(200, json={**ENTITY, "id": B}), "the answer (200) can't be read", None),
         (httpx.ConnectError("refused"), "refused", f"Can't reach {ORIGIN}: refused."),
-        (
-            httpx.ConnectTimeout(""),
-            "no connection within 10 s",
-            f"Can't reach {ORIGIN}: no connection within 10 s.",
-        ),
+        (httpx.ConnectTimeout(""), NO_CONNECTION, f"Can't reach {ORIGIN}: {NO_CONNECTION}."),
         (httpx.ReadTimeout(""), "no answer within 10 s", None),
         (ZeroDivisionError(), "ZeroDivisionError", None),
     ],
@@ -343,7 +326,7 @@ def test_an_account_without_a_data_centre_has_no_groups(api_ctl_io: respx.Router
     [
         *[(httpx.Response(status), [1.0, 2.0]) for status in (429, 500, 503)],
         *[(error, [1.0, 2.0]) for error in (httpx.ReadError("x"), httpx.ConnectError("x"))],
-        (httpx.Response(429, headers={"Retry-After": "15"}), [15.0, 15.0]),
+        (wait(15), [15.0, 15.0]),
     ],
 )
 def test_only_what_failed_is_read_again_and_after_the_pause_asked_for(
@@ -360,6 +343,8 @@ def test_only_what_failed_is_read_again_and_after_the_pause_asked_for(
     assert (route.call_count, len(api_ctl_io.calls)) == (3, 5)
 
 
+MAY_NOT = "This user may not see"
+TIMED_OUT = f"The request to {ORIGIN} failed: no answer within 60 s."
 NAME_ANOTHER = "(404). Is ALIAS the right account alias? Name another with -a."
 
 
@@ -370,20 +355,16 @@ NAME_ANOTHER = "(404). Is ALIAS the right account alias? Name another with -a."
         (
             httpx.Response(403),
             AuthenticationError,
-            "This user may not see the groups of account ALIAS (403).",
+            f"{MAY_NOT} the groups of account ALIAS (403)",
             1,
         ),
         (httpx.Response(404), RefusedError, NAME_ANOTHER, 1),
         (httpx.Response(302), RefusedError, "(302).", 1),
         (httpx.Response(204), RefusedError, "(204).", 1),
-        (httpx.Response(429, headers={"Retry-After": "31"}), RefusedError, "(429). The API", 1),
-        (httpx.Response(500, json={"message": "Oh."}), RefusedError, "(500): Oh. Try again", 3),
-        (
-            httpx.ReadTimeout("slow"),
-            RefusedError,
-            f"The request to {ORIGIN} failed: no answer within 60 s. Try again later.",
-            3,
-        ),
+        (wait(30), RefusedError, "30 s (Retry-After). Wait, then run it again.", 2),
+        (wait(31), RefusedError, "(429). The API asks to wait 31 s (Retry-After).", 1),
+        (says(500, "Oh."), RefusedError, "(500): Oh. Try again later.", 3),
+        (httpx.ReadTimeout("slow"), RefusedError, f"{TIMED_OUT} Try again later.", 3),
         (httpx.ConnectError("refused"), UnreachableError, f"Can't reach {ORIGIN}: refused.", 3),
     ],
 )

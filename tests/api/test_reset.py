@@ -211,6 +211,7 @@ def test_whatever_may_have_arrived_is_sent_once_and_unknown(
     assert (result.sending, states(result)) == (Sending.MAYBE_SENT, ["unknown", "unknown"])
     assert words in (result.problem or "")
     assert not (result.problem or "").endswith(".")
+    assert result.results[1].message == f"Sent; outcome unknown: {result.problem}."
     assert server.posts == 1
 
 

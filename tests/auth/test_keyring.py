@@ -1,6 +1,5 @@
 import json
 import os
-import subprocess
 import sys
 import termios
 import threading
@@ -216,13 +215,3 @@ def test_ctrl_c_at_a_backends_prompt_leaves_the_terminal_as_it_was(tmp_path: Pat
     exit_code, shown = clc.end()
     assert (exit_code, "Interrupted" in shown) == (130, True)
     assert termios.tcgetattr(clc.screen)[3] & termios.ECHO
-
-
-@pytest.mark.skipif(sys.platform == "darwin", reason="there it is its own library")
-def test_elsewhere_nothing_searches_for_the_library_of_macos() -> None:
-    code = (
-        "import sys, keyring, clc_reset.auth.keyring\n"
-        "keyring.get_keyring()\n"
-        "assert [n for n in sys.modules if 'macOS' in n] == ['keyring.backends.macOS']"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
