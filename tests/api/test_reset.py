@@ -107,6 +107,17 @@ def test_an_array_is_read_whatever_the_status_and_only_a_mere_429_is_sent_again(
             assert left_out is (expected == "queued unknown")
 
 
+@pytest.mark.parametrize(("status", "sending"), [(200, Sending.SENT), (500, Sending.MAYBE_SENT)])
+def test_an_empty_array_is_an_answer_only_if_the_status_says_so(
+    api_ctl_io: respx.Router, status: int, sending: Sending
+) -> None:
+    api_ctl_io.post().respond(status, json=[])
+    answer = Session().reset(A)
+    assert (answer.sending, states(answer)) == (sending, ["unknown"])
+    left_out = "leaves this server out" in (answer.results[0].message or "")
+    assert left_out is (sending is Sending.SENT)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind", "words"),
     [
