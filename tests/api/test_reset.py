@@ -17,6 +17,7 @@ from clc_reset.clocks import ApiTime
 from clc_reset.errors import AuthenticationError, Interrupted, RefusedError, UnreachableError
 from clc_reset.models import ResetAnswer, Sending, ServerResult, ServerState
 from clc_reset.sandbox.cloud import Cloud
+from clc_reset.text import first_line
 from tests.api.session import (
     DATE,
     NOWHERE,
@@ -144,8 +145,9 @@ def test_a_refused_request_says_why(
     api_ctl_io: respx.Router, status: int, body: object, kind: type[Exception], words: str
 ) -> None:
     api_ctl_io.post().respond(status, content=b"" if body is None else json.dumps(body).encode())
-    raised, message, _ = error_of(Session().reset())
+    raised, message, hint = error_of(Session().reset())
     assert raised is kind
+    assert ("Is ALIAS the right account alias?" in hint) is (status == 404)
     assert words in message
     assert len(message) <= 500
 
@@ -372,6 +374,7 @@ def test_an_error_at_any_moment_leaves_what_is_certain(answer: bytes, error: Exc
             if result.sending is Sending.NOT_SENT:
                 assert server.posts == 0 or answer == http(429)
                 assert isinstance(result.error, UnreachableError)
+                assert first_line(error) in result.error.message
             assert server.posts == 1 or answer == http(429) or result.sending is Sending.NOT_SENT
 
 
