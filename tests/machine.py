@@ -107,8 +107,7 @@ class Machine:
     ) -> Record:
         """A run that goes ahead, whatever was before it; a rolling one with its first wave."""
         new = self.new(*servers, where=where, options=options)
-        wave = servers[: new.options.at_a_time]
-        record = (journal or self.journal).begin(new, wave, check=False)
+        record = (journal or self.journal).begin(new, check=False)
         assert isinstance(record, Record)
         return record
 
@@ -128,8 +127,8 @@ class Machine:
 
     def find(self, *servers: str, where: Where = HERE) -> list[str]:
         """The servers in the way of a reset, which goes ahead if there are none."""
-        found = self.other.begin(self.new(*servers, where=where), servers)
-        return [] if isinstance(found, Record) else [earlier.row.server for earlier in found]
+        found = self.other.begin(self.new(*servers, where=where))
+        return [] if isinstance(found, Record) else [row.server for row in found]
 
     def claim(self, record: Record, kind: type[_T], *, again: bool = False) -> _T:
         """Claim the rest of a run; `kind` is what comes of it."""

@@ -121,7 +121,7 @@ class World:
         elif first == "live":
             size = int(words[1])
             run = NewRun(Where(ORIGIN, "ALIAS"), "demo", (*words[2:],), RollingOptions(size))
-            self.records.append(self.journal.begin(run, words[2 : 2 + size], check=False))
+            self.records.append(self.journal.begin(run, check=False))
         elif first == "types":
             self.typed = "".join(f"{word}\n" for word in others)
         elif first == "stdin":

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from clc_reset.workers import Inbox
 
 FILE = "journal.sqlite3"
-VERSION = 3
+VERSION = 4
 CORRUPT_WARNED_SECONDS = 24 * 3600.0
 """A corrupt journal that was renamed is warned about for this long."""
 READ_SECONDS = 5.0
@@ -155,6 +155,7 @@ class Database:
             self._explained("read"),
             closing(self._retried(self._open_to_read, deadline, despite_signal=True)) as db,
         ):
+            db.row_factory = sqlite3.Row
             yield db
 
     def _retried(self, attempt: Callable[[], _T], deadline: float, *, despite_signal: bool) -> _T:
@@ -193,6 +194,7 @@ class Database:
             "BEGIN IMMEDIATE",
         )
         with closing(db):
+            db.row_factory = sqlite3.Row
             if not version:
                 _create_tables(db)
                 db.execute(f"PRAGMA user_version = {VERSION}")
@@ -366,9 +368,9 @@ class Database:
             return None
         return False
 
-    def may_go_on(self, run: str, locked: int) -> bool:
+    def may_go_on(self, run: str) -> bool:
         """Return whether a run without an end may be going on, as far as its lock tells."""
-        return not locked or self.is_locked(run) is not False
+        return self.is_locked(run) is not False
 
     def remove_lock(self, run: str) -> None:
         """Remove the lock file of a run that nobody has to look at any more."""

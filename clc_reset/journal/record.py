@@ -15,7 +15,7 @@ from typing import NamedTuple
 from clc_reset.clocks import Clocks, Moment
 from clc_reset.errors import JournalError
 from clc_reset.journal.database import Database, UnusableError
-from clc_reset.journal.rows import EarlierReset, Where, insert, iso, reset_since, unsettled, utf8
+from clc_reset.journal.rows import ServerRow, Where, iso, reset_since, unsettled, utf8
 from clc_reset.models import (
     Operation,
     OperationStatus,
@@ -32,6 +32,10 @@ ANSWER_SECONDS = 1.0
 END_SECONDS = 2.0
 FLUSH_EVERY = 1.0
 
+_INSERT_WAVE = """
+INSERT INTO wave (run, wall, boot, boot_id, usual)
+VALUES (:run, :wall, :boot, :boot_id, :usual)
+"""
 _ANSWERED_WAVE = """
 UPDATE wave SET wall = ?, boot = ?, boot_id = ?, sending = ?, problem = ?, unknown = ?,
     sent_at = coalesce(sent_at, ?)
@@ -165,7 +169,7 @@ class Record:
 
     # --- waves ---------------------------------------------------------------------------------
 
-    def admit(self, servers: Sequence[str], *, check: bool) -> Admitted | tuple[EarlierReset, ...]:
+    def admit(self, servers: Sequence[str], *, check: bool) -> Admitted | tuple[ServerRow, ...]:
         """Record that a later wave is about to be sent, or return what is unsettled.
 
         Servers that another run took, or may have reset since they were planned, are left out.
@@ -176,7 +180,7 @@ class Record:
             return Admitted(tuple(servers), {})
         now = self._clocks.now()
 
-        def work(db: sqlite3.Connection) -> Admitted | tuple[EarlierReset, ...]:
+        def work(db: sqlite3.Connection) -> Admitted | tuple[ServerRow, ...]:
             self.wave_number = 0  # nothing else proves that this transaction is there
             self._write_kept(db)
             left_out = self._leave_out(db, servers)
@@ -201,28 +205,23 @@ class Record:
     def begin_wave(self, db: sqlite3.Connection, servers: Sequence[str], now: Moment) -> None:
         """Insert a wave of these servers, in a transaction."""
         values = {"run": self.number, **now._asdict(), "usual": usual_limit(servers)}
-        self.wave_number = insert(db, "wave", values)
+        self.wave_number = db.execute(_INSERT_WAVE, values).lastrowid or 0
 
     def _leave_out(self, db: sqlite3.Connection, servers: Sequence[str]) -> dict[str, str]:
         """Mark the servers that another run may have reset; return all that were taken, by whom."""
-        query = (
-            "SELECT plan, taken_by, coalesce(taker.id, '') FROM server "
-            "LEFT JOIN run AS taker ON taker.number = taken_by WHERE run = ? AND place = ?"
-        )
+        query = "SELECT plan, taken_by FROM server WHERE run = ? AND place = ?"
         takers: dict[str, str] = {}
         planned: dict[str, int] = {}
         for server in servers:
-            row = (self.number, self.places[server])
-            plan, is_taken, taker = db.execute(query, row).fetchone()
-            if is_taken:
-                takers[server] = taker
-            else:
+            plan, taker = db.execute(query, (self.number, self.places[server])).fetchone()
+            if taker is None:
                 planned[server] = plan
+            else:
+                takers[server] = taker
         since = reset_since(db, self._where, planned, self.run)
         takers |= {server: row.run for server, row in since.items()}
         db.executemany(
-            "UPDATE server SET state = 'taken', "
-            "taken_by = (SELECT number FROM run WHERE id = ?) WHERE run = ? AND place = ?",
+            "UPDATE server SET state = 'taken', taken_by = ? WHERE run = ? AND place = ?",
             [(takers[server], self.number, self.places[server]) for server in since],
         )
         return {server: takers[server] for server in servers if server in takers}

@@ -173,7 +173,7 @@ def _journal(folder: Path, url: str, number: int) -> str:
     names = tuple(f"WA1ABCDN{n:06d}" for n in range(number - len(PAIR)))
     for servers in (*(names[n : n + A_RUN] for n in range(0, len(names), A_RUN)), PAIR):
         new = NewRun(Where(url, "ABCD"), "demo", servers, RollingOptions())
-        record = journal.begin(new, servers, check=False)
+        record = journal.begin(new, check=False)
         assert isinstance(record, Record)
         results = [builders.queued(server, operation) for server in servers]
         record.answered(builders.sent(*results))

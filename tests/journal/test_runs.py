@@ -91,14 +91,14 @@ def test_what_is_unsettled_is_in_the_order_asked_with_what_is_known(machine: Mac
     second = machine.begin(D, C, options=ROLLING)  # C is planned, whatever its age
     machine.clocks.go_on(HOUR)
     found = machine.other.unsettled(HERE, [C, A, "WA1ALIASNO01", B])
-    assert [(e.key, e.user, e.at, e.row.operation) for e in found] == [
-        ((second.run, C), USER, began, None),
+    assert [(row.key, row.user, row.wave and row.wave.at, row.operation) for row in found] == [
+        ((second.run, C), USER, None, None),
         ((first.run, A), USER, began, ONE),
         ((first.run, B), USER, began, TWO),
     ]
-    args = (machine.new(C, A, B), [C, A, B])
-    assert machine.other.begin(*args, confirmed={found[0].key}) == found[1:]
-    assert isinstance(machine.other.begin(*args, confirmed={e.key for e in found}), Record)
+    new = machine.new(C, A, B)
+    assert machine.other.begin(new, confirmed={found[0].key}) == found[1:]
+    assert isinstance(machine.other.begin(new, confirmed={row.key for row in found}), Record)
 
 
 def test_the_latest_possible_reset_at_the_same_place_counts(machine: Machine) -> None:
@@ -107,10 +107,10 @@ def test_the_latest_possible_reset_at_the_same_place_counts(machine: Machine) ->
     machine.ended(sent(refused(A)))
     machine.ended(ResetAnswer.not_sent([A]))
     found = machine.other.unsettled(HERE, [A, B, C])
-    assert [earlier.key for earlier in found] == [(first.run, A), (first.run, C)]
-    machine.other.settle(found[0].row)
+    assert [row.key for row in found] == [(first.run, A), (first.run, C)]
+    machine.other.settle(found[0])
     with machine.locked():
-        machine.other.settle(found[1].row)  # it isn't missed
+        machine.other.settle(found[1])  # it isn't missed
     assert machine.find(A, C, where=SUB) == machine.find(A, C, where=AWAY) == []
     assert machine.find(A, C) == [C]
 
@@ -160,7 +160,7 @@ for _ in range(20):
         os.close(ready)
         os.read(gate, 1)  # until all are there
         mine = journal()
-        found = mine.claim(new, rest, again=True) if rest else mine.begin(new, ["A"])
+        found = mine.claim(new, rest, again=True) if rest else mine.begin(new)
         os._exit(10 if isinstance(found, Record) else 20)
 os.close(ready)
 codes = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(20)]
@@ -242,7 +242,7 @@ def test_a_journal_that_is_turned_off_can_not_be_read(machine: Machine) -> None:
     assert not machine.folder.exists()
     machine.begin(A)
     with machine.locked(), pytest.raises(JournalError):
-        on.begin(machine.new(B), [B])
+        on.begin(machine.new(B))
 
 
 @pytest.mark.parametrize("options", ["[]", '{"unknown": 1}', "no JSON", None])
@@ -428,8 +428,8 @@ LARGE = """
 CREATE TEMP TABLE runs AS
 WITH RECURSIVE runs (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM runs WHERE n < 5000)
 SELECT n FROM runs;
-INSERT INTO run (id, base_url, account, wall, boot, boot_id, locked, ended)
-SELECT printf('20260115-%06d', n), 'https://api.ctl.io', 'ALIAS', 1768521598, 9, 'b', 1, 1
+INSERT INTO run (id, base_url, account, wall, boot, boot_id, ended)
+SELECT printf('20260115-%06d', n), 'https://api.ctl.io', 'ALIAS', 1768521598, 9, 'b', 1
 FROM runs;
 INSERT INTO wave (run, wall, boot, boot_id, usual, sending)
 SELECT n, 1768521598, 9, 'b', 1800, 'sent' FROM runs;
