@@ -86,6 +86,7 @@ class Database:
         self._connect = connect
         self._home = home
         self._inode: int | None = None
+        self._locks: dict[str, int] = {}
 
     @classmethod
     def of(
@@ -336,41 +337,32 @@ class Database:
 
     # --- the locks of live runs ----------------------------------------------------------------
 
-    def hold_lock(self, run: str) -> int | None:
-        """Lock a run for the life of this process; return the file, None where locks don't work."""
-        file = None
+    def hold_lock(self, run: str) -> None:
+        """Lock a run for the life of this process, where locks work."""
         try:
             if not self._exists():
                 self._make()
-            file = os.open(self._lock_path(run), os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._locks[run] = os.open(self._lock_path(run), os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._locks[run], fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (OSError, ValueError):
-            if file is not None:
-                self.release_lock(run, file, remove=True)
-            return None
-        return file
+            self.release_lock(run, remove=True)
 
-    def release_lock(self, run: str, file: int, *, remove: bool) -> None:
+    def release_lock(self, run: str, *, remove: bool) -> None:
         """Let go of a run's lock; `remove` its file where nobody has to look at it any more."""
-        if remove:
-            self.remove_lock(run)
-        with suppress(OSError):
-            os.close(file)
+        if run in self._locks:
+            if remove:
+                self.remove_lock(run)
+            with suppress(OSError):
+                os.close(self._locks.pop(run))
 
-    def is_locked(self, run: str) -> bool | None:
-        """Return whether a live process holds a run's lock; None where that can't be told."""
+    def may_go_on(self, run: str) -> bool:
+        """Return whether a run without an end may be going on: its lock isn't known to be free."""
         try:
             with open(self._lock_path(run), "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:  # a live process has it, or locks don't work
             return True
-        except OSError:
-            return None
         return False
-
-    def may_go_on(self, run: str) -> bool:
-        """Return whether a run without an end may be going on, as far as its lock tells."""
-        return self.is_locked(run) is not False
 
     def remove_lock(self, run: str) -> None:
         """Remove the lock file of a run that nobody has to look at any more."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from clc_reset.clocks import Clocks, Moment
 from clc_reset.errors import Interrupted, JournalError, UsageError
@@ -22,9 +22,9 @@ from clc_reset.journal.record import (
     ANSWER_SECONDS,
     INTENT_SECONDS,
     STORE_SENT_AT,
+    NewRun,
     Record,
     Statuses,
-    forget_options,
 )
 from clc_reset.journal.rows import RowState, Run, ServerRow, Where
 from clc_reset.models import Operation, RollingOptions
@@ -40,18 +40,6 @@ LISTINGS_KEPT = 50
 _DAY = 86400.0
 _TO_LIST_RUNS = "To list runs: clc history"
 
-_INSERT_RUN = """
-INSERT INTO run (id, base_url, account, user, wall, boot, boot_id, options)
-VALUES (:id, :base_url, :account, :user, :wall, :boot, :boot_id, :options)
-"""
-# the first `size` are those of the first wave
-_INSERT_SERVERS = """
-INSERT INTO server (run, place, name, plan, state, wave)
-SELECT :run, key, json_extract(value, '$[0]'),
-    coalesce(nullif(json_extract(value, '$[1]'), 0), :wave),
-    iif(key < :size, 'intended', 'planned'), iif(key < :size, :wave, NULL)
-FROM json_each(:servers)
-"""
 _OLD_RUNS = """
 SELECT number, id FROM (SELECT number, id, wall FROM run ORDER BY number LIMIT 100)
 WHERE number <= ? AND wall NOT BETWEEN ? AND ?
@@ -106,16 +94,6 @@ FROM run LEFT JOIN wave ON wave.run = run.number WHERE run.id = ? GROUP BY run.n
 """
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
-
-
-class NewRun(NamedTuple):
-    """A run to begin: the servers in upper case, each once, and its options."""
-
-    where: Where
-    user: str | None
-    servers: tuple[str, ...]
-    options: RollingOptions
 
 
 class Rest(NamedTuple):
@@ -189,130 +167,76 @@ class Journal:
     def begin(
         self,
         new: NewRun,
+        rest: Rest | None = None,
         *,
-        check: bool = True,
-        confirmed: AbstractSet[tuple[str, str]] = frozenset(),
-    ) -> Record | tuple[ServerRow, ...]:
-        """Record a run and the intent of its first wave, or return what is unsettled.
-
-        Both in one transaction, so that of two processes one finds the other. `check` looks for
-        earlier resets of all servers but those that are `confirmed`. Raises JournalError,
-        DoubtError where the record may be there, and Interrupted.
-        """
-        now = self._clocks.now()
-
-        def plan(db: sqlite3.Connection, record: Record) -> tuple[ServerRow, ...]:
-            args = (db, new.where, new.servers, now, self._may_go_on)
-            if check and (found := rows.unsettled(*args, but=confirmed)):
-                return found
-            self._insert_run(db, record, new, dict.fromkeys(new.servers, 0), now)
-            before = db.total_changes
-            values = (record.number - RUNS_KEPT, now.wall - 30 * _DAY, now.wall)
-            for number, run in db.execute(_OLD_RUNS, values).fetchall():
-                db.execute("DELETE FROM run WHERE number = ?", (number,))
-                self._usable.remove_lock(run)
-                if db.total_changes - before > MOST_DROPPED:
-                    break
-            return ()
-
-        return self._begin(new, now, plan)
-
-    def rest_of(self, run: str) -> Rest:
-        """Return the rest of a run. Raises JournalError, and UsageError if there is no such run."""
-        with self._usable.read() as db:
-            return self._rest(db, run)
-
-    def claim(
-        self,
-        new: NewRun,
-        rest: Rest,
-        *,
-        again: bool,
+        again: bool = False,
         confirmed: AbstractSet[tuple[str, str]] = frozenset(),
     ) -> Record | Rest | tuple[ServerRow, ...]:
-        """Claim the rest of a run for a new one, with the intent of its first wave.
+        """Record a run and the intent of its first wave, or return what is unsettled.
 
-        In one transaction, without which nothing is claimed. Returns a Rest where it can't be
-        claimed any more: nothing is left, an operation is running, or without `again` a run may be
-        going on. Raises JournalError and Interrupted.
+        All in one transaction, so that of two processes one finds the other. It looks for earlier
+        resets of all servers but those that are `confirmed`, and for none with `again`.
+
+        With the `rest` of a run it claims that: `again` claims that of a run that may be going on,
+        and never switches the check off. Returns a Rest where it can't be claimed any more: nothing
+        is left, an operation is running, or a run may be going on.
+
+        Raises JournalError, DoubtError where the record may be there, and Interrupted.
         """
-        now = self._clocks.now()
+        now, database = self._clocks.now(), self._usable
+        run = f"{now.utc:%Y%m%d-%H%M%S}-{self._new_id()}"
+        record = Record(database, self._clocks, (), run=run, where=new.where)
 
-        def plan(db: sqlite3.Connection, record: Record) -> Rest | tuple[ServerRow, ...]:
-            found = self._rest(db, rest.run.id)
-            if not found.left or found.running or (found.going_on and not again):
-                return found
-            own = {(row.run, row.server) for row in found.left}
-            args = (db, new.where, found.servers, now, self._may_go_on)
-            if unsettled := rows.unsettled(*args, but=confirmed | own):
-                return unsettled
-            record.left_out = found.left_out
-            plans = {row.server: row.plan for row in found.left}  # inherited
-            self._insert_run(db, record, new, plans, now)
-            db.executemany(
-                "UPDATE server SET state = 'taken', taken_by = ? "
-                "WHERE name = ? AND +run = (SELECT number FROM run WHERE id = ?)",
-                [(record.run, row.server, row.run) for row in found.left],
-            )
-            forget_options(db, {row.run for row in found.left})
+        def work(db: sqlite3.Connection) -> Rest | tuple[ServerRow, ...]:
+            plans = dict.fromkeys(new.servers, 0)
+            left: tuple[ServerRow, ...] = ()
+            if rest is not None:
+                found = self._rest(db, rest.run.id)
+                if not found.left or found.running or (found.going_on and not again):
+                    return found
+                left, record.left_out = found.left, found.left_out
+                plans = {row.server: row.plan for row in left}  # inherited
+            if rest is not None or not again:
+                args = (db, new.where, plans, now, self._may_go_on)
+                but = confirmed | {row.key for row in left}
+                if unsettled := rows.unsettled(*args, but=but):
+                    return unsettled
+            record.insert(db, new, plans, now)
+            record.take(db, left)
+            if rest is None:
+                self._drop_old_runs(db, record.number, now)
             return ()
 
-        return self._begin(new, now, plan)
-
-    def _begin(
-        self, new: NewRun, now: Moment, plan: Callable[[sqlite3.Connection, Record], _T]
-    ) -> Record | _T:
-        """Return the record of a new run, unless `plan` returns something else for it."""
-        database = self._usable
-        run = f"{now.utc:%Y%m%d-%H%M%S}-{self._new_id()}"
-        lock = database.hold_lock(run)
-        record = Record(database, self._clocks, (), run=run, where=new.where, lock=lock)
-
         has_begun = False
+        database.hold_lock(run)
         try:
-            result = database.write(lambda db: plan(db, record), INTENT_SECONDS, record.is_there)
+            result = database.write(work, INTENT_SECONDS, record.is_there)
             has_begun = not result
         except DoubtError:
             has_begun = True  # it may be there, and others must not take it for a dead one
             raise
         finally:
-            if lock is not None and not has_begun:
-                database.release_lock(run, lock, remove=True)
+            if not has_begun:
+                database.release_lock(run, remove=True)
             self._warn_of_corrupt(database)
         if result:
             return result
         record.recorded = now
         return record
 
-    def _insert_run(
-        self,
-        db: sqlite3.Connection,
-        record: Record,
-        new: NewRun,
-        plans: Mapping[str, int],
-        now: Moment,
-    ) -> None:
-        """Insert a run, its first wave, and its servers with the waves of their plans (0: this)."""
-        record.places = {server: place for place, server in enumerate(plans)}
-        values = {
-            "id": record.run,
-            **new.where._asdict(),
-            "user": rows.utf8(new.user),
-            **now._asdict(),
-            "options": json.dumps(new.options._asdict()),
-        }
-        record.number = db.execute(_INSERT_RUN, values).lastrowid or 0
-        wave = record.servers[: new.options.at_a_time]
-        record.begin_wave(db, wave, now)
-        db.execute(
-            _INSERT_SERVERS,
-            {
-                "run": record.number,
-                "wave": record.wave_number,
-                "size": len(wave),
-                "servers": json.dumps(list(plans.items())),
-            },
-        )
+    def rest_of(self, run: str) -> Rest:
+        """Return the rest of a run. Raises JournalError, and UsageError if there is no such run."""
+        with self._usable.read() as db:
+            return self._rest(db, run)
+
+    def _drop_old_runs(self, db: sqlite3.Connection, latest: int, now: Moment) -> None:
+        before = db.total_changes
+        values = (latest - RUNS_KEPT, now.wall - 30 * _DAY, now.wall)
+        for number, run in db.execute(_OLD_RUNS, values).fetchall():
+            db.execute("DELETE FROM run WHERE number = ?", (number,))
+            self._usable.remove_lock(run)
+            if db.total_changes - before > MOST_DROPPED:
+                break
 
     def _rest(self, db: sqlite3.Connection, beginning: str) -> Rest:
         run = self._find_run(db, beginning)

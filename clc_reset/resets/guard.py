@@ -11,9 +11,9 @@ from typing import NamedTuple
 from clc_reset.clocks import Moment
 from clc_reset.errors import AuthenticationError, DeclinedError, JournalError, UnsettledError
 from clc_reset.journal.database import DoubtError
-from clc_reset.journal.record import Admitted, Record
+from clc_reset.journal.record import Admitted, NewRun, Record
 from clc_reset.journal.rows import RowState, ServerRow, Wave
-from clc_reset.journal.runs import NewRun, Rest
+from clc_reset.journal.runs import Rest
 from clc_reset.models import Evidence, Operation, OperationStatus, PollFailure
 from clc_reset.resets import evidence
 from clc_reset.resets.request import Dependencies, Question, ResetRequest
@@ -93,9 +93,7 @@ def _record(
 ) -> Record | tuple[ServerRow, ...]:
     """Record the run, or return what is unsettled. Raises JournalError."""
     new = NewRun(request.where, request.user, request.servers, request.options)
-    if request.rest is None:
-        return deps.journal.begin(new, check=not request.again, confirmed=confirmed)
-    rest = deps.journal.claim(new, request.rest, again=request.again, confirmed=confirmed)
+    rest = deps.journal.begin(new, request.rest, again=request.again, confirmed=confirmed)
     if not isinstance(rest, Rest):
         return rest
     if rest.going_on and not request.again:

@@ -288,7 +288,7 @@ def test_the_rest_of_a_run_is_what_it_certainly_did_not_send(machine: Machine) -
     assert (found.servers, found.left_out, found.going_on, found.running) == ((C, D), {}, (), ())
     assert (found.options, found.is_in_doubt) == (ROLLING, True)
     with machine.locked(), pytest.raises(JournalError):
-        machine.other.claim(machine.new(options=ROLLING), found, again=False)
+        machine.other.begin(machine.new(options=ROLLING), found)
     assert machine.rest(record) == found  # nothing is claimed
 
 
@@ -397,7 +397,7 @@ def test_a_claim_is_guarded_even_again(machine: Machine, *, again: bool, is_plan
     confirmed = {earlier.key for earlier in found}
     assert confirmed == {(other.run, C)}
     new = machine.new(options=ROLLING)
-    assert isinstance(machine.other.claim(new, rest, again=again, confirmed=confirmed), Record)
+    assert isinstance(machine.other.begin(new, rest, again=again, confirmed=confirmed), Record)
 
 
 def test_ten_thousand_servers_are_claimed_without_comparing_each_with_all(machine: Machine) -> None:

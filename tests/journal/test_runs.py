@@ -143,9 +143,9 @@ def test_the_age_of_a_reset_comes_from_the_best_clock(
 AT_ONCE = """
 import os, sys
 from clc_reset.clocks import Clocks
-from clc_reset.journal.record import Record
+from clc_reset.journal.record import NewRun, Record
 from clc_reset.journal.rows import Where
-from clc_reset.journal.runs import Journal, NewRun
+from clc_reset.journal.runs import Journal
 from clc_reset.models import RollingOptions
 from clc_reset.workers import Inbox
 
@@ -160,7 +160,7 @@ for _ in range(20):
         os.close(ready)
         os.read(gate, 1)  # until all are there
         mine = journal()
-        found = mine.claim(new, rest, again=True) if rest else mine.begin(new)
+        found = mine.begin(new, rest)
         os._exit(10 if isinstance(found, Record) else 20)
 os.close(ready)
 codes = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(20)]
@@ -204,11 +204,11 @@ def test_a_record_in_doubt_keeps_its_lock(machine: Machine, *, is_readable: bool
     machine.at_commit = at_commit
     journal = Journal(machine.open(), machine.clocks, lambda: "id")
     if is_readable:
-        assert machine.begin(A, journal=journal).lock
+        machine.begin(A, journal=journal)
     else:
         with pytest.raises(DoubtError):
             machine.begin(A, journal=journal)
-    assert machine.database.is_locked("20260115-120000-id") is True
+    assert machine.database.may_go_on("20260115-120000-id")
 
 
 def test_a_corrupt_journal_is_warned_about_by_who_renames_it_and_for_a_day(
