@@ -294,8 +294,7 @@ class Database:
     def _rename_corrupt(self) -> None:
         """Rename a corrupt database, unless another process did so first. Raises JournalError."""
         corrupt = self._inode
-        now = time.time()
-        aside = f"{self.path}.corrupt-{int(now)}"
+        aside = f"{self.path}.corrupt-{int(time.time())}"
         # NFS locks files only, and only those that may be written
         with (
             self._explained("renamed, though it is corrupt"),
@@ -306,7 +305,7 @@ class Database:
                 with suppress(FileNotFoundError):  # it must not be applied to the new one
                     os.rename(f"{self.path}-journal", f"{aside}-journal")
                 os.rename(self.path, aside)
-                os.utime(aside, (now, now))
+                os.utime(aside)
 
     def recently_corrupt(self) -> list[str]:
         """Return the corrupt databases that were renamed in the last day."""

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -15,7 +16,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from clc_reset.clocks import Clocks, Moment
-from clc_reset.errors import Interrupted, JournalError, UsageError
+from clc_reset.errors import JournalError, UsageError
 from clc_reset.journal import rows
 from clc_reset.journal.database import LAST_CHARACTER, Database, DoubtError
 from clc_reset.journal.record import (
@@ -382,7 +383,7 @@ class Journal:
 
     def runs(self, most: int, servers: Sequence[str] = ()) -> list[Run]:
         """Return the latest runs, the newest first; where servers are named, those with any."""
-        values = {"most": min(most, 2**63 - 1), "servers": json.dumps(servers)}  # SQLite's largest
+        values = {"most": min(most, sys.maxsize), "servers": json.dumps(servers)}
         with self._usable.read() as db:
             found = db.execute(_RUNS_OF if servers else _RUNS, values).fetchall()
             return [self._read_run(db, row) for row in found]
@@ -433,5 +434,5 @@ class Journal:
             db.execute("DELETE FROM listing WHERE number <= ?", (listing - LISTINGS_KEPT,))
 
         if self._database is not None:
-            with suppress(JournalError, Interrupted):
+            with suppress(JournalError):
                 self._database.write(work, 0.0)
