@@ -172,6 +172,8 @@ def read_rows(found: Iterable[sqlite3.Row]) -> Iterator[ServerRow]:
         if number not in waves:
             waves[number] = _read_wave(row)
         operation, status = row["operation"], row["status"]
+        if operation is not None:
+            operation = Operation(operation, row["path"], row["alias"])
         yield ServerRow(
             run=row["run_id"],
             user=row["user"],
@@ -179,9 +181,7 @@ def read_rows(found: Iterable[sqlite3.Row]) -> Iterator[ServerRow]:
             state=RowState(row["state"]),
             plan=row["plan"],
             turn=row["turn"],
-            operation=None
-            if operation is None
-            else Operation(operation, row["path"], row["alias"]),
+            operation=operation,
             status=None if status is None else OperationStatus(status),
             message=row["message"],
             failed_check=row["failed_check"],
