@@ -329,7 +329,7 @@ class Database:
             raise self._error(verb, error) from error
 
     def _error(self, verb: str, error: Exception) -> JournalError:
-        reason = (isinstance(error, OSError) and error.strerror) or str(error) or repr(error)
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
         remedy = error.remedy if isinstance(error, UnusableError) else _OTHERWISE
         remedy = _REMEDIES.get(_code(error), remedy)
         return JournalError(f"The journal {self.path} can't be {verb}: {reason}.", hint=remedy)

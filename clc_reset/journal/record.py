@@ -276,7 +276,7 @@ class Record:
                 planned[server] = plan
             else:
                 takers[server] = taker
-        since = reset_since(db, self._where, planned, self.run)
+        since = reset_since(db, self._where, planned)
         takers |= {server: row.run for server, row in since.items()}
         db.executemany(
             "UPDATE server SET state = 'taken', taken_by = ? WHERE run = ? AND place = ?",

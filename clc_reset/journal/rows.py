@@ -23,7 +23,7 @@ SELECT server_row.* FROM json_each(:asked) AS asked CROSS JOIN server_row
 WHERE server_row.name = asked.key AND (:with_over OR NOT server_row.over)
     AND server_row.wave = (
         SELECT wave FROM possible_reset
-        WHERE name = asked.key AND wave > asked.value AND run_id IS NOT :this_run
+        WHERE name = asked.key AND wave > asked.value
             AND base_url = :base_url AND account = :account
         ORDER BY wave DESC LIMIT 1)
 """
@@ -139,8 +139,8 @@ def unsettled(
 ) -> tuple[ServerRow, ...]:
     """Return the latest resets of these servers by other runs that are recent and unsettled.
 
-    A server that a live run has planned counts as unsettled. `may_go_on` tells of a run, by its id,
-    whether its process may be alive. Those in `but` are left out.
+    A server that a live run has planned counts as unsettled, unless it is `this_run`. `may_go_on`
+    tells of a run, by its id, whether its process may be alive. Those in `but` are left out.
     """
     places = {server: place for place, server in enumerate(servers)}
     asked = json.dumps(dict.fromkeys(places, 0))
@@ -153,14 +153,13 @@ def unsettled(
 
 
 def reset_since(
-    db: sqlite3.Connection, where: Where, planned: Mapping[str, int], this_run: str | None = None
+    db: sqlite3.Connection, where: Where, planned: Mapping[str, int]
 ) -> dict[str, ServerRow]:
     """Return the servers that another run may have reset since they were planned, with its rows.
 
     `planned` are servers, each with the wave in whose transaction it was planned.
     """
-    asked = json.dumps(planned)
-    values = {**where._asdict(), "asked": asked, "this_run": this_run, "with_over": True}
+    values = {**where._asdict(), "asked": json.dumps(planned), "with_over": True}
     return {row.server: row for row in read_rows(db.execute(_LATEST_RESETS, values))}
 
 
