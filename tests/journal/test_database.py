@@ -172,6 +172,8 @@ def test_nothing_is_made_in_the_home_of_another_user(tmp_path: Path) -> None:
         assert "/root belongs to another user" in found.message
         service = named({"HOME": "/nonexistent", "XDG_STATE_HOME": str(place)})
         assert service.write(add, 0.0) == 1
+        of_all = named({"HOME": str(place), "XDG_STATE_HOME": "/"})
+        assert "can't be written: Permission denied." in fails(of_all).message
 
 
 @needs_root

@@ -258,7 +258,11 @@ def test_statuses_that_can_not_be_written_are_a_warning_at_the_end(
         record.statuses.flush()
         assert caplog.messages == []
         record.statuses.close()
-    assert "The latest statuses aren't in it. Another process has it locked;" in caplog.text
+    (warning,) = caplog.messages
+    assert warning == (
+        f"The journal {machine.file} can't be written: database is locked. The latest statuses "
+        "aren't in it. Another process has it locked; if that hangs, end it."
+    )
     record.statuses.close()  # they are kept
     late = machine.other.statuses(lambda _operation: [record.run or ""])
     late.add(ONE, OperationStatus("executing"))
