@@ -240,8 +240,12 @@ def test_a_journal_that_is_turned_off_can_not_be_read(machine: Machine) -> None:
     assert (off.is_on, on.is_on, on.runs(9)) == (False, True, [])
     assert not machine.folder.exists()
     machine.begin(A)
-    with machine.locked(), pytest.raises(JournalError):
-        on.begin(machine.new(B))
+    for named in (environ, {"CLC_STATE_DIR": str(machine.folder)}):
+        before = len(machine.inbox.pauses)
+        on = Journal.of_environment(named, machine.inbox, machine.clocks)
+        with machine.locked(), pytest.raises(JournalError):
+            on.begin(machine.new(B))
+        assert len(machine.inbox.pauses) - before == pytest.approx(100, abs=2)  # 5 s
 
 
 @pytest.mark.parametrize("options", ["[]", '{"unknown": 1}', "no JSON", None])
