@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from clc_reset.journal.database import FILE, Database
-from clc_reset.journal.record import Record
+from clc_reset.journal.record import NewRun, Record
 from clc_reset.journal.rows import Run, ServerRow, Wave, Where
-from clc_reset.journal.runs import Journal, NewRun, Rest
+from clc_reset.journal.runs import Journal, Rest
 from clc_reset.models import OperationStatus, ResetAnswer, RollingOptions
 from tests.builders import ACCOUNT, ONE, ORIGIN, SUCCEEDED, USER, A, not_sent, queued, sent
 from tests.virtual import VirtualClocks, VirtualInbox
@@ -107,8 +107,7 @@ class Machine:
     ) -> Record:
         """A run that goes ahead, whatever was before it; a rolling one with its first wave."""
         new = self.new(*servers, where=where, options=options)
-        wave = servers[: new.options.at_a_time]
-        record = (journal or self.journal).begin(new, wave, check=False)
+        record = (journal or self.journal).begin(new, again=True)
         assert isinstance(record, Record)
         return record
 
@@ -128,13 +127,14 @@ class Machine:
 
     def find(self, *servers: str, where: Where = HERE) -> list[str]:
         """The servers in the way of a reset, which goes ahead if there are none."""
-        found = self.other.begin(self.new(*servers, where=where), servers)
-        return [] if isinstance(found, Record) else [earlier.row.server for earlier in found]
+        found = self.other.begin(self.new(*servers, where=where))
+        assert not isinstance(found, Rest)
+        return [] if isinstance(found, Record) else [row.server for row in found]
 
     def claim(self, record: Record, kind: type[_T], *, again: bool = False) -> _T:
         """Claim the rest of a run; `kind` is what comes of it."""
         rest = self.rest(record)
-        found = self.other.claim(self.new(options=rest.options), rest, again=again)
+        found = self.other.begin(self.new(options=rest.options), rest, again=again)
         assert isinstance(found, kind)
         return found
 

@@ -22,8 +22,9 @@ from keyring.backends import fail
 from clc_reset.cli.main import command
 from clc_reset.cli.options import Invocation
 from clc_reset.clocks import Clocks
+from clc_reset.journal.record import NewRun
 from clc_reset.journal.rows import Where
-from clc_reset.journal.runs import Journal, NewRun
+from clc_reset.journal.runs import Journal
 from clc_reset.models import RollingOptions
 from clc_reset.sandbox.cloud import Behaviour, Cloud
 from clc_reset.workers import Inbox
@@ -121,7 +122,7 @@ class World:
         elif first == "live":
             size = int(words[1])
             run = NewRun(Where(ORIGIN, "ALIAS"), "demo", (*words[2:],), RollingOptions(size))
-            self.records.append(self.journal.begin(run, words[2 : 2 + size], check=False))
+            self.records.append(self.journal.begin(run, again=True))
         elif first == "types":
             self.typed = "".join(f"{word}\n" for word in others)
         elif first == "stdin":

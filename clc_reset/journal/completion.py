@@ -11,12 +11,11 @@ from clc_reset.journal.database import LAST_CHARACTER, Database
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# `+` keeps SQLite from an index by which it would have to sort all runs;
 # servers that were only refused are left out: the API may not know them
 _RECENT_SERVERS = """
 SELECT DISTINCT name FROM (
     SELECT name, server.state FROM run CROSS JOIN server ON server.run = run.number
-    WHERE +run.base_url = :base_url ORDER BY run.number DESC, place LIMIT 5000)
+    WHERE run.base_url = :base_url ORDER BY run.number DESC, place LIMIT 5000)
 WHERE substr(name, 1, length(:beginning)) = :beginning AND state <> 'refused' LIMIT :most
 """
 _LISTED_SERVERS = """
@@ -26,11 +25,11 @@ WHERE base_url = :base_url AND datacenter IS NULL AND name BETWEEN :beginning AN
 _RECENT_OPERATIONS = """
 SELECT DISTINCT operation FROM (
     SELECT operation FROM run CROSS JOIN server ON server.run = run.number
-    WHERE +base_url = :base_url ORDER BY run.number DESC, place LIMIT 5000)
+    WHERE base_url = :base_url ORDER BY run.number DESC, place LIMIT 5000)
 WHERE substr(operation, 1, length(:beginning)) = :beginning COLLATE NOCASE LIMIT :most
 """
 _RECENT_RUNS = """
-SELECT id FROM (SELECT id FROM run WHERE +base_url = :base_url ORDER BY number DESC LIMIT 2000)
+SELECT id FROM (SELECT id FROM run WHERE base_url = :base_url ORDER BY number DESC LIMIT 2000)
 WHERE substr(id, 1, length(:beginning)) = :beginning LIMIT :most
 """
 _LISTED_GROUPS = """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from clc_reset.workers import Inbox
 
 FILE = "journal.sqlite3"
-VERSION = 3
+VERSION = 4
 CORRUPT_WARNED_SECONDS = 24 * 3600.0
 """A corrupt journal that was renamed is warned about for this long."""
 READ_SECONDS = 5.0
@@ -86,6 +86,7 @@ class Database:
         self._connect = connect
         self._home = home
         self._inode: int | None = None
+        self._locks: dict[str, int] = {}
 
     @classmethod
     def of(
@@ -155,6 +156,7 @@ class Database:
             self._explained("read"),
             closing(self._retried(self._open_to_read, deadline, despite_signal=True)) as db,
         ):
+            db.row_factory = sqlite3.Row
             yield db
 
     def _retried(self, attempt: Callable[[], _T], deadline: float, *, despite_signal: bool) -> _T:
@@ -193,6 +195,7 @@ class Database:
             "BEGIN IMMEDIATE",
         )
         with closing(db):
+            db.row_factory = sqlite3.Row
             if not version:
                 _create_tables(db)
                 db.execute(f"PRAGMA user_version = {VERSION}")
@@ -291,8 +294,7 @@ class Database:
     def _rename_corrupt(self) -> None:
         """Rename a corrupt database, unless another process did so first. Raises JournalError."""
         corrupt = self._inode
-        now = time.time()
-        aside = f"{self.path}.corrupt-{int(now)}"
+        aside = f"{self.path}.corrupt-{int(time.time())}"
         # NFS locks files only, and only those that may be written
         with (
             self._explained("renamed, though it is corrupt"),
@@ -303,7 +305,7 @@ class Database:
                 with suppress(FileNotFoundError):  # it must not be applied to the new one
                     os.rename(f"{self.path}-journal", f"{aside}-journal")
                 os.rename(self.path, aside)
-                os.utime(aside, (now, now))
+                os.utime(aside)
 
     def recently_corrupt(self) -> list[str]:
         """Return the corrupt databases that were renamed in the last day."""
@@ -327,48 +329,39 @@ class Database:
             raise self._error(verb, error) from error
 
     def _error(self, verb: str, error: Exception) -> JournalError:
-        reason = (isinstance(error, OSError) and error.strerror) or str(error) or repr(error)
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
         remedy = error.remedy if isinstance(error, UnusableError) else _OTHERWISE
         remedy = _REMEDIES.get(_code(error), remedy)
         return JournalError(f"The journal {self.path} can't be {verb}: {reason}.", hint=remedy)
 
     # --- the locks of live runs ----------------------------------------------------------------
 
-    def hold_lock(self, run: str) -> int | None:
-        """Lock a run for the life of this process; return the file, None where locks don't work."""
-        file = None
+    def hold_lock(self, run: str) -> None:
+        """Lock a run for the life of this process, where locks work."""
         try:
             if not self._exists():
                 self._make()
-            file = os.open(self._lock_path(run), os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._locks[run] = os.open(self._lock_path(run), os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._locks[run], fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (OSError, ValueError):
-            if file is not None:
-                self.release_lock(run, file, remove=True)
-            return None
-        return file
+            self.release_lock(run, remove=True)
 
-    def release_lock(self, run: str, file: int, *, remove: bool) -> None:
+    def release_lock(self, run: str, *, remove: bool) -> None:
         """Let go of a run's lock; `remove` its file where nobody has to look at it any more."""
-        if remove:
-            self.remove_lock(run)
-        with suppress(OSError):
-            os.close(file)
+        if run in self._locks:
+            if remove:
+                self.remove_lock(run)
+            with suppress(OSError):
+                os.close(self._locks.pop(run))
 
-    def is_locked(self, run: str) -> bool | None:
-        """Return whether a live process holds a run's lock; None where that can't be told."""
+    def may_go_on(self, run: str) -> bool:
+        """Return whether a run without an end may be going on: its lock isn't known to be free."""
         try:
             with open(self._lock_path(run), "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:  # a live process has it, or locks don't work
             return True
-        except OSError:
-            return None
         return False
-
-    def may_go_on(self, run: str, locked: int) -> bool:
-        """Return whether a run without an end may be going on, as far as its lock tells."""
-        return not locked or self.is_locked(run) is not False
 
     def remove_lock(self, run: str) -> None:
         """Remove the lock file of a run that nobody has to look at any more."""

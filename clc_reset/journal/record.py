@@ -4,6 +4,7 @@ What can't be written at once is kept and goes with the next transaction, or wit
 intent of a wave must be on disk before its request leaves.
 """
 
+import json
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,11 +16,12 @@ from typing import NamedTuple
 from clc_reset.clocks import Clocks, Moment
 from clc_reset.errors import JournalError
 from clc_reset.journal.database import Database, UnusableError
-from clc_reset.journal.rows import EarlierReset, Where, insert, iso, reset_since, unsettled, utf8
+from clc_reset.journal.rows import ServerRow, Where, iso, reset_since, unsettled, utf8
 from clc_reset.models import (
     Operation,
     OperationStatus,
     ResetAnswer,
+    RollingOptions,
     Sending,
     ServerResult,
     ServerState,
@@ -32,6 +34,22 @@ ANSWER_SECONDS = 1.0
 END_SECONDS = 2.0
 FLUSH_EVERY = 1.0
 
+_INSERT_RUN = """
+INSERT INTO run (id, base_url, account, user, wall, boot, boot_id, options)
+VALUES (:id, :base_url, :account, :user, :wall, :boot, :boot_id, :options)
+"""
+# the first `size` are those of the first wave
+_INSERT_SERVERS = """
+INSERT INTO server (run, place, name, plan, state, wave)
+SELECT :run, key, json_extract(value, '$[0]'),
+    coalesce(nullif(json_extract(value, '$[1]'), 0), :wave),
+    iif(key < :size, 'intended', 'planned'), iif(key < :size, :wave, NULL)
+FROM json_each(:servers)
+"""
+_INSERT_WAVE = """
+INSERT INTO wave (run, wall, boot, boot_id, usual)
+VALUES (:run, :wall, :boot, :boot_id, :usual)
+"""
 _ANSWERED_WAVE = """
 UPDATE wave SET wall = ?, boot = ?, boot_id = ?, sending = ?, problem = ?, unknown = ?,
     sent_at = coalesce(sent_at, ?)
@@ -58,6 +76,15 @@ _STATES = {
 }
 
 _log = logging.getLogger(__name__)
+
+
+class NewRun(NamedTuple):
+    """A run to begin: the servers in upper case, each once, and its options."""
+
+    where: Where
+    user: str | None
+    servers: tuple[str, ...]
+    options: RollingOptions
 
 
 class Admitted(NamedTuple):
@@ -130,7 +157,6 @@ class Record:
     `places` are the servers that it plans, in order, and `recorded` is the moment of the latest
     intent. `left_out` are the servers, with their takers, that a claim left out. `confirmed` are
     earlier resets that somebody said yes to. `number` and `wave_number` are those of its rows.
-    `lock` is the file by which others can tell that this run is alive.
     """
 
     def __init__(
@@ -141,7 +167,6 @@ class Record:
         *,
         run: str | None = None,
         where: Where | None = None,
-        lock: int | None = None,
     ) -> None:
         self.run = run
         self.places = {server: place for place, server in enumerate(servers)}
@@ -154,7 +179,6 @@ class Record:
         self._database = database
         self._clocks = clocks
         self._where = where or Where("", "")
-        self.lock = lock
         self._kept: list[Callable[[sqlite3.Connection], object]] = []
         self._has_warned = False
 
@@ -163,9 +187,48 @@ class Record:
         """The servers that it plans, in order."""
         return tuple(self.places)
 
+    # --- begin ---------------------------------------------------------------------------------
+
+    def insert(
+        self, db: sqlite3.Connection, new: NewRun, plans: Mapping[str, int], now: Moment
+    ) -> None:
+        """Insert the run, its first wave, and its servers with the waves of their plans (0: this).
+
+        In a transaction, as `take`.
+        """
+        self.places = {server: place for place, server in enumerate(plans)}
+        values = {
+            "id": self.run,
+            **new.where._asdict(),
+            "user": utf8(new.user),
+            **now._asdict(),
+            "options": json.dumps(new.options._asdict()),
+        }
+        self.number = db.execute(_INSERT_RUN, values).lastrowid or 0
+        wave = self.servers[: new.options.at_a_time]
+        self._insert_wave(db, wave, now)
+        db.execute(
+            _INSERT_SERVERS,
+            {
+                "run": self.number,
+                "wave": self.wave_number,
+                "size": len(wave),
+                "servers": json.dumps(list(plans.items())),
+            },
+        )
+
+    def take(self, db: sqlite3.Connection, left: Sequence[ServerRow]) -> None:
+        """Claim what other runs planned and didn't send."""
+        db.executemany(
+            "UPDATE server SET state = 'taken', taken_by = ? "
+            "WHERE name = ? AND +run = (SELECT number FROM run WHERE id = ?)",
+            [(self.run, row.server, row.run) for row in left],
+        )
+        _forget_options(db, {row.run for row in left})
+
     # --- waves ---------------------------------------------------------------------------------
 
-    def admit(self, servers: Sequence[str], *, check: bool) -> Admitted | tuple[EarlierReset, ...]:
+    def admit(self, servers: Sequence[str], *, check: bool) -> Admitted | tuple[ServerRow, ...]:
         """Record that a later wave is about to be sent, or return what is unsettled.
 
         Servers that another run took, or may have reset since they were planned, are left out.
@@ -176,7 +239,7 @@ class Record:
             return Admitted(tuple(servers), {})
         now = self._clocks.now()
 
-        def work(db: sqlite3.Connection) -> Admitted | tuple[EarlierReset, ...]:
+        def work(db: sqlite3.Connection) -> Admitted | tuple[ServerRow, ...]:
             self.wave_number = 0  # nothing else proves that this transaction is there
             self._write_kept(db)
             left_out = self._leave_out(db, servers)
@@ -185,7 +248,7 @@ class Record:
             if check and (found := unsettled(*args, this_run=self.run, but=self.confirmed)):
                 return found
             if admitted:
-                self.begin_wave(db, admitted, now)
+                self._insert_wave(db, admitted, now)
                 db.executemany(
                     "UPDATE server SET state = 'intended', wave = ?, message = NULL "
                     "WHERE run = ? AND place = ?",
@@ -198,31 +261,25 @@ class Record:
         self.recorded = now
         return result
 
-    def begin_wave(self, db: sqlite3.Connection, servers: Sequence[str], now: Moment) -> None:
-        """Insert a wave of these servers, in a transaction."""
+    def _insert_wave(self, db: sqlite3.Connection, servers: Sequence[str], now: Moment) -> None:
         values = {"run": self.number, **now._asdict(), "usual": usual_limit(servers)}
-        self.wave_number = insert(db, "wave", values)
+        self.wave_number = db.execute(_INSERT_WAVE, values).lastrowid or 0
 
     def _leave_out(self, db: sqlite3.Connection, servers: Sequence[str]) -> dict[str, str]:
         """Mark the servers that another run may have reset; return all that were taken, by whom."""
-        query = (
-            "SELECT plan, taken_by, coalesce(taker.id, '') FROM server "
-            "LEFT JOIN run AS taker ON taker.number = taken_by WHERE run = ? AND place = ?"
-        )
+        query = "SELECT plan, taken_by FROM server WHERE run = ? AND place = ?"
         takers: dict[str, str] = {}
         planned: dict[str, int] = {}
         for server in servers:
-            row = (self.number, self.places[server])
-            plan, is_taken, taker = db.execute(query, row).fetchone()
-            if is_taken:
-                takers[server] = taker
-            else:
+            plan, taker = db.execute(query, (self.number, self.places[server])).fetchone()
+            if taker is None:
                 planned[server] = plan
-        since = reset_since(db, self._where, planned, self.run)
+            else:
+                takers[server] = taker
+        since = reset_since(db, self._where, planned)
         takers |= {server: row.run for server, row in since.items()}
         db.executemany(
-            "UPDATE server SET state = 'taken', "
-            "taken_by = (SELECT number FROM run WHERE id = ?) WHERE run = ? AND place = ?",
+            "UPDATE server SET state = 'taken', taken_by = ? WHERE run = ? AND place = ?",
             [(takers[server], self.number, self.places[server]) for server in since],
         )
         return {server: takers[server] for server in servers if server in takers}
@@ -274,13 +331,12 @@ class Record:
                 not_sent,
             )
             db.execute("UPDATE run SET ended = 1 WHERE number = ?", (self.number,))
-            forget_options(db, [self.run or ""])
+            _forget_options(db, [self.run or ""])
 
         self._kept.append(work)
         has_ended = self._write(END_SECONDS)
-        if self._database is not None and self.run is not None and self.lock is not None:
-            self._database.release_lock(self.run, self.lock, remove=has_ended)
-            self.lock = None
+        if self._database is not None and self.run is not None:
+            self._database.release_lock(self.run, remove=has_ended)
         return has_ended
 
     def _write(self, seconds: float) -> bool:
@@ -342,7 +398,7 @@ class Record:
         )
 
 
-def forget_options(db: sqlite3.Connection, runs: Iterable[str]) -> None:
+def _forget_options(db: sqlite3.Connection, runs: Iterable[str]) -> None:
     """Delete the options of runs that plan nothing any more; the check may be confidential."""
     db.executemany(
         "UPDATE run SET options = NULL WHERE id = ? AND NOT EXISTS "

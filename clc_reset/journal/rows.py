@@ -2,12 +2,12 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from clc_reset.clocks import Moment
 from clc_reset.models import Operation, OperationStatus, RollingOptions, Sending
@@ -17,39 +17,20 @@ RECENT_SECONDS = 3600.0
 RECENT_BY_WALL_SECONDS = 12 * 3600.0
 """The same where only wall clocks tell the age, since they may have been set."""
 
-_COLUMNS = """
-    owner.id, server.name, server.state, server.plan, server.turn, server.operation, server.path,
-    server.alias, server.status, server.message, server.failed_check, server.over, taker.id,
-    wave.number, wave.wall, wave.boot, wave.boot_id, wave.usual, wave.sending, wave.sent_at,
-    wave.problem
-"""
-_JOINED = """
-    JOIN run AS owner ON owner.number = server.run
-    LEFT JOIN wave ON wave.number = server.wave
-    LEFT JOIN run AS taker ON taker.number = server.taken_by
-"""
-ROWS_OF_RUN = f"SELECT {_COLUMNS} FROM server {_JOINED} WHERE owner.id = ? ORDER BY server.place"
 # `asked` is a JSON object of servers and waves: what other runs did after that wave matters
-_OF_OTHERS = f"""
-SELECT owner.user, owner.locked, owner.wall, owner.boot, owner.boot_id, {_COLUMNS}
-FROM json_each(:asked) AS asked CROSS JOIN server ON server.name = asked.key
+_LATEST_RESETS = """
+SELECT server_row.* FROM json_each(:asked) AS asked CROSS JOIN server_row
+WHERE server_row.name = asked.key AND (:with_over OR NOT server_row.over)
+    AND server_row.wave = (
+        SELECT wave FROM possible_reset
+        WHERE name = asked.key AND wave > asked.value
+            AND base_url = :base_url AND account = :account
+        ORDER BY wave DESC LIMIT 1)
 """
-_LATEST_POSSIBLE = f"""
-{_OF_OTHERS} AND server.wave = (
-    SELECT other.wave FROM possible_reset AS other
-    WHERE other.name = asked.key AND other.base_url = :base_url AND other.account = :account
-        AND other.wave > asked.value AND other.run_id IS NOT :this_run
-    ORDER BY other.wave DESC LIMIT 1)
-{_JOINED}
-"""
-# `+` keeps SQLite from an index by which it would have to read all runs
-_UNSETTLED = f"""
-{_LATEST_POSSIBLE} WHERE NOT server.over
-UNION ALL
-{_OF_OTHERS} AND server.wave IS NULL
-{_JOINED}
-WHERE server.state = 'planned' AND NOT owner.ended AND +owner.base_url = :base_url
-    AND owner.account = :account AND owner.id IS NOT :this_run
+_PLANNED = """
+SELECT server_row.* FROM json_each(:asked) AS asked CROSS JOIN server_row
+WHERE name = asked.key AND wave IS NULL AND state = 'planned' AND NOT ended
+    AND run_id IS NOT :this_run AND base_url = :base_url AND account = :account
 """
 
 
@@ -88,11 +69,12 @@ class Wave(NamedTuple):
 class ServerRow(NamedTuple):
     """One server of a run. `plan` is the number of the wave in whose transaction it was planned.
 
-    `turn` is its place in the answer. `taken_by` is the run that took it. `over` tells that the
-    reset is known to be over.
+    `user` is that of the run. `turn` is its place in the answer. `taken_by` is the run that took
+    it. `over` tells that the reset is known to be over.
     """
 
     run: str
+    user: str | None
     server: str
     state: RowState
     plan: int
@@ -104,6 +86,11 @@ class ServerRow(NamedTuple):
     over: bool
     taken_by: str | None
     wave: Wave | None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Run and server: enough to tell whether somebody has confirmed just this."""
+        return self.run, self.server
 
     @property
     def is_in_doubt(self) -> bool:
@@ -133,22 +120,6 @@ class Run(NamedTuple):
         return tuple(row.server for row in self.rows)
 
 
-class EarlierReset(NamedTuple):
-    """An earlier reset of a server that isn't known to be over, or one that a live run has planned.
-
-    `at` is when it was sent or, if it is planned, when its run began.
-    """
-
-    row: ServerRow
-    user: str | None
-    at: Moment
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Run and server: enough to tell whether somebody has confirmed just this."""
-        return self.row.run, self.row.server
-
-
 class Where(NamedTuple):
     """The API and the account, in upper case."""
 
@@ -161,65 +132,73 @@ def unsettled(
     where: Where,
     servers: Iterable[str],
     now: Moment,
-    may_go_on: Callable[[str, int], bool],
+    may_go_on: Callable[[str], bool],
     *,
     this_run: str | None = None,
     but: AbstractSet[tuple[str, str]] = frozenset(),
-) -> tuple[EarlierReset, ...]:
+) -> tuple[ServerRow, ...]:
     """Return the latest resets of these servers by other runs that are recent and unsettled.
 
-    A server that a live run has planned counts as unsettled. `may_go_on` tells of a run, by its id
-    and whether it was locked, whether its process may be alive. Those in `but` are left out.
+    A server that a live run has planned counts as unsettled, unless it is `this_run`. `may_go_on`
+    tells of a run, by its id, whether its process may be alive. Those in `but` are left out.
     """
     places = {server: place for place, server in enumerate(servers)}
     asked = json.dumps(dict.fromkeys(places, 0))
-    found: list[EarlierReset] = []
-    values = {**where._asdict(), "asked": asked, "this_run": this_run}
-    for user, locked, wall, boot, boot_id, *columns in db.execute(_UNSETTLED, values):
-        row = read_row(columns)
-        if row.wave is None and may_go_on(row.run, locked):
-            found.append(EarlierReset(row, user, Moment(wall, boot, boot_id)))
-        elif row.wave is not None and row.wave.is_recent(now):
-            found.append(EarlierReset(row, user, row.wave.at))
-    found.sort(key=lambda earlier: places[earlier.row.server])
-    return tuple(earlier for earlier in found if earlier.key not in but)
+    values = {**where._asdict(), "asked": asked, "this_run": this_run, "with_over": False}
+    latest = read_rows(db.execute(_LATEST_RESETS, values))
+    found = [row for row in latest if row.wave and row.wave.is_recent(now)]
+    found += [row for row in read_rows(db.execute(_PLANNED, values)) if may_go_on(row.run)]
+    found.sort(key=lambda row: places[row.server])
+    return tuple(row for row in found if row.key not in but)
 
 
 def reset_since(
-    db: sqlite3.Connection, where: Where, planned: Mapping[str, int], this_run: str | None = None
+    db: sqlite3.Connection, where: Where, planned: Mapping[str, int]
 ) -> dict[str, ServerRow]:
     """Return the servers that another run may have reset since they were planned, with its rows.
 
     `planned` are servers, each with the wave in whose transaction it was planned.
     """
-    values = {**where._asdict(), "asked": json.dumps(planned), "this_run": this_run}
-    found = [read_row(columns[5:]) for columns in db.execute(_LATEST_POSSIBLE, values)]
-    return {row.server: row for row in found}
+    values = {**where._asdict(), "asked": json.dumps(planned), "with_over": True}
+    return {row.server: row for row in read_rows(db.execute(_LATEST_RESETS, values))}
 
 
-def read_row(columns: Sequence[Any]) -> ServerRow:
-    """Return a row of ROWS_OF_RUN as a value."""
-    run, server, state, plan, turn, operation, path, alias, status, *columns = columns
-    message, failed_check, over, taken_by, number, *columns = columns
-    wave = None
-    if number is not None:
-        wall, boot, boot_id, usual, sending, sent_at, problem = columns
-        sending = None if sending is None else Sending(sending)
-        sent_at = None if sent_at is None else datetime.fromisoformat(sent_at)
-        wave = Wave(number, Moment(wall, boot, boot_id), usual, sending, sent_at, problem)
-    return ServerRow(
-        run,
-        server,
-        RowState(state),
-        plan,
-        turn,
-        None if operation is None else Operation(operation, path, alias),
-        None if status is None else OperationStatus(status),
-        message,
-        failed_check,
-        bool(over),
-        taken_by,
-        wave,
+def read_rows(found: Iterable[sqlite3.Row]) -> Iterator[ServerRow]:
+    """Yield rows of the view `server_row` as values; those of a wave share it."""
+    waves: dict[int | None, Wave | None] = {None: None}
+    for row in found:
+        number = row["wave"]
+        if number not in waves:
+            waves[number] = _read_wave(row)
+        operation, status = row["operation"], row["status"]
+        if operation is not None:
+            operation = Operation(operation, row["path"], row["alias"])
+        yield ServerRow(
+            run=row["run_id"],
+            user=row["user"],
+            server=row["name"],
+            state=RowState(row["state"]),
+            plan=row["plan"],
+            turn=row["turn"],
+            operation=operation,
+            status=None if status is None else OperationStatus(status),
+            message=row["message"],
+            failed_check=row["failed_check"],
+            over=bool(row["over"]),
+            taken_by=row["taken_by"],
+            wave=waves[number],
+        )
+
+
+def _read_wave(row: sqlite3.Row) -> Wave:
+    sending, sent_at = row["sending"], row["sent_at"]
+    return Wave(
+        number=row["wave"],
+        at=Moment(row["wall"], row["boot"], row["boot_id"]),
+        usual=row["usual"],
+        sending=None if sending is None else Sending(sending),
+        sent_at=None if sent_at is None else datetime.fromisoformat(sent_at),
+        problem=row["problem"],
     )
 
 
@@ -240,10 +219,3 @@ def utf8(text: str | None) -> str | None:
 def iso(instant: datetime | None) -> str | None:
     """Return a time as the journal has it."""
     return None if instant is None else instant.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def insert(db: sqlite3.Connection, table: str, values: Mapping[str, object]) -> int:
-    """Insert a row, and return its number."""
-    names, places = ", ".join(values), ", ".join("?" * len(values))
-    cursor = db.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", tuple(values.values()))
-    return cursor.lastrowid or 0

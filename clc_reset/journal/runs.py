@@ -8,25 +8,26 @@ import json
 import logging
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from clc_reset.clocks import Clocks, Moment
-from clc_reset.errors import Interrupted, JournalError, UsageError
+from clc_reset.errors import JournalError, UsageError
 from clc_reset.journal import rows
 from clc_reset.journal.database import LAST_CHARACTER, Database, DoubtError
 from clc_reset.journal.record import (
     ANSWER_SECONDS,
     INTENT_SECONDS,
     STORE_SENT_AT,
+    NewRun,
     Record,
     Statuses,
-    forget_options,
 )
-from clc_reset.journal.rows import EarlierReset, RowState, Run, ServerRow, Where
+from clc_reset.journal.rows import RowState, Run, ServerRow, Where
 from clc_reset.models import Operation, RollingOptions
 from clc_reset.text import quote
 from clc_reset.workers import Inbox
@@ -40,45 +41,34 @@ LISTINGS_KEPT = 50
 _DAY = 86400.0
 _TO_LIST_RUNS = "To list runs: clc history"
 
-# the first `size` are those of the first wave
-_INSERT_SERVERS = """
-INSERT INTO server (run, place, name, plan, state, wave)
-SELECT :run, key, json_extract(value, '$[0]'),
-    coalesce(nullif(json_extract(value, '$[1]'), 0), :wave),
-    iif(key < :size, 'intended', 'planned'), iif(key < :size, :wave, NULL)
-FROM json_each(:servers)
-"""
 _OLD_RUNS = """
 SELECT number, id FROM (SELECT number, id, wall FROM run ORDER BY number LIMIT 100)
 WHERE number <= ? AND wall NOT BETWEEN ? AND ?
 """
-# `+` keeps SQLite from an index by which it would have to read all runs
-_LATEST_ANYWHERE = "SELECT id FROM run WHERE +base_url = :base_url ORDER BY number DESC LIMIT 1"
-_LATEST_IN = """
-SELECT id FROM run WHERE base_url = :base_url AND account = :account ORDER BY number DESC LIMIT 1
+_BY_ID = "SELECT * FROM run WHERE id = :id"
+_LATEST = """
+SELECT * FROM run WHERE base_url = :base_url AND account = coalesce(:account, account)
+ORDER BY number DESC LIMIT 1
 """
 _LATEST_OF = """
-SELECT coalesce((
-    SELECT CASE WHEN NOT over THEN run_id END FROM possible_reset
+SELECT * FROM run WHERE number = coalesce((
+    SELECT iif(over, NULL, run) FROM possible_reset
     WHERE name = :server AND base_url = :base_url AND account = coalesce(:account, account)
     ORDER BY wave DESC LIMIT 1
 ), (
-    SELECT run.id FROM server CROSS JOIN run ON run.number = server.run
-    WHERE server.name = :server AND run.base_url = :base_url
-        AND run.account = coalesce(:account, run.account)
-    ORDER BY run.number DESC LIMIT 1
+    SELECT max(run) FROM server_row
+    WHERE name = :server AND base_url = :base_url AND account = coalesce(:account, account)
 ))
 """
 _WITH_OPERATION = """
-SELECT run.id FROM server CROSS JOIN run ON run.number = server.run
-WHERE server.operation = :operation AND run.base_url = :base_url
-    AND coalesce(upper(server.alias), run.account)
-        = coalesce(:account, upper(server.alias), run.account)
-ORDER BY run.number DESC LIMIT 1
+SELECT * FROM run WHERE number = (
+    SELECT max(run) FROM server_row
+    WHERE operation = :operation AND base_url = :base_url
+        AND coalesce(upper(alias), account) = coalesce(:account, upper(alias), account))
 """
 _EARLIER_IN_DOUBT = """
-SELECT id FROM (
-    SELECT DISTINCT run.id, run.number FROM wave CROSS JOIN run ON run.number = wave.run
+SELECT * FROM (
+    SELECT DISTINCT run.* FROM wave CROSS JOIN run ON run.number = wave.run
     WHERE run.base_url = :base_url AND run.account = :account
         AND run.number < (SELECT number FROM run WHERE id = :run)
         AND (wave.sending IS NULL OR wave.unknown > 0) AND wave.wall > :since
@@ -93,28 +83,18 @@ WHERE EXISTS (
                 AND later.base_url = :base_url AND later.account = :account))
 ORDER BY number DESC LIMIT 1
 """
-_RUNS = "SELECT id FROM run ORDER BY number DESC LIMIT :most"
+_RUNS = "SELECT * FROM run ORDER BY number DESC LIMIT :most"
 _RUNS_OF = """
-SELECT id FROM run WHERE number IN (
+SELECT * FROM run WHERE number IN (
     SELECT run FROM server WHERE name IN (SELECT value FROM json_each(:servers)))
 ORDER BY number DESC LIMIT :most
 """
 _PROGRESS = """
-SELECT run.id, run.locked, run.ended, count(wave.number), count(wave.sending)
+SELECT run.id, run.ended, count(wave.number), count(wave.sending)
 FROM run LEFT JOIN wave ON wave.run = run.number WHERE run.id = ? GROUP BY run.number
 """
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
-
-
-class NewRun(NamedTuple):
-    """A run to begin: the servers in upper case, each once, and its options."""
-
-    where: Where
-    user: str | None
-    servers: tuple[str, ...]
-    options: RollingOptions
 
 
 class Rest(NamedTuple):
@@ -188,133 +168,76 @@ class Journal:
     def begin(
         self,
         new: NewRun,
-        wave: Sequence[str],
+        rest: Rest | None = None,
         *,
-        check: bool = True,
+        again: bool = False,
         confirmed: AbstractSet[tuple[str, str]] = frozenset(),
-    ) -> Record | tuple[EarlierReset, ...]:
+    ) -> Record | Rest | tuple[ServerRow, ...]:
         """Record a run and the intent of its first wave, or return what is unsettled.
 
-        Both in one transaction, so that of two processes one finds the other. `check` looks for
-        earlier resets of all servers but those that are `confirmed`. Raises JournalError,
-        DoubtError where the record may be there, and Interrupted.
+        All in one transaction, so that of two processes one finds the other. It looks for earlier
+        resets of all servers but those that are `confirmed`, and for none with `again`.
+
+        With the `rest` of a run it claims that: `again` claims that of a run that may be going on,
+        and never switches the check off. Returns a Rest where it can't be claimed any more: nothing
+        is left, an operation is running, or a run may be going on.
+
+        Raises JournalError, DoubtError where the record may be there, and Interrupted.
         """
-        now = self._clocks.now()
-
-        def plan(db: sqlite3.Connection, record: Record) -> tuple[EarlierReset, ...]:
-            args = (db, new.where, new.servers, now, self._may_go_on)
-            if check and (found := rows.unsettled(*args, but=confirmed)):
-                return found
-            self._insert_run(db, record, new, dict.fromkeys(new.servers, 0), wave, now)
-            before = db.total_changes
-            values = (record.number - RUNS_KEPT, now.wall - 30 * _DAY, now.wall)
-            for number, run in db.execute(_OLD_RUNS, values).fetchall():
-                db.execute("DELETE FROM run WHERE number = ?", (number,))
-                self._usable.remove_lock(run)
-                if db.total_changes - before > MOST_DROPPED:
-                    break
-            return ()
-
-        return self._begin(new, now, plan)
-
-    def rest_of(self, run: str) -> Rest:
-        """Return the rest of a run. Raises JournalError, and UsageError if there is no such run."""
-        with self._usable.read() as db:
-            return self._rest(db, run)
-
-    def claim(
-        self,
-        new: NewRun,
-        rest: Rest,
-        *,
-        again: bool,
-        confirmed: AbstractSet[tuple[str, str]] = frozenset(),
-    ) -> Record | Rest | tuple[EarlierReset, ...]:
-        """Claim the rest of a run for a new one, with the intent of its first wave.
-
-        In one transaction, without which nothing is claimed. Returns a Rest where it can't be
-        claimed any more: nothing is left, an operation is running, or without `again` a run may be
-        going on. Raises JournalError and Interrupted.
-        """
-        now = self._clocks.now()
-
-        def plan(db: sqlite3.Connection, record: Record) -> Rest | tuple[EarlierReset, ...]:
-            found = self._rest(db, rest.run.id)
-            if not found.left or found.running or (found.going_on and not again):
-                return found
-            own = {(row.run, row.server) for row in found.left}
-            args = (db, new.where, found.servers, now, self._may_go_on)
-            if unsettled := rows.unsettled(*args, but=confirmed | own):
-                return unsettled
-            record.left_out = found.left_out
-            plans = {row.server: row.plan for row in found.left}  # inherited
-            wave = found.servers[: new.options.at_a_time]
-            self._insert_run(db, record, new, plans, wave, now)
-            db.executemany(
-                "UPDATE server SET state = 'taken', taken_by = ? "
-                "WHERE name = ? AND +run = (SELECT number FROM run WHERE id = ?)",
-                [(record.number, row.server, row.run) for row in found.left],
-            )
-            forget_options(db, {row.run for row in found.left})
-            return ()
-
-        return self._begin(new, now, plan)
-
-    def _begin(
-        self, new: NewRun, now: Moment, plan: Callable[[sqlite3.Connection, Record], _T]
-    ) -> Record | _T:
-        """Return the record of a new run, unless `plan` returns something else for it."""
-        database = self._usable
+        now, database = self._clocks.now(), self._usable
         run = f"{now.utc:%Y%m%d-%H%M%S}-{self._new_id()}"
-        lock = database.hold_lock(run)
-        record = Record(database, self._clocks, (), run=run, where=new.where, lock=lock)
+        record = Record(database, self._clocks, (), run=run, where=new.where)
+
+        def work(db: sqlite3.Connection) -> Rest | tuple[ServerRow, ...]:
+            plans = dict.fromkeys(new.servers, 0)
+            left: tuple[ServerRow, ...] = ()
+            if rest is not None:
+                found = self._rest(db, rest.run.id)
+                if not found.left or found.running or (found.going_on and not again):
+                    return found
+                left, record.left_out = found.left, found.left_out
+                plans = {row.server: row.plan for row in left}  # inherited
+            if rest is not None or not again:
+                args = (db, new.where, plans, now, self._may_go_on)
+                but = confirmed | {row.key for row in left}
+                if unsettled := rows.unsettled(*args, but=but):
+                    return unsettled
+            record.insert(db, new, plans, now)
+            record.take(db, left)
+            if rest is None:
+                self._drop_old_runs(db, record.number, now)
+            return ()
 
         has_begun = False
+        database.hold_lock(run)
         try:
-            result = database.write(lambda db: plan(db, record), INTENT_SECONDS, record.is_there)
+            result = database.write(work, INTENT_SECONDS, record.is_there)
             has_begun = not result
         except DoubtError:
             has_begun = True  # it may be there, and others must not take it for a dead one
             raise
         finally:
-            if lock is not None and not has_begun:
-                database.release_lock(run, lock, remove=True)
+            if not has_begun:
+                database.release_lock(run, remove=True)
             self._warn_of_corrupt(database)
         if result:
             return result
         record.recorded = now
         return record
 
-    def _insert_run(
-        self,
-        db: sqlite3.Connection,
-        record: Record,
-        new: NewRun,
-        plans: Mapping[str, int],
-        wave: Sequence[str],
-        now: Moment,
-    ) -> None:
-        """Insert a run, its first wave, and its servers with the waves of their plans (0: this)."""
-        record.places = {server: place for place, server in enumerate(plans)}
-        values = {
-            "id": record.run,
-            **new.where._asdict(),
-            "user": rows.utf8(new.user),
-            **now._asdict(),
-            "locked": record.lock is not None,
-            "options": json.dumps(new.options._asdict()),
-        }
-        record.number = rows.insert(db, "run", values)
-        record.begin_wave(db, wave, now)
-        db.execute(
-            _INSERT_SERVERS,
-            {
-                "run": record.number,
-                "wave": record.wave_number,
-                "size": len(wave),
-                "servers": json.dumps(list(plans.items())),
-            },
-        )
+    def rest_of(self, run: str) -> Rest:
+        """Return the rest of a run. Raises JournalError, and UsageError if there is no such run."""
+        with self._usable.read() as db:
+            return self._rest(db, run)
+
+    def _drop_old_runs(self, db: sqlite3.Connection, latest: int, now: Moment) -> None:
+        before = db.total_changes
+        values = (latest - RUNS_KEPT, now.wall - 30 * _DAY, now.wall)
+        for number, run in db.execute(_OLD_RUNS, values).fetchall():
+            db.execute("DELETE FROM run WHERE number = ?", (number,))
+            self._usable.remove_lock(run)
+            if db.total_changes - before > MOST_DROPPED:
+                break
 
     def _rest(self, db: sqlite3.Connection, beginning: str) -> Rest:
         run = self._find_run(db, beginning)
@@ -352,21 +275,24 @@ class Journal:
 
         Where the run that took a server was dropped, its own row stands.
         """
-        takers: dict[str, tuple[Run, dict[str, ServerRow]]] = {}
+        takers: dict[str, dict[str, tuple[Run, ServerRow]]] = {}
         chain = []
         for own in run.rows:
             holder, row = run, own
             while row.taken_by is not None:
                 if row.taken_by not in takers:
-                    taker = self._load(db, row.taken_by)
-                    takers[taker.id] = taker, {other.server: other for other in taker.rows}
-                holder, servers = takers[row.taken_by]
-                row = servers[row.server]
+                    taker = self._load(db, _BY_ID, id=row.taken_by)
+                    takers[row.taken_by] = (
+                        {other.server: (taker, other) for other in taker.rows} if taker else {}
+                    )
+                if row.server not in takers[row.taken_by]:
+                    break
+                holder, row = takers[row.taken_by][row.server]
             chain.append((holder, row))
         return chain
 
-    def _may_go_on(self, run: str, locked: int) -> bool:
-        return self._database is not None and self._database.may_go_on(run, locked)
+    def _may_go_on(self, run: str) -> bool:
+        return self._database is not None and self._database.may_go_on(run)
 
     # --- write what was learned later ----------------------------------------------------------
 
@@ -394,7 +320,7 @@ class Journal:
 
     # --- find runs -----------------------------------------------------------------------------
 
-    def unsettled(self, where: Where, servers: Sequence[str]) -> tuple[EarlierReset, ...]:
+    def unsettled(self, where: Where, servers: Sequence[str]) -> tuple[ServerRow, ...]:
         """Return what `begin` would find, where nothing is to be recorded."""
         with self._usable.read() as db:
             return rows.unsettled(db, where, servers, self._clocks.now(), self._may_go_on)
@@ -411,12 +337,11 @@ class Journal:
         if len(found) > 1:
             several = ", ".join(found)
             raise UsageError(f"Several runs begin with {beginning}: {several}.", hint=_TO_LIST_RUNS)
-        return self._load(db, found[0]) if found else None
+        return self._load(db, _BY_ID, id=found[0]) if found else None
 
     def latest(self, base_url: str, account: str | None) -> Run | None:
         """Return the latest run in an account, None for any account."""
-        query = _LATEST_ANYWHERE if account is None else _LATEST_IN
-        return self._find(query, base_url=base_url, account=account)
+        return self._find(_LATEST, base_url=base_url, account=account)
 
     def latest_of(self, base_url: str, account: str | None, server: str) -> Run | None:
         """Return the run that tells most of a server now.
@@ -453,36 +378,35 @@ class Journal:
         with self._usable.read() as db:
             found = [db.execute(_PROGRESS, (run,)).fetchone() for run in runs]
         return tuple(
-            row and (*row, not row[2] and self._may_go_on(row[0], row[1])) for row in found
+            row and (*row, not row["ended"] and self._may_go_on(row["id"])) for row in found
         )
 
     def runs(self, most: int, servers: Sequence[str] = ()) -> list[Run]:
         """Return the latest runs, the newest first; where servers are named, those with any."""
-        values = {"most": min(most, 2**63 - 1), "servers": json.dumps(servers)}  # SQLite's largest
+        values = {"most": min(most, sys.maxsize), "servers": json.dumps(servers)}
         with self._usable.read() as db:
             found = db.execute(_RUNS_OF if servers else _RUNS, values).fetchall()
-            return [self._load(db, run) for (run,) in found]
+            return [self._read_run(db, row) for row in found]
 
     def _find(self, query: str, **values: object) -> Run | None:
         with self._usable.read() as db:
-            found = db.execute(query, values).fetchone()
-            return self._load(db, found[0]) if found and found[0] else None
+            return self._load(db, query, **values)
 
-    def _load(self, db: sqlite3.Connection, run: str) -> Run:
-        base_url, account, user, *moment, locked, ended, options = db.execute(
-            "SELECT base_url, account, user, wall, boot, boot_id, locked, ended, options "
-            "FROM run WHERE id = ?",
-            (run,),
-        ).fetchone()
+    def _load(self, db: sqlite3.Connection, query: str, **values: object) -> Run | None:
+        row = db.execute(query, values).fetchone()
+        return None if row is None else self._read_run(db, row)
+
+    def _read_run(self, db: sqlite3.Connection, row: sqlite3.Row) -> Run:
+        query = "SELECT * FROM server_row WHERE run = ? ORDER BY place"
         return Run(
-            run,
-            Moment(*moment),
-            base_url,
-            account,
-            user,
-            not ended and self._may_go_on(run, locked),
-            rows.read_options(options),
-            tuple(map(rows.read_row, db.execute(rows.ROWS_OF_RUN, (run,)))),
+            id=row["id"],
+            at=Moment(row["wall"], row["boot"], row["boot_id"]),
+            base_url=row["base_url"],
+            account=row["account"],
+            user=row["user"],
+            may_go_on=not row["ended"] and self._may_go_on(row["id"]),
+            options=rows.read_options(row["options"]),
+            rows=tuple(rows.read_rows(db.execute(query, (row["number"],)))),
         )
 
     # --- what Tab offers -----------------------------------------------------------------------
@@ -501,11 +425,8 @@ class Journal:
         kept = [*groups, *((None, server) for server in servers)]
 
         def work(db: sqlite3.Connection) -> None:
-            values = {"base_url": base_url, "account": account}
-            db.execute(
-                "DELETE FROM listing WHERE base_url = ? AND account = ?", (base_url, account)
-            )
-            listing = rows.insert(db, "listing", values)
+            replace = "REPLACE INTO listing (base_url, account) VALUES (?, ?)"
+            listing = db.execute(replace, (base_url, account)).lastrowid or 0
             db.executemany(
                 "INSERT INTO listed VALUES (?, ?, ?)",
                 [(listing, rows.utf8(group), rows.utf8(name)) for group, name in kept],
@@ -513,5 +434,5 @@ class Journal:
             db.execute("DELETE FROM listing WHERE number <= ?", (listing - LISTINGS_KEPT,))
 
         if self._database is not None:
-            with suppress(JournalError, Interrupted):
+            with suppress(JournalError):
                 self._database.write(work, 0.0)

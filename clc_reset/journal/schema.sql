@@ -10,11 +10,9 @@ CREATE TABLE run (
     wall      REAL NOT NULL,
     boot      REAL NOT NULL,
     boot_id   TEXT NOT NULL,
-    locked    INTEGER NOT NULL, -- 1: its process holds the run's lock while it lives
     ended     INTEGER NOT NULL DEFAULT 0,
     options   TEXT -- JSON, until nothing is planned any more
 );
-CREATE INDEX run_by_account ON run (base_url, account);
 
 CREATE TABLE wave (
     number    INTEGER PRIMARY KEY AUTOINCREMENT, -- the one sequence of plans and intents of all runs
@@ -46,17 +44,21 @@ CREATE TABLE server (
     message   TEXT,
     failed_check TEXT,
     over      INTEGER NOT NULL DEFAULT 0, -- the reset is known to be over
-    taken_by  INTEGER, -- the run that took it
+    taken_by  TEXT, -- the id of the run that took it
     PRIMARY KEY (run, place)
 ) WITHOUT ROWID;
 CREATE INDEX server_by_name ON server (name, wave);
 CREATE INDEX server_by_operation ON server (operation) WHERE operation IS NOT NULL;
 
+-- servers with what their run and their wave tell
+CREATE VIEW server_row AS
+SELECT server.*, run.id AS run_id, run.base_url, run.account, run.user, run.ended,
+    wave.wall, wave.boot, wave.boot_id, wave.usual, wave.sending, wave.sent_at, wave.problem
+FROM server JOIN run ON run.number = server.run LEFT JOIN wave ON wave.number = server.wave;
+
 -- resets that may have reached their server
 CREATE VIEW possible_reset AS
-SELECT server.*, run.base_url, run.account, run.id AS run_id
-FROM server JOIN run ON run.number = server.run
-WHERE server.state IN ('intended', 'queued', 'unknown');
+SELECT * FROM server_row WHERE state IN ('intended', 'queued', 'unknown');
 
 CREATE TABLE listing (
     number    INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from clc_reset.clocks import Moment
 from clc_reset.errors import AuthenticationError, DeclinedError, JournalError, UnsettledError
 from clc_reset.journal.database import DoubtError
-from clc_reset.journal.record import Admitted, Record
-from clc_reset.journal.rows import EarlierReset, RowState, Wave
-from clc_reset.journal.runs import NewRun, Rest
+from clc_reset.journal.record import Admitted, NewRun, Record
+from clc_reset.journal.rows import RowState, ServerRow, Wave
+from clc_reset.journal.runs import Rest
 from clc_reset.models import Evidence, Operation, OperationStatus, PollFailure
 from clc_reset.resets import evidence
 from clc_reset.resets.request import Dependencies, Question, ResetRequest
@@ -43,7 +43,7 @@ class NothingLeft(Exception):  # noqa: N818 - no error: the rest of a run is emp
 class Unsettled(NamedTuple):
     """An earlier reset that isn't settled, the latest status of its operation, and the evidence."""
 
-    earlier: EarlierReset
+    earlier: ServerRow
     status: Status = None
     evidence: Evidence | None = None
 
@@ -64,7 +64,7 @@ def begin(request: ResetRequest, deps: Dependencies) -> Record:
     confirmed: set[tuple[str, str]] = set()
     is_confirmed = not request.asks
     for _ in range(MOST_TRIES):
-        found: Record | tuple[EarlierReset, ...]
+        found: Record | tuple[ServerRow, ...]
         try:
             if is_confirmed:
                 found = _record(request, deps, confirmed)
@@ -90,13 +90,10 @@ def begin(request: ResetRequest, deps: Dependencies) -> Record:
 
 def _record(
     request: ResetRequest, deps: Dependencies, confirmed: set[tuple[str, str]]
-) -> Record | tuple[EarlierReset, ...]:
+) -> Record | tuple[ServerRow, ...]:
     """Record the run, or return what is unsettled. Raises JournalError."""
     new = NewRun(request.where, request.user, request.servers, request.options)
-    if request.rest is None:
-        wave = request.waves(request.servers)[0]
-        return deps.journal.begin(new, wave, check=not request.again, confirmed=confirmed)
-    rest = deps.journal.claim(new, request.rest, again=request.again, confirmed=confirmed)
+    rest = deps.journal.begin(new, request.rest, again=request.again, confirmed=confirmed)
     if not isinstance(rest, Rest):
         return rest
     if rest.going_on and not request.again:
@@ -107,8 +104,7 @@ def _record(
         )
     if not rest.running:
         raise NothingLeft(rest)
-    earlier = [EarlierReset(row, rest.run.user, row.wave.at) for row in rest.running if row.wave]
-    if settle(earlier, request.where.account, deps):
+    if settle(rest.running, request.where.account, deps):
         raise UnsettledError(
             f"Operations of run {rest.run.id} are still running.",
             hint=f"To follow them first: clc status --wait --run {rest.run.id}",
@@ -164,7 +160,7 @@ def _confirm(request: ResetRequest, unsettled: Sequence[Unsettled], deps: Depend
 def _refusal(unsettled: Sequence[Unsettled], now: Moment, *, may_add_again: bool) -> UnsettledError:
     """Return the error; where the command can't be typed again with --again, it names one."""
     servers = _servers(unsettled)
-    runs = list(dict.fromkeys(item.earlier.row.run for item in unsettled))[:RUNS_NAMED]
+    runs = list(dict.fromkeys(item.earlier.run for item in unsettled))[:RUNS_NAMED]
     hints = [f"To follow it: clc status --wait --run {run}" for run in runs]
     if may_add_again:
         hints.append("To reset anyway, add --again.")
@@ -175,43 +171,43 @@ def _refusal(unsettled: Sequence[Unsettled], now: Moment, *, may_add_again: bool
 
 
 def _servers(unsettled: Sequence[Unsettled]) -> list[str]:
-    return list(dict.fromkeys(item.earlier.row.server for item in unsettled))
+    return list(dict.fromkeys(item.earlier.server for item in unsettled))
 
 
 # --- settle ---
 
 
-def settle(found: Sequence[EarlierReset], account: str, deps: Dependencies) -> list[Unsettled]:
+def settle(found: Sequence[ServerRow], account: str, deps: Dependencies) -> list[Unsettled]:
     """Ask once what became of earlier resets; return those that aren't settled even so.
 
     One is settled when its operation is over, or can't be asked any more while the server shows a
     change by the same user after the request. Raises AuthenticationError if the token is refused,
     and Interrupted.
     """
-    planned = [earlier for earlier in found if earlier.row.state is RowState.PLANNED]
-    sent = [earlier for earlier in found if earlier.row.state is not RowState.PLANNED]
+    planned = [earlier for earlier in found if earlier.state is RowState.PLANNED]
+    sent = [earlier for earlier in found if earlier.state is not RowState.PLANNED]
     statuses = _statuses(sent, deps)
     looked = [
-        (account, earlier.row.server)
+        (account, earlier.server)
         for earlier in sent
         if not isinstance(statuses.get(_operation(earlier)), OperationStatus)
     ]
     seen = evidence.look(looked, deps.api, deps.inbox)
     sent_at = SentTimes(deps)
-    recorder = deps.journal.statuses(lambda op: {e.row.run for e in sent if e.row.operation == op})
+    recorder = deps.journal.statuses(lambda op: {e.run for e in sent if e.operation == op})
     unsettled = []
     for earlier in sent:
         operation = _operation(earlier)
         status = statuses.get(operation)
         judged = None
-        if shown := seen.get((account, earlier.row.server)):
-            at = sent_at.of(earlier.row.wave)
+        if shown := seen.get((account, earlier.server)):
+            at = sent_at.of(earlier.wave)
             judged = evidence.judge(shown, evidence.Sent(account, earlier.user, at))
         has_changed = judged is not None and judged.changed
         if operation and isinstance(status, OperationStatus) and status.is_final:
             recorder.add(operation, status)
         elif has_changed and isinstance(status, PollFailure) and status.not_found:
-            deps.journal.settle(earlier.row)
+            deps.journal.settle(earlier)
         else:
             unsettled.append(Unsettled(earlier, status, judged))
     recorder.close()
@@ -236,16 +232,16 @@ class SentTimes:
         return self._known.get(wave.number)
 
 
-def _operation(earlier: EarlierReset) -> Operation | None:
+def _operation(earlier: ServerRow) -> Operation | None:
     """Return the operation that can be asked for, if the reset was queued with one."""
-    operation = earlier.row.operation
-    if earlier.row.state is not RowState.QUEUED or operation is None or operation.path is None:
+    operation = earlier.operation
+    if earlier.state is not RowState.QUEUED or operation is None or operation.path is None:
         return None
     return operation
 
 
 def _statuses(
-    found: Sequence[EarlierReset], deps: Dependencies
+    found: Sequence[ServerRow], deps: Dependencies
 ) -> dict[Operation | None, OperationStatus | PollFailure]:
     operations = [op for op in map(_operation, found) if op is not None]
     results = deps.inbox.map(deps.api.operation_status, operations, SECONDS_FOR_POLLS)
@@ -274,10 +270,10 @@ def describe_all(unsettled: Sequence[Unsettled], now: Moment) -> list[str]:
 
 
 def _describe(unsettled: Unsettled, now: Moment) -> str:
-    row = unsettled.earlier.row
-    if row.state is RowState.PLANNED:
+    row = unsettled.earlier
+    if row.wave is None:
         return f"{row.server}: planned by run {row.run}, which is still going on"
-    age = show_age(timedelta(seconds=now.seconds_since(unsettled.earlier.at)))
+    age = show_age(timedelta(seconds=now.seconds_since(row.wave.at)))
     line = f"{row.server}: reset {age} ago (run {row.run}), {_state(unsettled)}"
     if unsettled.evidence is not None:
         line += f"; {evidence.describe_evidence(unsettled.evidence)}"
@@ -285,7 +281,7 @@ def _describe(unsettled: Unsettled, now: Moment) -> str:
 
 
 def _state(unsettled: Unsettled) -> str:
-    row = unsettled.earlier.row
+    row = unsettled.earlier
     if row.state is RowState.INTENDED:
         return "no answer recorded so far"
     if row.state is RowState.UNKNOWN:

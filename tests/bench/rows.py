@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from clc_reset.clocks import Clocks
 from clc_reset.journal.database import Database
-from clc_reset.journal.record import Record
+from clc_reset.journal.record import NewRun, Record
 from clc_reset.journal.rows import Where
-from clc_reset.journal.runs import Journal, NewRun
+from clc_reset.journal.runs import Journal
 from clc_reset.models import RollingOptions
 from tests import builders
 from tests.bench.measuring import Command
@@ -146,7 +146,7 @@ def _journal(folder: Path, url: str, number: int) -> str:
     names = tuple(f"WA1ABCDN{n:06d}" for n in range(number - len(PAIR)))
     for servers in (*(names[n : n + A_RUN] for n in range(0, len(names), A_RUN)), PAIR):
         new = NewRun(Where(url, "ABCD"), "demo", servers, RollingOptions())
-        record = journal.begin(new, servers, check=False)
+        record = journal.begin(new, again=True)
         assert isinstance(record, Record)
         results = [builders.queued(server, operation) for server in servers]
         record.answered(builders.sent(*results))

@@ -140,7 +140,6 @@ class VirtualDatabase(Database):
         self.runs: list[str] = []
         self._process = process
         self._trouble = trouble
-        self._locks: set[int] = set()
         self._open_ones: list[FaultyConnection] = []
         super().__init__(folder, inbox, process.host.monotonic, self._faulty)
 
@@ -152,22 +151,18 @@ class VirtualDatabase(Database):
         self._open_ones.append(connection)
         return connection
 
-    def hold_lock(self, run: str) -> int | None:
+    def hold_lock(self, run: str) -> None:
         self._process.step()
         self.runs.append(run)
-        file = super().hold_lock(run) if self._trouble.has_locks else None
-        if file is not None:
-            self._locks.add(file)
-        return file
+        if self._trouble.has_locks:
+            super().hold_lock(run)
 
-    def release_lock(self, run: str, file: int, *, remove: bool) -> None:
-        if self._process.is_dead:
-            return
-        self._locks.discard(file)
-        super().release_lock(run, file, remove=remove)
+    def release_lock(self, run: str, *, remove: bool) -> None:
+        if not self._process.is_dead:
+            super().release_lock(run, remove=remove)
 
-    def is_locked(self, run: str) -> bool | None:
-        return super().is_locked(run) if self._trouble.has_locks else None
+    def may_go_on(self, run: str) -> bool:
+        return super().may_go_on(run) if self._trouble.has_locks else True
 
     def let_go(self) -> None:
         """Close what the system closes when a process ends."""
@@ -175,6 +170,6 @@ class VirtualDatabase(Database):
             if not self._process.is_dead:
                 self._process.world.violate(f"{self._process.name} leaves the journal open")
             connection.close()
-        for file in self._locks:
+        for file in self._locks.values():
             os.close(file)
         self._locks.clear()
