@@ -53,53 +53,52 @@ def outcome(
     session: Session,
     known: Outcome,
     *,
-    usual_account: str | None = None,
-    extra: Mapping[str, object] | None = None,
+    whole_run: Mapping[str, object] | None = None,
     missing: Sequence[Remark] = (),
-    is_whole: bool = True,
 ) -> int:
     """Print an outcome and the remarks beside it; return the exit code.
 
-    `usual_account` is the one in which a command without `-a` acts. In JSON `extra` stands beside
-    the servers, and the first remark as `error`. `missing` are remarks about names that nobody
-    knows. `is_whole` tells that all servers of the run are shown. A bug in here is one more
-    message: the exit code is the outcome's.
+    `whole_run` is what JSON says of the run where all of its servers are shown. There the first
+    remark is `error`. `missing` are remarks about names that nobody knows. A bug in here is one
+    more remark: the exit code is the outcome's.
     """
     code = known.exit_code
     if missing and code == ExitCode.OK:
         code = ExitCode.FAILED
-
-    @contextmanager
-    def bugs_are_messages() -> Generator[None]:
-        try:
-            yield
-        except Exception as error:
-            session.renderer.error(INTERNAL, _describe(error), "", code)
-
-    advice = Advice(known, usual_account, is_whole=is_whole)
+    advice = Advice(known, session.usual_account, is_whole=whole_run is not None)
     remarks = [*missing]
-    with bugs_are_messages():
+    with _bugs_among(remarks):
         remarks.extend(advice.remarks())
+    has_remarks = bool(remarks)
     delivery = Delivery.PRINTED
     is_silent = session.quiet and code == ExitCode.OK
     if known.has_result and not (is_silent and session.form is None):
-        beside = dict(extra or {})
+        beside = dict(whole_run or {})
         if remarks:
             beside["error"] = problem(remarks[0].kind, remarks[0].message, code)
-        with bugs_are_messages():
+        with _bugs_among(remarks):
             delivery = session.renderer.results(
                 known.account, known.results, beside, run=known.run, verbose=session.verbose
             )
             if delivery is Delivery.ELSEWHERE and sys.stdout is not None:
                 session.streams.note("Standard output can't be written; the result is above.")
     if not is_silent:
-        with bugs_are_messages():
-            _notes(session, known, None if remarks else advice)
+        with _bugs_among(remarks):
+            _notes(session, known, None if has_remarks else advice)
     for remark in remarks:
-        session.renderer.error(remark.kind, remark.message, remark.hint, code)
+        session.renderer.error(*remark, code)
     if delivery is Delivery.CLOSED_PIPE and code != ExitCode.UNKNOWN:
         return ExitCode.CLOSED_PIPE
     return code
+
+
+@contextmanager
+def _bugs_among(remarks: list[Remark]) -> Generator[None]:
+    """Let a bug be one more remark, and nothing else be lost for it."""
+    try:
+        yield
+    except Exception as error:
+        remarks.append(Remark(INTERNAL, _describe(error)))
 
 
 def looked_up(delivery: Delivery) -> int:
@@ -190,7 +189,7 @@ class Advice:
                 passed = f"The time limit of {show_seconds(known.limit or 0)} has passed."
                 return Remark(TIME_LIMIT, _joined(passed, goes_on), follow)
             case Ending.ERROR if known.error is not None:
-                hints = [known.error.hint, "" if goes_on == NOTHING else follow]
+                hints = [known.error.hint, follow]
                 is_safe = goes_on == NOTHING and known.error.exit_code is ExitCode.NOT_SENT
                 if is_safe and known.run is not None and not known.has_record:
                     hints.append(

@@ -53,7 +53,6 @@ def run(session: Session, given: Given, *, duplicates: int = 0) -> int:
     """Reset servers; return the exit code."""
     if duplicates:
         _log.info("%s ignored", count(duplicates, "duplicate"))
-    usual = None
     try:
         if given.groups and not (given.yes or given.dry_run):
             session.prompts.require_terminal("a confirmation", _NEEDS_YES)
@@ -61,7 +60,6 @@ def run(session: Session, given: Given, *, duplicates: int = 0) -> int:
         if given.dry_run and not given.groups:
             return _dry_run(session, given, rest)
         credential = session.log_in()
-        usual = sources.usual_account(credential)
         alias = rest.run.account if rest else sources.account(given.account, credential)
         places = _places(session, alias, given)
         if given.dry_run:
@@ -87,7 +85,7 @@ def run(session: Session, given: Given, *, duplicates: int = 0) -> int:
             note += " The outcome of some of its servers is unknown. To see them: "
             note += f"clc status --run {given.rest_of}"
         session.streams.note(note)
-    return report.outcome(session, known, usual_account=usual, extra={"run": known.run})
+    return report.outcome(session, known, whole_run={"run": known.run})
 
 
 def _carry_out(session: Session, request: ResetRequest, places: Mapping[str, str]) -> Outcome:

@@ -35,6 +35,7 @@ class Session:
     """The surroundings of one command: standard streams, environment, signals and clocks.
 
     `form` is the output format, None for the usual one. `quiet` and `verbose` set what is logged.
+    `usual_account` is the one in which a command without `-a` acts, None before `log_in`.
     """
 
     def __init__(self, inbox: Inbox, form: str | None, *, quiet: bool, verbose: bool) -> None:
@@ -43,6 +44,7 @@ class Session:
         self.form = form
         self.quiet = quiet
         self.verbose = verbose
+        self.usual_account: str | None = None
         self.streams = Streams(sys.stdin, sys.stdout, sys.stderr, lambda: inbox.signum is not None)
         self.renderer = Renderer(self.streams, form)
         self.prompts = Prompts(self.streams, inbox)
@@ -103,6 +105,7 @@ class Session:
         """Find the credential and let the client use it. Raises what its source does."""
         credential = self.sources.credential()
         self.client.authorize(credential.token, sources.renewal(credential))
+        self.usual_account = sources.usual_account(credential)
         return credential
 
     @contextmanager

@@ -48,24 +48,20 @@ def run(
     if credential is None:
         if denied is not None and not (selection.rows or missing):
             raise denied
-        known, usual = followup.unasked(selection, denied), None
+        known = followup.unasked(selection, denied)
     else:
         known, lost = _ask(session, selection, alias, credential, wait=wait, limit=timeout)
-        usual = sources.usual_account(credential)
         if lost:
             message = f"Neither the journal nor the API knows: {enumerate_names(lost)}."
             hint = f"If {alias} isn't the account of the reset, add -a."
             missing.append(Remark(NOT_FOUND, message, hint))
     if not names:
         _name_earlier(session, selection.runs[0])
-    is_whole = len(selection.runs) == 1 and len({s.asked for s in selection.rows}) == 1
-    extra = {}
-    if is_whole:
+    whole_run = None
+    if len(selection.runs) == 1 and len({shown.asked for shown in selection.rows}) == 1:
         (whole,) = selection.runs
-        extra = {"run": whole.id, "time": whole.at.utc.isoformat()}
-    return report.outcome(
-        session, known, usual_account=usual, extra=extra, missing=missing, is_whole=is_whole
-    )
+        whole_run = {"run": whole.id, "time": whole.at.utc.isoformat()}
+    return report.outcome(session, known, whole_run=whole_run, missing=missing)
 
 
 def _log_in(session: Session) -> tuple[Credential | None, ClcError | None]:

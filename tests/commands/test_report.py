@@ -37,6 +37,7 @@ class Recorder:
 
     quiet = verbose = False
     form = None
+    usual_account = "ALIAS"
 
     def __init__(self, *fails: str, delivery: Delivery = Delivery.PRINTED) -> None:
         self.renderer = self.streams = self
@@ -73,7 +74,7 @@ QUEUED = Outcome(
 
 
 def ended(session: Any, outcome: Outcome = QUEUED, **options: Any) -> int:
-    return report.outcome(session, outcome, usual_account="ALIAS", **options)
+    return report.outcome(session, outcome, **{"whole_run": {}, **options})
 
 
 def remarks(outcome: Outcome, **options: Any) -> list[str]:
@@ -375,12 +376,12 @@ def test_many_servers_are_not_named_in_a_command() -> None:
     many = of(QUESTION, *(result(f"S{n}", "unknown", "not yet") for n in range(11)))
     assert "clc reset" not in remarks(many)[0]
     assert "clc reset S0 " in remarks(many._replace(results=many.results[:10]))[0]
-    assert remarks(of(QUESTION, *ELEVEN), is_whole=False)[0].endswith(", S10.")
+    assert remarks(of(QUESTION, *ELEVEN), whole_run=None)[0].endswith(", S10.")
     ten = " ".join(f"S{n}" for n in range(10))
-    some = remarks(of(QUESTION, *ELEVEN[:10]), is_whole=False)[0]
+    some = remarks(of(QUESTION, *ELEVEN[:10]), whole_run=None)[0]
     assert some.startswith("10 servers were not sent: S0, ")
     assert some.endswith(f"To reset them: clc reset {ten}")
-    assert remarks(of(QUESTION, *ELEVEN[:1], account=None), is_whole=False)[0].endswith(": S0.")
+    assert remarks(of(QUESTION, *ELEVEN[:1], account=None), whole_run=None)[0].endswith(": S0.")
     assert remarks(of(QUESTION, *ELEVEN))[0].endswith("To reset them: clc reset --rest-of R1")
 
 

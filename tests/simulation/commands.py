@@ -139,6 +139,7 @@ class Surroundings(Session):
         self.form = None
         self.quiet = command.is_quiet
         self.verbose = False
+        self.usual_account = "ALIAS"
         self.streams = self.renderer = self.prompts = Screen(command)  # type: ignore[assignment]
         self.__dict__ |= {"origin": ORIGIN, "client": client, "journal": journal}
         self._command = command
