@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from clc_reset.auth import sources
 from clc_reset.clocks import Clocks
 from clc_reset.errors import UsageError
-from clc_reset.identifiers import DEFAULT_BASE_URL, api_origin
+from clc_reset.identifiers import DEFAULT_BASE_URL, origin_in_use
 from clc_reset.journal.runs import Journal
 from clc_reset.resets.events import Emit, Event
 from clc_reset.ui import messages, progress
@@ -55,7 +55,7 @@ class Session:
     def origin(self) -> str:
         """The origin of CLC_BASE_URL. Raises UsageError if it has none that can be used."""
         try:
-            return api_origin(os.environ.get("CLC_BASE_URL") or DEFAULT_BASE_URL)
+            return origin_in_use()
         except ValueError as error:
             raise UsageError(
                 f"CLC_BASE_URL can't be used: {error}.",
