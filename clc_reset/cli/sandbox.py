@@ -78,8 +78,6 @@ def command(
     latency: float,
     refuse: tuple[str, ...],
     fail: tuple[str, ...],
-    *,
-    verbose: bool,
     **given: object,
 ) -> int:
     """Run a CLC cloud on this machine, to rehearse a reset.
@@ -95,4 +93,4 @@ def command(
         fail=frozenset(server.upper() for server in fail),
         **given,  # type: ignore[arg-type] # click's own types
     )
-    return sandbox.run(invocation.session(verbose=verbose), arguments, behaviour, port, latency)
+    return sandbox.run(invocation.session, arguments, behaviour, port, latency)

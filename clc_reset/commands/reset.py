@@ -49,10 +49,9 @@ class Given(NamedTuple):
     max_failures: int | None = None
 
 
-def run(session: Session, given: Given, *, duplicates: int = 0) -> int:
+def run(session: Session, given: Given) -> int:
     """Reset servers; return the exit code."""
-    if duplicates:
-        _log.info("%s ignored", count(duplicates, "duplicate"))
+    given = given._replace(servers=tuple(session.each_once(given.servers)))
     try:
         if given.groups and not (given.yes or given.dry_run):
             session.prompts.require_terminal("a confirmation", _NEEDS_YES)

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from clc_reset.errors import UsageError
 from clc_reset.identifiers import DEFAULT_BASE_URL, origin_in_use
 from clc_reset.journal.runs import Journal
 from clc_reset.resets.events import Emit, Event
+from clc_reset.text import count
 from clc_reset.ui import messages, progress
 from clc_reset.ui.prompts import Prompts
 from clc_reset.ui.render import Renderer
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from clc_reset.auth.keyring import Keyring
     from clc_reset.checks import Checks
     from clc_reset.models import Credential
+
+_log = logging.getLogger(__name__)
 
 KEYRING_SECONDS = 5.0
 UNLOCK_SECONDS = 60.0
@@ -107,6 +110,13 @@ class Session:
         self.client.authorize(credential.token, sources.renewal(credential))
         self.usual_account = sources.usual_account(credential)
         return credential
+
+    def each_once(self, servers: Sequence[str]) -> list[str]:
+        """Return the servers in the order given, each once; log how often one came again."""
+        distinct = list(dict.fromkeys(servers))
+        if len(distinct) < len(servers):
+            _log.info("%s ignored", count(len(servers) - len(distinct), "duplicate"))
+        return distinct
 
     @contextmanager
     def progress(self, *, tells_refusals: bool = True, shows: bool = True) -> Generator[Emit]:

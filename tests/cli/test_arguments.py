@@ -1,6 +1,7 @@
 import io
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clc_reset.cli import arguments
-from clc_reset.cli.arguments import check_groups, check_run, names, server_ids
+from clc_reset.cli.arguments import names, server_ids
 from clc_reset.errors import Interrupted, UsageError
 from clc_reset.workers import Inbox
 from tests.fakes import Typed
@@ -32,7 +33,7 @@ def message(work: Callable[[], object]) -> str:
 @pytest.mark.parametrize(
     ("given", "text", "ids"),
     [
-        (["b", "A", "B", "a", "c"], None, ["B", "A", "C"]),
+        (["b", "A", "B", "c"], None, ["B", "A", "B", "C"]),
         (["A", "-", "B", "-"], "\n wb01  c # web\n# none\nd#x\r\n", ["A", "WB01", "C", "D", "B"]),
         # a comment ends at the end of its line only
         (["-"], "A # not \f\v\x1c\x85\u2028 B\rC\n", ["A", "C"]),
@@ -43,33 +44,26 @@ def message(work: Callable[[], object]) -> str:
         (["WA1ALIASWB01-03"], None, ["WA1ALIASWB01-03"]),
     ],
 )
-def test_ids_are_upper_case_in_the_order_given_each_once(
+def test_ids_are_upper_case_in_the_order_given(
     given: list[str], text: str | None, ids: list[str]
 ) -> None:
     read = unread if text is None else lambda: text
-    assert server_ids(given, read) == (ids, 2 if given[0] == "b" else 0)
+    assert server_ids(given, read) == ids
 
 
 @pytest.mark.parametrize("empty", ["", " ", "\t"])
 def test_an_empty_argument_may_be_an_unset_variable(empty: str) -> None:
-    for work in (
-        lambda: server_ids(["A", empty], unread),
-        lambda: server_ids([empty], unread, ["Web"]),
-        lambda: names(["wa1-1", empty], unread),
-        lambda: check_groups(["Web", empty]),
-        lambda: check_run(empty),
-    ):
+    for work in (lambda: server_ids(["A", empty], unread), lambda: names(["wa1-1", empty], unread)):
         assert "is empty: is a shell variable unset?" in message(work)
-    check_groups(["Web"])
-    check_run("2026")
 
 
-def test_no_servers_are_an_error_unless_there_are_groups() -> None:
+def test_no_servers_are_an_error_unless_there_may_be_none() -> None:
     assert message(lambda: server_ids([], unread, command="clc servers")) == (
         "No servers given.\nName one or more, as in: clc servers WA1ALIASWB01\n"
         "To read ids from standard input: clc servers -"
     )
-    assert server_ids([], unread, ["Web"]) == server_ids(["-"], str, ["Web"]) == ([], 0)
+    for none in ([], ["-"]):
+        assert server_ids(none, str, may_be_none=True) == []
     shown = message(lambda: server_ids(["-"], lambda: "# nothing\n"))
     assert shown.startswith("Standard input holds no server ids.\n")
     assert "clc reset -" not in shown
@@ -122,13 +116,11 @@ def test_a_hint_for_what_is_not_an_id(
 
 
 @given(st.lists(st.text()))
-def test_whatever_is_accepted_is_upper_case_unique_and_well_formed(given: list[str]) -> None:
-    try:
-        ids, _ = server_ids(given, lambda: "")
-    except UsageError:
-        return
-    assert len(set(ids)) == len(ids) > 0
-    assert all(server == server.upper() and server.isascii() for server in ids)
+def test_whatever_is_accepted_is_upper_case_and_well_formed(given: list[str]) -> None:
+    with suppress(UsageError):
+        ids = server_ids(given, str)
+        assert ids
+        assert all(server == server.upper() and server.isascii() for server in ids)
 
 
 def test_names_keep_their_case_and_come_each_once_and_are_checked() -> None:
