@@ -89,6 +89,7 @@ class Printed(NamedTuple):
     code: object
     stdout: str
     stderr: str
+    posts: int
 
     def lines(self, home: Path) -> str:
         """As the file has it: first standard output, behind bars, as its cells are."""
@@ -201,6 +202,7 @@ class World:
         stdin = piped if self.typed is None else Typed(self.typed)
         stdout, stderr = io.StringIO(), io.StringIO() if self.typed is None else Typed()
         code: object = None
+        before = len(POWER_POSTS)
         with (
             mock.patch.object(sys, "stdin", stdin),
             redirect_stdout(stdout),
@@ -213,7 +215,8 @@ class World:
                 code = ended.code
         if self.signals:
             self.ended.set()
-        return Printed(line, code, stdout.getvalue(), stderr.getvalue())
+        posts = len(POWER_POSTS) - before
+        return Printed(line, code, stdout.getvalue(), stderr.getvalue(), posts)
 
     @property
     def journal(self) -> Journal:

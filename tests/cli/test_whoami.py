@@ -1,11 +1,9 @@
 """`clc whoami`, and the source of a credential as every command finds it."""
 
 import json
-import sys
 from typing import Any
 
 import pytest
-from keyring import core
 
 from tests.fakes import Run, jwt
 
@@ -50,15 +48,3 @@ def test_an_unusable_base_url_is_a_usage_error(
         result = clc(*line)
         assert result.exit_code == 2
         assert "CLC_BASE_URL can't be used" in result.stderr
-
-
-def test_an_unusable_keyring_is_4_with_the_alternatives(
-    clc: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "nowhere", None)
-    monkeypatch.setattr(core, "_keyring_backend", None)
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "nowhere.Keyring")
-    result = clc("whoami")
-    assert result.exit_code == 4
-    assert "The keyring can't be used: ModuleNotFoundError" in result.stderr
-    assert "CLC_TOKEN_FILE" in result.stderr

@@ -4,8 +4,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from itertools import product
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -25,9 +24,7 @@ from clc_reset.models import Evidence, Observation, Operation, ServerResult, Ser
 from clc_reset.resets.outcome import Ending, Outcome
 from clc_reset.ui.streams import Delivery
 from tests.builders import A, B, C
-from tests.fakes import Typed, exit_code_of, jwt, queued, refused
-
-API = "http://127.0.0.1:9"  # where nothing listens; a loopback URL needs no TLS
+from tests.fakes import Typed, exit_code_of, queued, refused
 
 # --- an outcome and what stands beside it -------------------------------------------------------
 
@@ -424,43 +421,19 @@ def test_a_summary_counts_the_evidence_and_names_the_failed(
     assert report.summary(of(QUEUED, *results, seconds=1.0)) == expected
 
 
-# --- each outcome on each surface, in each form, of each command --------------------------------
+# --- each exit code on each surface, in each form -------------------------------------------------
 
-FORMS = ("table", "tsv", "json")
-TIMES_UP = ("--timeout", "0")
-COMMANDS = {
-    "reset": ("reset", "--again", A, B),
-    "reset --wait": ("reset", "--again", A, B, "--wait", *TIMES_UP),
-    "status": ("status",),
-    "status --wait": ("status", "--wait", *TIMES_UP),
-}
-BOTH = [queued(A, "wa1-1"), queued(B, "wa1-1")]
-DOWN = httpx.ConnectError("nobody listens")
-CODES: dict[str, tuple[int, int, int, int]] = {
-    "all refused": (1, 1, 1, 1),
-    "some refused": (1, 1, 1, 1),
-    "all unknown": (6, 6, 6, 6),
-    "none left": (0, 0, 0, 0),
-    "none asked": (2, 2, 2, 2),
-    "not reached": (5, 5, 7, 7),
-    "polls not reached": (0, 7, 7, 7),
-    "refused request": (5, 5, 1, 1),
-}
-ANSWERS: Mapping[str, httpx.Response] = {
-    "all refused": httpx.Response(200, json=[refused(A), refused(B)]),
-    "some refused": httpx.Response(200, json=[refused(A), queued(B, "wa1-1")]),
-    "all unknown": httpx.Response(503),
-    "refused request": httpx.Response(404),
-}
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[respx.Router]:
-    monkeypatch.setenv("CLC_BASE_URL", API)
-    monkeypatch.setenv("CLC_TOKEN", jwt())
-    monkeypatch.setenv("TERM", "xterm")
-    with respx.mock(base_url=API, assert_all_called=False) as router:
-        yield router
+QUEUES_BOTH = httpx.Response(200, json=[queued(A, "wa1-1"), queued(B, "wa1-1")])
+WAYS: list[tuple[int, httpx.Response, str]] = [
+    (0, QUEUES_BOTH, f"reset --again {A} {B}"),
+    (1, httpx.Response(200, json=[refused(A), queued(B, "wa1-1")]), f"reset --again {A} {B}"),
+    (2, QUEUES_BOTH, "reset"),
+    (5, httpx.Response(404), f"reset --again {A} {B}"),
+    (6, httpx.Response(503), f"reset --again {A} {B}"),
+    (6, httpx.Response(503), "status"),
+    (7, QUEUES_BOTH, f"reset --again {A} {B} --wait --timeout 0"),
+    (7, QUEUES_BOTH, "status"),
+]
 
 
 class Broken(io.StringIO):
@@ -485,47 +458,37 @@ SURFACES: dict[str, Callable[[], tuple[io.StringIO | None, io.StringIO]]] = {
 WORKING = ("terminal", "stderr only on a terminal", "pipe")
 
 
-def prepare(
-    api: respx.Router, monkeypatch: pytest.MonkeyPatch, outcome: str, command: str
-) -> tuple[str, ...]:
-    """Let the API, and the journal where it is asked, be as an outcome needs; the arguments."""
-    arguments = COMMANDS[command]
-    if outcome == "none asked":
-        return arguments if command.startswith("status") else ("reset", *arguments[4:])
-    api.post().mock(return_value=ANSWERS.get(outcome, httpx.Response(200, json=BOTH)))
-    succeeded = httpx.Response(200, json={"status": "succeeded"})
-    get = api.get().mock(return_value=succeeded)
-    if command.startswith("status"):
-        exit_code_of("reset", A, B)
-    if outcome == "polls not reached":
-        get.mock(side_effect=DOWN)
-    if outcome == "not reached":  # whatever is tried, and at once
-        monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
-    return arguments
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("outcome", CODES)
-def test_an_outcome_has_its_code_on_every_surface_and_in_every_form(
-    api: respx.Router, monkeypatch: pytest.MonkeyPatch, outcome: str, command: str
+@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize(("code", "answer", "line"), WAYS)
+@pytest.mark.usefixtures("with_token")
+def test_an_exit_code_is_the_same_on_every_surface_and_in_every_form(
+    api_ctl_io: respx.Router,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    answer: httpx.Response,
+    line: str,
+    surface: str,
 ) -> None:
-    code = CODES[outcome][list(COMMANDS).index(command)]
-    arguments = prepare(api, monkeypatch, outcome, command)
-    for (surface, streams), form in product(SURFACES.items(), FORMS):
-        stdout, stderr = streams()
+    monkeypatch.setenv("TERM", "xterm")
+    api_ctl_io.post().mock(return_value=answer)
+    api_ctl_io.get().respond(200, json={"status": "executing"})
+    if line == "status":
+        exit_code_of("reset", A, B, "-q")
+    for form in ("table", "tsv", "json"):
+        stdout, stderr = SURFACES[surface]()
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdin", io.StringIO())
             patch.setattr(sys, "stdout", stdout)
             patch.setattr(sys, "stderr", stderr)
-            ended_with = exit_code_of(*arguments, "-o", form)
+            ended_with = exit_code_of(*line.split(), "-o", form)
         out, err = stdout.getvalue() if stdout else "", stderr.getvalue()
         gone = surface == "closed pipe" and code in {0, 1, 7}
-        assert (ended_with, surface, form, err) == (141 if gone else code, surface, form, err)
-        assert not re.search("Traceback|bug in clc", err), (surface, form, err)
+        assert ended_with == (141 if gone else code), err
+        assert not re.search("Traceback|bug in clc", err)
         has_result = code not in {2, 5}
         if form == "json" and surface in WORKING:
             shown = json.loads(out)
-            assert ("servers" in shown) == has_result, (surface, err)
-            assert shown.get("error", {}).get("exit_code", code) == code, (surface, err)
+            assert ("servers" in shown) == has_result
+            assert shown.get("error", {}).get("exit_code", code) == code
         elif has_result and surface != "closed pipe":
-            assert A in (out if surface in WORKING else err), (surface, form, err)
+            assert A in (out if surface in WORKING else err)

@@ -64,25 +64,6 @@ def test_servers_that_are_named_are_looked_at_in_the_order_named(clc: Run) -> No
     ]
 
 
-@pytest.mark.usefixtures("served", "as_demo")
-def test_a_server_that_the_api_does_not_know_is_a_row_that_says_so_and_exit_code_1(
-    clc: Run,
-) -> None:
-    result = clc("servers", WB01, "NOSUCH", "-o", "json")
-    assert result.exit_code == 1
-    known, unknown = json.loads(result.stdout)["servers"]
-    assert (known["message"], unknown["status"]) == (None, None)
-    assert "knows no such server" in unknown["message"]
-
-
-@pytest.mark.usefixtures("served", "as_demo")
-def test_no_servers_are_an_empty_list_and_a_note(clc: Run) -> None:
-    result = clc("servers", "-g", "Staging", "-o", "json")
-    assert result.exit_code == 0
-    assert json.loads(result.stdout) == {"account": "ALIAS", "servers": []}
-    assert result.stderr == "Account ALIAS has no server that could be reset.\n"
-
-
 @pytest.mark.parametrize("arguments", [["servers"], ["reset", "-y", "-g", "Web"]])
 @pytest.mark.parametrize("group_hangs", [False, True])
 def test_ctrl_c_while_groups_are_read_ends_at_once(arguments: list[str], group_hangs: bool) -> None:
