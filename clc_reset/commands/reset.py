@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from textwrap import TextWrapper
 from typing import NamedTuple
 
 from clc_reset.auth import sources
@@ -152,9 +153,9 @@ def _rest_of(session: Session, given: Given, name: str) -> Rest:
             f"Run {run.id} was at {run.base_url}, but CLC_BASE_URL is {session.origin}.",
             hint=f"Set CLC_BASE_URL to {run.base_url} to reset there.",
         )
-    if given.account is not None and given.account.upper() != run.account:
+    if given.account not in {None, run.account}:
         raise UsageError(
-            f"Run {run.id} was in account {run.account}, not {given.account.upper()}.",
+            f"Run {run.id} was in account {run.account}, not {given.account}.",
             hint=f"To reset there: clc reset --rest-of {run.id} -a {run.account}",
         )
     if rest.left_out:
@@ -230,15 +231,13 @@ def screenful(places: Mapping[str, str], width: int, height: int) -> list[str]:
     servers_at: dict[str, list[str]] = {}
     for server, place in places.items():
         servers_at.setdefault(place, []).append(server)
-    at_a_time = max(1, (width - 2) // (max(map(len, places)) + 2))
-    lines: list[tuple[str, int]] = []
+    fill = TextWrapper(width, "    ", "    ", break_long_words=False, break_on_hyphens=False)
+    lines: list[str] = []
     for place, servers in servers_at.items():
-        lines.append((f"  {place}"[:width], 0))
-        for first in range(0, len(servers), at_a_time):
-            some = servers[first : first + at_a_time]
-            lines.append((f"    {'  '.join(some)}", len(some)))
+        lines += [f"  {place}"[:width], *fill.wrap("  ".join(servers))]
     most = max(1, height - LINES_BESIDE)
     if len(lines) > most:
-        more = sum(number for _, number in lines[most - 1 :])
-        lines[most - 1 :] = [(f"  and {count(more, 'more server')}", 0)]
-    return [line for line, _ in lines]
+        del lines[most - 1 :]
+        named = sum(len(line.split()) for line in lines if line.startswith("    "))
+        lines.append(f"  and {count(len(places) - named, 'more server')}")
+    return lines

@@ -33,12 +33,11 @@ def run(
 
     With `is_run` the only name is the beginning of a run's id.
     """
-    alias = None if account is None else sources.checked_alias(account)
     credential, denied = _log_in(session)
-    if alias is None and credential is not None and credential.account is not None:
-        alias = sources.account(None, credential)
+    if account is None and credential is not None and credential.account is not None:
+        account = sources.account(None, credential)
     try:
-        selection = _select(session, names, alias, is_run=is_run)
+        selection = _select(session, names, account, is_run=is_run)
     except JournalError as error:
         session.renderer.error(error.kind, error.message, error.hint, ExitCode.UNKNOWN)
         return ExitCode.UNKNOWN
@@ -50,10 +49,10 @@ def run(
             raise denied
         known = followup.unasked(selection, denied)
     else:
-        known, lost = _ask(session, selection, alias, credential, wait=wait, limit=timeout)
+        known, lost = _ask(session, selection, account, credential, wait=wait, limit=timeout)
         if lost:
             message = f"Neither the journal nor the API knows: {enumerate_names(lost)}."
-            hint = f"If {alias} isn't the account of the reset, add -a."
+            hint = f"If {account} isn't the account of the reset, add -a."
             missing.append(Remark(NOT_FOUND, message, hint))
     if not names:
         _name_earlier(session, selection.runs[0])
