@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from clc_reset.ui.render import Renderer
     from clc_reset.workers import Inbox
 
+_Function = Callable[..., object]
+
 FORMS = ("table", "tsv", "json")
 LONGEST_DURATION = 365 * 86400.0
 """In seconds: more is a slip of the finger."""
@@ -125,7 +127,7 @@ class Command(click.Command):
                 formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 
-def command(name: str, *examples: str, **details: Any) -> Callable[[Callable[..., Any]], Command]:
+def command(name: str, *examples: str, **details: Any) -> Callable[[_Function], Command]:
     """Make a command; its examples stand at the end of its help."""
     return click.command(name, cls=Command, epilog="\n".join(examples), **details)
 
@@ -190,7 +192,15 @@ def not_empty(
     return check
 
 
-def run(name: str, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def time(name: str, help_text: str, default: str | None = None) -> Callable[[_Function], _Function]:
+    """Return an option that takes a duration."""
+    shows = default not in {None, "0"}
+    return click.option(
+        name, type=duration, metavar="TIME", default=default, show_default=shows, help=help_text
+    )
+
+
+def run(name: str, help_text: str) -> Callable[[_Function], _Function]:
     """Return an option that takes a run's id, or its beginning."""
     return click.option(
         name,
@@ -211,11 +221,9 @@ servers = click.argument(
     "servers", nargs=-1, metavar="[SERVER]...", shell_complete=suggestions.servers
 )
 wait = click.option("--wait", is_flag=True, help="Wait until every operation is done.")
-timeout = click.option(
+timeout = time(
     "--timeout",
-    type=duration,
-    metavar="TIME",
-    help="How long to wait, such as 90, 90s, 10m or 1h30m; by default 30 minutes, or a minute per "
+    "How long to wait, such as 90, 90s, 10m or 1h30m; by default 30 minutes, or a minute per "
     "server of the largest data centre if that is longer.",
 )
 quiet = click.option(

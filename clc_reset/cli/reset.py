@@ -40,9 +40,7 @@ from clc_reset.cli.options import Invocation
     metavar="N",
     help="Reset N servers, wait for them, then the next N. Implies --wait; --timeout is per wave.",
 )
-@click.option(
-    "--pause", type=options.duration, metavar="TIME", help="How long to pause between waves."
-)
+@options.time("--pause", "How long to pause between waves.")
 @click.option(
     "--check",
     metavar="COMMAND",
@@ -50,12 +48,7 @@ from clc_reset.cli.options import Invocation
     help="Run by sh for each server whose operation succeeded, with its id in CLC_SERVER, until "
     "it succeeds; tried every 5 s. Implies --wait.",
 )
-@click.option(
-    "--check-timeout",
-    type=options.duration,
-    metavar="TIME",
-    help="How long the checks of a wave may take; by default 5m.",
-)
+@options.time("--check-timeout", "How long the checks of a wave may take; by default 5m.")
 @click.option(
     "--max-failures",
     type=click.IntRange(0, options.MOST_NUMBER),
