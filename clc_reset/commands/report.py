@@ -226,32 +226,28 @@ class Advice:
         Servers of several accounts can't be named in one command.
         """
         known = self._known
-        shown: dict[bool | None, list[str]] = {True: [], False: [], None: []}
-        for result in known.results:
-            if result.state is state and result.server:
-                changed = None if result.evidence is None else result.evidence.changed
-                shown[changed].append(result.server)
-        is_one = sum(map(len, shown.values())) == 1
+        changed, unchanged, unseen = _by_evidence(known, state)
+        is_one = len(changed) + len(unchanged) + len(unseen) == 1
         is_unknown = state is ServerState.UNKNOWN
         hints = []
-        if shown[True]:
+        if changed:
             hints.append("Those that have changed were most likely reset: leave them alone.")
         was_cut_short = known.ending is Ending.INTERRUPTED
-        if is_unknown and known.can_change and (shown[False] or was_cut_short):
+        if is_unknown and known.can_change and (unchanged or was_cut_short):
             hints.append("A change can still come: the API takes up to 30 s a server.")
             if known.can_be_awaited and known.run is not None:
                 hints.append(f"To wait for a change: clc status --wait --run {known.run}")
         if known.account is None:
             return "\n".join(hints)
-        if shown[False] and len(shown[False]) <= NAMED_IN_COMMANDS:
+        if unchanged and len(unchanged) <= NAMED_IN_COMMANDS:
             them = "it" if is_one else "those that haven't changed"
             if is_unknown and known.can_change:
                 them = "it, if it hasn't changed by then" if is_one else f"{them} by then"
             again = " --again" if is_unknown else ""
-            hints.append(f"To reset {them}: {self._command('reset', shown[False])}{again}")
-        if shown[None] and is_unknown:
-            look = self._command("servers", shown[None][:NAMED_IN_COMMANDS])
-            hints.append(f"To look at {_them(shown[None])}: {look}")
+            hints.append(f"To reset {them}: {self._command('reset', unchanged)}{again}")
+        if unseen and is_unknown:
+            look = self._command("servers", unseen[:NAMED_IN_COMMANDS])
+            hints.append(f"To look at {_them(unseen)}: {look}")
         return "\n".join(hints)
 
     def _command(self, name: str, servers: Sequence[str]) -> str:
@@ -307,13 +303,11 @@ class Advice:
         if not pending:
             return ""
         number = count(len(pending), "operation")
-        is_one = len(pending) == 1
+        verb = "is" if len(pending) == 1 else "are"
         running = {r.operation for r in known.results if r.state is ServerState.RUNNING}
         if known.resets or running.issuperset(pending):
-            verb = "is" if is_one else "are"
             return f"The resets continue in the cloud: {number} {verb} still running."
-        verb = "isn't" if is_one else "aren't"
-        return f"{number} {verb} known to be over."
+        return f"{number} {verb}n't known to be over."
 
     def how_to_follow(self) -> str:
         """Return how to take up the wait again, as a command to paste; empty if nothing is pending.
@@ -336,6 +330,15 @@ class Advice:
         return "\n".join(lines)
 
 
+def _by_evidence(known: Outcome, state: ServerState) -> tuple[list[str], list[str], list[str]]:
+    """Return the servers with a state: those that changed, that didn't, and all others."""
+    found: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    for result in known.results:
+        if result.state is state and result.server:
+            found[result.evidence and result.evidence.changed].append(result.server)
+    return found[True], found[False], found[None]
+
+
 def summary(known: Outcome) -> str | None:
     """Return one line about several servers: `299 succeeded, 2 failed in 6 s. Failed: …`."""
     if not known.has_result or len(known.results) <= 1:
@@ -353,11 +356,7 @@ def summary(known: Outcome) -> str | None:
 
 def _counted(known: Outcome, state: ServerState, number: int) -> str:
     """Return how many servers have a state, and their evidence: `3 unknown: 1 changed since`."""
-    shown = Counter(
-        result.evidence.changed
-        for result in known.results
-        if result.state is state and result.evidence is not None
-    )
-    evidence = [f"{shown[True]:,} changed since"] * bool(shown[True])
-    evidence += [f"{shown[False]:,} not yet"] * bool(shown[False])
+    changed, unchanged, _ = _by_evidence(known, state)
+    evidence = [f"{len(changed):,} changed since"] * bool(changed)
+    evidence += [f"{len(unchanged):,} not yet"] * bool(unchanged)
     return f"{number:,} {state}" + (f": {', '.join(evidence)}" if evidence else "")
