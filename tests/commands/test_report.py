@@ -23,7 +23,7 @@ from clc_reset.errors import (
 from clc_reset.models import Evidence, Observation, Operation, ServerResult, ServerState
 from clc_reset.resets.outcome import Ending, Outcome
 from clc_reset.ui.streams import Delivery
-from tests.builders import A, B, C
+from tests.builders import A, B, C, D
 from tests.fakes import Typed, exit_code_of, queued, refused
 
 # --- an outcome and what stands beside it -------------------------------------------------------
@@ -224,7 +224,7 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
             ],
         ),
         (
-            of(QUESTION, UNCHANGED, can_change=True),
+            of(QUESTION, UNCHANGED, result(A, "succeeded"), can_change=True),
             [ONE_LOST, LATER, f"To reset it, if it hasn't changed by then: clc reset {B} --again"],
         ),
         (
@@ -283,6 +283,10 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
                 f"1 server was not sent: {B}.",
                 "To reset it, once the others are over: clc reset --rest-of R1",
             ],
+        ),
+        (  # a live run has still to send it
+            of(QUESTION, result(A, "planned"), ending=Ending.TIME_LIMIT, limit=0.0),
+            ["The time limit of 0 s has passed.", "To follow them: clc status --wait --run R1"],
         ),
         (
             of(QUEUED, *TWO_RUN, run="R1", **SIGNALLED),
@@ -408,8 +412,11 @@ def how_to_follow(*results: ServerResult) -> list[str]:
     ("results", "expected"),
     [
         (
-            [result(A, "failed"), result(B, "unknown", "changed"), result(C, "unknown", "not yet")],
-            f"1 failed, 2 unknown: 1 changed since, 1 not yet (1 s). Failed: {A}",
+            [
+                *(result(A, "failed"), result(B, "unknown", "not yet")),
+                *(result(server, "unknown", "changed") for server in (C, D)),
+            ],
+            f"1 failed, 3 unknown: 2 changed since, 1 not yet (1 s). Failed: {A}",
         ),
         ([result(A, "succeeded"), result(B, "succeeded")], "2 succeeded in 1 s"),
         ([result(A, "failed")], None),
