@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 from unittest import mock
 
 import httpx
@@ -26,6 +26,7 @@ from keyring.backends import fail
 from clc_reset.cli.main import command
 from clc_reset.cli.options import Invocation
 from clc_reset.clocks import Clocks
+from clc_reset.errors import Interrupted
 from clc_reset.journal.rows import Where
 from clc_reset.journal.runs import Journal, NewRun
 from clc_reset.models import RollingOptions
@@ -37,7 +38,7 @@ from tests.fakes import POWER_POSTS, MemoryKeyring, Typed, jwt, only_reset_reset
 
 FILE = Path(__file__).with_suffix(".txt")
 
-Answer = httpx.Response | Exception | int
+Answer = httpx.Response | Exception | Interrupted | int
 
 PATHS = {
     "POST": "POST .*/reset",
@@ -61,15 +62,9 @@ ANSWERS: dict[str, Answer] = {
     "words": httpx.Response(400, json={"message": "The request is invalid."}),
     "later": httpx.Response(429, headers={"Retry-After": "900"}),
 }
-BEHAVIOURS: dict[str, dict[str, Any]] = {
-    "slow": {"duration": 99},
-    "fails": {"fail": frozenset({B})},  # and with it the operation that others share
-    "loses answers": {"lose_answer": True},
-    "expired tokens": {"expired_token": True},
-}
 VOLATILE = {
     r"\d{8}-\d{6}-[0-9a-f]{8}": "RUN",
-    r"(?!2015)20\d\d-\d\d-\d\d[T ]\d\d:\d\d(:\d\d\+00:00)?( UTC)?": "TIME",
+    r"(?!2015)20\d\d-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?\+00:00)?( UTC)?": "TIME",
     r"1[34] d \d+ h": "14 d",
     r"\d+ s ago": "0 s ago",
     r"as of \d\d:\d\d:\d\d": "as of TIME",
@@ -114,9 +109,7 @@ class World:
         self.home = home
         self.cloud = Cloud(Behaviour(duration=0.0), time.time, Random(1))
         self.answers: dict[str, list[Answer]] = {}
-        self.signals: dict[str, int] = {}
-        self.typed: str | None = None
-        self.stdin = ""
+        self.stdin: TextIO = _pipe("")
         self.invocation = Invocation()
         self.ended = threading.Event()
         self.records: list[object] = []
@@ -144,13 +137,13 @@ class World:
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         line = f"{request.method} {request.url.path}"
-        for pattern, signum in self.signals.items():
-            if re.search(pattern, line):
-                self.invocation.inbox.interrupt(signum)
-                self.ended.wait(5)  # no answer comes before the signal
         for pattern, answers in self.answers.items():
             if re.search(pattern, line):
                 answer = answers.pop(0) if len(answers) > 1 else answers[0]
+                if isinstance(answer, Interrupted):
+                    self.invocation.inbox.interrupt(answer.signum)
+                    self.ended.wait(5)  # no answer comes before the signal
+                    break
                 if isinstance(answer, Exception):
                     raise answer
                 return httpx.Response(answer) if isinstance(answer, int) else answer
@@ -165,8 +158,6 @@ class World:
         first, *others = words = step.split()
         if first == "clc":
             self.run(step)
-        elif step in BEHAVIOURS:
-            self.cloud.behaviour = replace(self.cloud.behaviour, **BEHAVIOURS[step])
         elif first in PATHS:
             self.answers[PATHS[first]] = [int(a) if a.isdigit() else ANSWERS[a] for a in others]
         elif "=" in step:
@@ -175,17 +166,21 @@ class World:
             name, _, value = step.partition("=")
             os.environ[name] = value
         elif first == "signal":
-            self.signals[PATHS[words[2]]] = int(words[1])
+            self.answers[PATHS[words[2]]] = [Interrupted(int(words[1]))]
         elif first == "live":
             size, servers = int(words[1]), self._expand(step).split()[2:]
             run = NewRun(Where(ORIGIN, "ALIAS"), "demo", tuple(servers), RollingOptions(size))
             self.records.append(self.journal.begin(run, servers[:size], check=False))
         elif first == "types":
-            self.typed = "".join(f"{word}\n" for word in others)
+            self.stdin = Typed("".join(f"{word}\n" for word in others))
         elif first == "stdin":
-            self.stdin = f"{others[0]}\n"
+            self.stdin = _pipe(f"{others[0]}\n")
         else:
             STEPS[step](self)
+
+    def behave(self, **changes: Any) -> None:
+        """Let the cloud behave otherwise."""
+        self.cloud.behaviour = replace(self.cloud.behaviour, **changes)
 
     def _expand(self, line: str) -> str:
         """Replace A, B and C by servers, RUN by the latest run, REST by one kept in `rest`."""
@@ -198,13 +193,12 @@ class World:
         line = self._expand(line)
         arguments = shlex.split(line)[1:]
         self.invocation = Invocation()
-        piped = io.TextIOWrapper(io.BytesIO(self.stdin.encode()))
-        stdin = piped if self.typed is None else Typed(self.typed)
-        stdout, stderr = io.StringIO(), io.StringIO() if self.typed is None else Typed()
+        stdout = io.StringIO()
+        stderr = Typed() if isinstance(self.stdin, Typed) else io.StringIO()
         code: object = None
         before = len(POWER_POSTS)
         with (
-            mock.patch.object(sys, "stdin", stdin),
+            mock.patch.object(sys, "stdin", self.stdin),
             redirect_stdout(stdout),
             redirect_stderr(stderr),
             only_reset_resets(arguments),
@@ -213,7 +207,7 @@ class World:
                 command(arguments, obj=self.invocation)
             except SystemExit as ended:
                 code = ended.code
-        if self.signals:
+        if self.invocation.inbox.signum is not None:
             self.ended.set()
         posts = len(POWER_POSTS) - before
         return Printed(line, code, stdout.getvalue(), stderr.getvalue(), posts)
@@ -225,6 +219,10 @@ class World:
     @property
     def latest(self) -> str:
         return self.journal.runs(1, ())[0].id
+
+
+def _pipe(text: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(text.encode()))
 
 
 def _without_credentials(_world: World) -> None:
@@ -245,6 +243,11 @@ def _checked_rest(world: World) -> None:
 
 
 STEPS: dict[str, Callable[[World], object]] = {
+    "slow": lambda world: world.behave(duration=99),
+    # and with it the operation that others share
+    "fails": lambda world: world.behave(fail=frozenset({B})),
+    "loses answers": lambda world: world.behave(lose_answer=True),
+    "expired tokens": lambda world: world.behave(expired_token=True),
     "no credentials": _without_credentials,
     "no keyring": lambda _world: keyring.set_keyring(fail.Keyring()),  # type: ignore[no-untyped-call]
     "a token": lambda world: world.do(f"CLC_TOKEN={jwt()}"),
