@@ -126,7 +126,7 @@ def _options(given: Given, before: RollingOptions) -> RollingOptions:
         "at_a_time": given.at_a_time,
         "pause": given.pause,
         "check": given.check,
-        "directory": None if given.check is None else os.getcwd(),  # noqa: PTH109 - a string
+        "directory": None if given.check is None else _working_directory(),
         "check_seconds": given.check_timeout,
         "max_failures": given.max_failures,
         "limit": given.timeout,
@@ -134,6 +134,17 @@ def _options(given: Given, before: RollingOptions) -> RollingOptions:
     return RollingOptions(
         **before._asdict() | {name: value for name, value in anew.items() if value is not None}
     )
+
+
+def _working_directory() -> str:
+    """Return the folder that a check is run in. Raises UsageError if it is gone."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - a string
+    except OSError as error:
+        raise UsageError(
+            f"--check can't be run in the working directory: {error.strerror}.",
+            hint="Change to a folder that exists.",
+        ) from error
 
 
 def _rest_of(session: Session, given: Given, name: str) -> Rest:

@@ -319,6 +319,23 @@ def test_a_check_has_to_pass_before_the_next_wave(clc: Run, served: Cloud, tmp_p
     assert "The operation succeeded; the check failed: exit code 1" in result.stdout
 
 
+@pytest.mark.usefixtures("as_demo")
+def test_a_check_in_a_folder_that_is_gone_is_refused_before_anything_is_sent(
+    clc: Run, served: Cloud, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    result = clc("reset", A, "--check", "true")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: --check can't be run in the working directory: No such file or directory. "
+        "No server was reset.\nChange to a folder that exists.\n"
+    )
+    assert were_reset(served) == []
+
+
 # --- our own output as input -------------------------------------------------------------------
 
 
