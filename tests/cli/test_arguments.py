@@ -58,15 +58,11 @@ def test_an_empty_argument_may_be_an_unset_variable(empty: str) -> None:
 
 
 def test_no_servers_are_an_error_unless_there_may_be_none() -> None:
-    assert message(lambda: server_ids([], unread, command="clc servers")) == (
-        "No servers given.\nName one or more, as in: clc servers WA1ALIASWB01\n"
-        "To read ids from standard input: clc servers -"
-    )
     for none in ([], ["-"]):
         assert server_ids(none, str, may_be_none=True) == []
-    shown = message(lambda: server_ids(["-"], lambda: "# nothing\n"))
-    assert shown.startswith("Standard input holds no server ids.\n")
-    assert "clc reset -" not in shown
+    assert message(lambda: server_ids(["-"], lambda: "# nothing\n")).startswith(
+        "Standard input holds no server ids.\n"
+    )
     assert message(lambda: names(["-"], str)).startswith("Standard input holds no names.\n")
 
 
@@ -85,21 +81,14 @@ FILE = "To read ids from a file: clc reset - < "
 @pytest.mark.parametrize(
     ("malformed", "hint"),
     [
-        ("A,B", "Separate ids with spaces, not commas."),
         ("./servers", f"{FILE}./servers"),
         ("my servers", f"{FILE}'my servers'"),
         ("servers.txt", f"{FILE}servers.txt"),
         ("hosts.yml", f"{FILE}hosts.yml"),
-        ("@servers.txt", f"{FILE}servers.txt"),
         ("@", f"{FILE}FILE"),
-        ("wb01.example.com", "Give the server's id, not its host name. To list the ids: clc"),
-        ("wa1-12345", "To see its state: clc status wa1-12345"),
-        ("20260115-021305-3f9a12bc", "To see its state: clc status 20260115-021305-3f9a12bc"),
-        ("WA1ALIASWB[01-03]", f"{RANGE}WA1ALIASWB0{{1..3}}"),
         ("WB[8-12]", f"{RANGE}WB{{8..12}}"),
         ("WB[08..12]", f"{RANGE}WB{{08..12}}"),
         ("WB{1..3}", f"{RANGE}WB{{1..3}}"),
-        ("WA1ALIASWB01-WA1ALIASWB03", f"{RANGE}WA1ALIASWB0{{1..3}}"),
         ("WA1ALIASWB01-wa1aliaswb12", f"{RANGE}WA1ALIASWB{{01..12}}"),
         ("WA1ALIASWB01-VA1ALIASDB03", f"{RANGE}WA1ALIASWB01 VA1ALIASDB03"),
         ("A;B", "An id has letters, digits, - and _, as in WA1ALIASWB01; give each as"),
