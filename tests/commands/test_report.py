@@ -248,7 +248,11 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
             ],
         ),
         (
-            of(QUEUED, result(A, "failed", "changed"), result(B, "failed", "not yet")),
+            of(
+                QUEUED,
+                *(result(A, "failed", "changed"), result(B, "failed", "not yet")),
+                result(C, "running", "not yet"),
+            ),
             [
                 f"A shared operation failed: {A}, {B}.",
                 LEAVE,
