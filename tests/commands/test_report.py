@@ -33,12 +33,13 @@ class Recorder:
     """A session, its renderer and its streams: keeps what is printed, and fails where asked to."""
 
     quiet = verbose = False
-    form = None
+    form: str | None = None
     usual_account = "ALIAS"
 
     def __init__(self, *fails: str, delivery: Delivery = Delivery.PRINTED) -> None:
         self.renderer = self.streams = self
-        self.stdout = self.stderr = io.StringIO()
+        self.stdout = io.StringIO()
+        self.stderr = io.StringIO()
         self.calls: list[str] = []
         self.errors: list[tuple[Any, ...]] = []
         self._fails = fails
@@ -96,10 +97,12 @@ def test_a_bug_while_printing_is_one_more_message_and_changes_no_code(
 
 def test_a_bug_in_a_message_leaves_the_result() -> None:
     broken = QUEUED._replace(unasked=(None,))  # type: ignore[arg-type] # it can't be joined
-    session = Recorder()
-    assert ended(session, broken) == 1
-    assert session.calls[0] == "results"
-    assert "TypeError" in f"{session.errors}"
+    worse = of(OVERTIME, ServerResult(A, ServerState.UNKNOWN), limit="soon")
+    for bug, code in ((broken, 1), (worse, 6)):
+        session = Recorder()
+        assert ended(session, bug) == code
+        assert session.calls[0] == "results"
+        assert "(this is a bug in clc)" in f"{session.errors}"
     ended(session, QUEUED._replace(unasked=(C,)))
     warning = f"Warning: the API also answered for servers that were not asked for: {C}."
     assert session.calls[-1] == warning
@@ -375,6 +378,52 @@ def test_a_question_says_of_operations_only_what_is_known(states: list[str], lin
     results = (r._replace(state=ServerState(s)) for r, s in zip(TWO_RUN, states, strict=False))
     advice = report.Advice(of(QUESTION, *results), "ALIAS")
     assert advice.in_the_cloud() == line
+
+
+@pytest.mark.parametrize(
+    ("state", "is_quiet", "form", "calls"),
+    [
+        ("succeeded", False, None, ["results", "note", "2 succeeded"]),
+        ("succeeded", True, None, []),
+        ("succeeded", True, "json", ["results"]),
+        ("running", True, None, ["results", "note", "2 running"]),
+    ],
+)
+def test_quiet_prints_nothing_where_everything_succeeded_unless_a_form_is_given(
+    state: str, is_quiet: bool, form: str | None, calls: list[str]
+) -> None:
+    session = Recorder()
+    session.quiet, session.form = is_quiet, form
+    ended(session, of(QUESTION, result(A, state), result(B, state)))
+    assert session.calls == calls
+
+
+@pytest.mark.parametrize(("state", "code"), [("succeeded", 1), ("unknown", 6), ("running", 7)])
+def test_a_name_that_nobody_knows_is_1_where_the_others_are_0(state: str, code: int) -> None:
+    session = Recorder()
+    missing = [report.Remark("not_found", "No run.", "List them.")]
+    assert ended(session, of(QUESTION, result(A, state)), missing=missing) == code
+    assert session.errors[0] == ("not_found", "No run.", "List them.", code)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_quiet", "notes"),
+    [
+        (of(QUEUED, RUNNING, run="R1"), False, 1),
+        (of(QUEUED, RUNNING, run="R1"), True, 0),
+        (of(QUEUED, RUNNING, run="R1", waited=True), False, 0),
+        (of(QUEUED, result(A, "succeeded"), run="R1"), False, 0),
+        (of(QUEUED, RUNNING, result(B, "unknown"), run="R1"), False, 0),  # a remark says more
+    ],
+)
+def test_on_a_terminal_a_note_says_how_to_follow(
+    outcome: Outcome, is_quiet: bool, notes: int
+) -> None:
+    session = Recorder()
+    session.stderr, session.quiet = Typed(), is_quiet
+    ended(session, outcome)
+    note = f"{GOES_ON}\nTo follow it: clc status --wait --run R1"
+    assert session.calls.count(note) == notes
 
 
 def test_many_servers_are_not_named_in_a_command() -> None:
