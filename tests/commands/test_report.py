@@ -493,6 +493,7 @@ WAYS: list[tuple[int, httpx.Response, str]] = [
     (6, httpx.Response(503), "status"),
     (7, QUEUES_BOTH, f"reset --again {A} {B} --wait --timeout 0"),
     (7, QUEUES_BOTH, "status"),
+    (7, QUEUES_BOTH, "status wa1-9 --wait --timeout 0"),
 ]
 
 
@@ -551,4 +552,5 @@ def test_an_exit_code_is_the_same_on_every_surface_and_in_every_form(
             assert ("servers" in shown) == has_result
             assert shown.get("error", {}).get("exit_code", code) == code
         elif has_result and surface != "closed pipe":
-            assert A in (out if surface in WORKING else err)
+            named = "wa1-9" if "wa1-9" in line else A
+            assert named in (out if surface in WORKING else err)
