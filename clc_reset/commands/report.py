@@ -163,7 +163,7 @@ def _joined(message: str, more: str) -> str:
 class Advice:
     """The remarks about an outcome, with the next steps as commands to paste."""
 
-    def __init__(self, known: Outcome, usual_account: str | None, *, is_whole: bool = True) -> None:
+    def __init__(self, known: Outcome, usual_account: str | None, *, is_whole: bool) -> None:
         self._known = known
         self._usual_account = usual_account
         self._is_whole = is_whole

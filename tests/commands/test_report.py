@@ -41,11 +41,13 @@ class Recorder:
         self.stdout = io.StringIO()
         self.stderr = io.StringIO()
         self.calls: list[str] = []
+        self.printed: tuple[object, ...] = ()
         self.errors: list[tuple[Any, ...]] = []
         self._fails = fails
         self._delivery = delivery
 
-    def results(self, *_args: object, **_options: object) -> Delivery:
+    def results(self, *values: object, **options: object) -> Delivery:
+        self.printed = (*values, options)
         self._call("results")
         return self._delivery
 
@@ -376,7 +378,7 @@ def test_a_remark_has_its_kind_for_json(outcome: Outcome, kinds: list[str]) -> N
 )
 def test_a_question_says_of_operations_only_what_is_known(states: list[str], line: str) -> None:
     results = (r._replace(state=ServerState(s)) for r, s in zip(TWO_RUN, states, strict=False))
-    advice = report.Advice(of(QUESTION, *results), "ALIAS")
+    advice = report.Advice(of(QUESTION, *results), "ALIAS", is_whole=True)
     assert advice.in_the_cloud() == line
 
 
@@ -396,6 +398,18 @@ def test_quiet_prints_nothing_where_everything_succeeded_unless_a_form_is_given(
     session.quiet, session.form = is_quiet, form
     ended(session, of(QUESTION, result(A, state), result(B, state)))
     assert session.calls == calls
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_result_is_printed_with_its_run_and_the_first_remark_as_error(verbose: bool) -> None:
+    session = Recorder()
+    session.verbose = verbose
+    ended(session, OVERTIME, whole_run={"run": "R1"})
+    message = f"The time limit of 0 s has passed. {GOES_ON}"
+    error = {"kind": "time_limit", "message": message, "exit_code": 1}
+    options = {"run": "R1", "verbose": verbose}
+    expected = "ALIAS", OVERTIME.results, {"run": "R1", "error": error}, options
+    assert session.printed == expected
 
 
 @pytest.mark.parametrize(("state", "code"), [("succeeded", 1), ("unknown", 6), ("running", 7)])
@@ -458,7 +472,8 @@ def test_without_a_run_up_to_ten_operations_are_named() -> None:
 
 
 def how_to_follow(*results: ServerResult) -> list[str]:
-    return report.Advice(of(QUESTION, *results, run=None), "ALIAS").how_to_follow().splitlines()
+    advice = report.Advice(of(QUESTION, *results, run=None), "ALIAS", is_whole=True)
+    return advice.how_to_follow().splitlines()
 
 
 @pytest.mark.parametrize(
