@@ -1,14 +1,20 @@
+from pathlib import Path
+
 import pytest
 
-from clc_reset.cli.completion import SCRIPTS
 from clc_reset.cli.main import command
 from tests.fakes import Run, run_clc
 
+FILES = {"bash": "clc.bash", "zsh": "_clc", "fish": "clc.fish"}
+SHIPPED = Path(__file__).parents[2] / "completions"
 
-@pytest.mark.parametrize("shell", SCRIPTS)
-def test_the_script_that_is_installed_is_printed(clc: Run, shell: str) -> None:
-    result = clc("completion", shell)
-    assert (result.exit_code, result.stdout) == (0, SCRIPTS[shell].read_text())
+
+def test_what_is_shipped_is_what_the_command_prints_and_no_more(clc: Run) -> None:
+    for shell, file in FILES.items():
+        result = clc("completion", shell)
+        assert (result.exit_code, result.stdout) == (0, (SHIPPED / file).read_text())
+    assert {file.name for file in SHIPPED.iterdir()} - {"man"} == set(FILES.values())
+    assert clc("completion", "tcsh").exit_code == 2
 
 
 @pytest.mark.parametrize(

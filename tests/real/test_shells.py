@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from clc_reset.cli.completion import SCRIPTS
 from clc_reset.cli.main import command
 from clc_reset.clocks import Clocks
 from clc_reset.journal.runs import Journal
 from clc_reset.workers import Inbox
+from tests.cli.test_completion import FILES, SHIPPED
 from tests.fakes import CLC, HANG, loopback, run_clc, wait_until
 from tests.real.screen import Screen, Screens
 
@@ -143,9 +143,9 @@ def bash(screen: Screens, tmp_path: Path) -> Prompt:
     return Prompt("bash", screen(80), tmp_path)
 
 
-@pytest.mark.parametrize("shell", SCRIPTS)
+@pytest.mark.parametrize("shell", FILES)
 def test_what_is_installed_is_what_is_shipped(shell: str) -> None:
-    assert INSTALLED[shell].read_text() == SCRIPTS[shell].read_text()
+    assert INSTALLED[shell].read_text() == (SHIPPED / FILES[shell]).read_text()
 
 
 @pytest.mark.parametrize("environment", [*POOR, "all of it"])
