@@ -1,18 +1,4 @@
-"""Every error that is raised on purpose.
-
-    ClcError
-    ├── UsageError             the request can't be carried out as given
-    ├── JournalError           the journal can't be read or written
-    ├── DeclinedError          the user answered no
-    ├── UnsettledError         an earlier reset is unsettled, or a run can't be claimed
-    ├── AuthenticationError    no token, or one that is expired or refused
-    │   └── KeyringError       the OS keyring can't be used
-    ├── UnreachableError       the API can't have received the request
-    ├── RefusedError           the API received the request and refused it
-    └── OutputError            the result exists, but standard output took none of it
-
-    KeyboardInterrupt
-    └── Interrupted            SIGINT, SIGTERM or SIGHUP
+"""The errors that are raised on purpose.
 
 A reset with an unknown outcome is not an error but a result. An error carries its cause in
 `message` and its cure in `hint`; it never says what was sent, which only the outcome of a reset

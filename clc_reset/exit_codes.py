@@ -65,11 +65,6 @@ class ExitCode(IntEnum):
     TERMINATED = (143, "SIGTERM", "as printed")
 
 
-NOT_EXECUTABLE = 126
-NOT_FOUND = 127
-"""`clc sandbox COMMAND` ends with these two where env and the shells do."""
-
-
 def of_signal(signum: int) -> int:
     """Return the exit code of a process that a signal ended, as shells count."""
     return 128 + signum

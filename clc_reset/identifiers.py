@@ -1,5 +1,6 @@
 """The grammar of ids, aliases and base URLs, as far as it can be checked without a request."""
 
+import os
 import re
 
 DEFAULT_BASE_URL = "https://api.ctl.io"
@@ -55,6 +56,11 @@ def is_account_alias(text: str) -> bool:
 def datacenter_of(server: str) -> str:
     """Return the data centre with which a server's id begins, in upper case: `WA1`."""
     return server[:3].upper()
+
+
+def origin_in_use() -> str:
+    """Return the origin of CLC_BASE_URL, or of the platform. Raises ValueError with the reason."""
+    return api_origin(os.environ.get("CLC_BASE_URL") or DEFAULT_BASE_URL)
 
 
 def api_origin(base_url: str) -> str:

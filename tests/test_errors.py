@@ -1,6 +1,3 @@
-import inspect
-import re
-
 from clc_reset import errors
 
 
@@ -10,17 +7,6 @@ def _kinds(kind: type[errors.ClcError] = errors.ClcError) -> dict[str, int]:
     for child in kind.__subclasses__():
         codes |= _kinds(child)
     return codes
-
-
-def test_the_drawn_tree_names_every_error() -> None:
-    defined = {
-        name
-        for name, kind in vars(errors).items()
-        if inspect.isclass(kind) and issubclass(kind, BaseException)
-    }
-    tree = [line for line in (errors.__doc__ or "").splitlines() if line.startswith("    ")]
-    drawn = defined & set(re.findall(r"\w+", " ".join(tree)))
-    assert drawn == defined
 
 
 def test_every_error_has_a_word_for_json_and_an_exit_code() -> None:
@@ -39,15 +25,3 @@ def test_every_error_has_a_word_for_json_and_an_exit_code() -> None:
     others |= {errors.TIME_LIMIT, errors.NOT_FOUND}
     assert len(others) == 6
     assert not _kinds().keys() & others
-
-
-def test_an_error_says_what_happened_and_what_to_do_next() -> None:
-    error = errors.UsageError("No server is named.", hint="Name one.")
-    assert str(error) == error.message == "No server is named."
-    assert error.hint == "Name one."
-    assert errors.KeyringError("It is locked.").hint == ""
-
-
-def test_an_interruption_knows_its_signal_and_is_one_of_pythons_own() -> None:
-    assert errors.Interrupted(15).signum == 15
-    assert issubclass(errors.Interrupted, KeyboardInterrupt)

@@ -30,15 +30,15 @@ _LISTS = (".txt", ".csv", ".tsv", ".list", ".lst")
 
 
 def server_ids(
-    arguments: Sequence[str], read: Read, groups: Sequence[str] = (), command: str = "clc reset"
-) -> tuple[list[str], int]:
-    """Return the ids in upper case, in the order given, each once, and the number of duplicates.
+    arguments: Sequence[str], read: Read, command: str = "clc reset", *, may_be_none: bool = False
+) -> list[str]:
+    """Return the ids in upper case, in the order given.
 
     `-` stands for the ids on standard input, which `read` reads only then. Raises UsageError for
-    an empty or malformed id, and where there is none, unless groups are given.
+    an empty or malformed id and, unless there `may_be_none`, where there is none.
     """
     given = _given(arguments, read, command, "server id", _can_be_server)
-    if not given and not groups:
+    if not given and not may_be_none:
         if "-" in arguments:
             raise UsageError(
                 "Standard input holds no server ids.",
@@ -49,44 +49,26 @@ def server_ids(
             hint=f"Name one or more, as in: {command} WA1ALIASWB01\n"
             f"To read ids from standard input: {command} -",
         )
-    servers = list(dict.fromkeys(server.upper() for server in given))
-    return servers, len(given) - len(servers)
+    return [server.upper() for server in given]
 
 
 def names(arguments: Sequence[str], read: Read) -> list[str]:
     """Return the names of servers, operations and runs as they are given, each once.
 
     `-` stands for the names on standard input. Raises UsageError for what can't be a name, and
-    where there is none.
+    where standard input has none.
     """
     noun = "server, operation or run"
     given = _given(
         arguments, read, "clc status", noun, lambda name: is_operation_id(name) and not _range(name)
     )
-    if not given:
+    if arguments and not given:
         raise UsageError(
             "Standard input holds no names.",
             hint="It should hold names such as WA1ALIASWB01, wa1-12345 or "
             "20260115-021305-3f9a12bc.",
         )
     return list(dict.fromkeys(given))
-
-
-def check_not_empty(names: Sequence[str], noun: str, hint: str) -> None:
-    """Raise UsageError if a name is empty or blank, as that of an unset variable."""
-    if not all(name.strip() for name in names):
-        raise UsageError(f"{noun} is empty: is a shell variable unset?", hint=hint)
-
-
-def check_groups(groups: Sequence[str]) -> None:
-    """Raise UsageError if a group's name is empty or blank."""
-    hint = "Leave -g out, or give it the name or id of a group."
-    check_not_empty(groups, "A group's name", hint)
-
-
-def check_run(name: str) -> None:
-    """Raise UsageError if a run's id, or its beginning, is empty or blank."""
-    check_not_empty([name], "A run's id", "To list the runs: clc history")
 
 
 def _given(
@@ -101,14 +83,17 @@ def _given(
             for line in re.split(r"[\r\n]", read()):  # a comment ends nowhere else
                 # our own output has tabs, with the server before the first one
                 given += line.partition("\t")[0].partition("#")[0].split()
-    check_not_empty(given, "An argument", f"Leave it out, or give it a {noun}.")
     malformed = [name for name in given if not is_valid(name)]
     if malformed:
-        from clc_reset.text import quote
+        from clc_reset.text import enumerate_names, quote
 
-        shown = ", ".join(quote(name) for name in malformed[:MOST_NAMED])
-        more = f" and {len(malformed) - MOST_NAMED:,} more" if len(malformed) > MOST_NAMED else ""
-        raise UsageError(f"Not a {noun}: {shown}{more}.", hint=_hint(malformed[0], command))
+        if not all(map(str.strip, malformed)):
+            raise UsageError(
+                "An argument is empty: is a shell variable unset?",
+                hint=f"Leave it out, or give it a {noun}.",
+            )
+        shown = enumerate_names(list(map(quote, malformed)), MOST_NAMED)
+        raise UsageError(f"Not a {noun}: {shown}.", hint=_hint(malformed[0], command))
     return given
 
 

@@ -2,14 +2,14 @@
 
 import click
 
-from clc_reset.cli import arguments, options, suggestions
+from clc_reset.cli import arguments, options
 from clc_reset.cli.options import Invocation
 
 USUAL = 20
 
 
 @options.command("history", "clc history", "clc history WA1ALIASWB01 -n 5")
-@click.argument("servers", nargs=-1, metavar="[SERVER]...", shell_complete=suggestions.servers)
+@options.servers
 @click.option(
     "-n",
     "--number",
@@ -22,23 +22,15 @@ USUAL = 20
 @options.output
 @options.verbose
 @click.pass_obj
-def command(
-    invocation: Invocation,
-    servers: tuple[str, ...],
-    number: int,
-    form: str | None,
-    *,
-    verbose: bool,
-) -> int:
+def command(invocation: Invocation, servers: tuple[str, ...], number: int) -> int:
     """List the latest resets from this machine.
 
     The newest comes first. With names, lists only the resets of those servers. The states are the
     latest ones known; to ask again: clc status --run RUN
     """
-    ids: list[str] = []
-    if servers:
-        ids, _ = arguments.server_ids(servers, invocation.standard_input, command="clc history")
-
     from clc_reset.commands import history
 
-    return history.run(invocation.session(form, verbose=verbose), ids, number)
+    ids = arguments.server_ids(
+        servers, invocation.standard_input, "clc history", may_be_none=not servers
+    )
+    return history.run(invocation.session, ids, number)

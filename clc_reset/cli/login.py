@@ -19,12 +19,7 @@ from clc_reset.cli.options import Invocation
 @options.verbose
 @click.pass_obj
 def command(
-    invocation: Invocation,
-    username: str | None,
-    account: str | None,
-    *,
-    password_stdin: bool,
-    verbose: bool,
+    invocation: Invocation, username: str | None, account: str | None, *, password_stdin: bool
 ) -> int:
     """Log in and store the token in the OS keyring.
 
@@ -36,4 +31,4 @@ def command(
     # a password that is typed is asked for, so that it isn't shown
     is_piped = password_stdin and not arguments.is_typed()
     read = partial(arguments.password, invocation.inbox) if is_piped else None
-    return login.run(invocation.session(verbose=verbose), username, account, read)
+    return login.run(invocation.session, username, account, read)

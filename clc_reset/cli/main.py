@@ -50,10 +50,6 @@ class Commands(click.Group):
             code = self._run([*arguments], invocation)
         except click.exceptions.Exit as end:
             code = end.exit_code
-        except click.ClickException as error:
-            parsed = error.ctx.params if isinstance(error, click.UsageError) and error.ctx else {}
-            form = parsed.get("form") or options.requested_form(arguments)
-            code = options.report_usage(error, form)
         except BrokenPipeError:
             code = ExitCode.CLOSED_PIPE
         except Exception as error:  # noqa: BLE001 - a traceback helps nobody
@@ -62,7 +58,8 @@ class Commands(click.Group):
                 problem = error
                 if isinstance(error, OSError) and error.filename is None:  # of a help text
                     problem = OutputError(f"Standard output can't be written: {error.strerror}.")
-                code = invocation.report(problem, None)
+                invocation.form = options.requested_form(arguments)
+                code = invocation.report(problem)
         _flush()
         sys.exit(code)
 

@@ -18,7 +18,10 @@ from clc_reset.identifiers import ACCOUNT_VARIABLES, is_account_alias
 
 if TYPE_CHECKING:
     from clc_reset.commands.session import Session
+    from clc_reset.ui.render import Renderer
     from clc_reset.workers import Inbox
+
+_Function = Callable[..., object]
 
 FORMS = ("table", "tsv", "json")
 LONGEST_DURATION = 365 * 86400.0
@@ -33,11 +36,15 @@ _PART = rf"({_NUMBER})(ms|s|min|m|h|d)"
 class Invocation:
     """One run of the command line; every command gets it as click's `obj`.
 
-    With `handles_signals` the process's signals go to the inbox once that is used.
+    With `handles_signals` the process's signals go to the inbox once that is used. `form` is the
+    output format asked for; it, `quiet` and `verbose` are there once a command's line is parsed.
     """
 
     def __init__(self, *, handles_signals: bool = False) -> None:
         self._handles_signals = handles_signals
+        self.form: str | None = None
+        self.quiet = False
+        self.verbose = False
 
     @cached_property
     def inbox(self) -> "Inbox":
@@ -49,13 +56,12 @@ class Invocation:
             inbox.handle_signals()
         return inbox
 
-    def session(
-        self, form: str | None = None, *, quiet: bool = False, verbose: bool = False
-    ) -> "Session":
-        """Return the surroundings of the command, with the output format that was asked for."""
+    @cached_property
+    def session(self) -> "Session":
+        """The surroundings of the command."""
         from clc_reset.commands.session import Session
 
-        return Session(self.inbox, form, quiet=quiet, verbose=verbose)
+        return Session(self.inbox, self.form, quiet=self.quiet, verbose=self.verbose)
 
     def standard_input(self) -> str:
         """Return all of standard input. Raises UsageError and Interrupted."""
@@ -63,34 +69,55 @@ class Invocation:
 
         return arguments.standard_input(self.inbox)
 
-    def report(self, raised: Exception | KeyboardInterrupt, form: str | None) -> int:
-        """Print an error that ended the command; return its exit code."""
+    def report(self, error: BaseException) -> int:
+        """Print an error that ended the command line; return its exit code."""
+        if isinstance(error, click.ClickException | UsageError):
+            return self._report_usage(error)
         from clc_reset.commands import report
+
+        return report.error(self._renderer(), error)
+
+    def _report_usage(self, error: click.ClickException | UsageError) -> ExitCode:
+        """Print a usage error, without loading what other errors need."""
+        from clc_reset.text import printable
+
+        if isinstance(error, click.ClickException):
+            message = error.format_message()
+        else:
+            message = error.message
+            lines = f"{message}\n{error.hint}".splitlines()
+            error = click.ClickException("\n".join(map(printable, lines)))
+        with suppress(OSError, ValueError, AttributeError):  # standard error is full, or closed
+            sys.stderr.flush()
+            error.show()
+        if self.form == "json":
+            from clc_reset.ui.render import problem
+
+            document = {"error": problem(UsageError.kind, message, ExitCode.USAGE)}
+            self._renderer().document(document)
+        return ExitCode.USAGE
+
+    def _renderer(self) -> "Renderer":
         from clc_reset.ui.render import Renderer
         from clc_reset.ui.streams import Streams
 
-        return report.error(Renderer(Streams(sys.stdin, sys.stdout, sys.stderr), form), raised)
+        return Renderer(Streams(sys.stdin, sys.stdout, sys.stderr), self.form)
 
 
 class Command(click.Command):
-    """A command whose errors all end as one message and an exit code.
-
-    It returns that code, or a text to print.
-    """
+    """A command of `clc`. It returns its exit code, or a text to print."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command. From here on a signal leaves a mark."""
         invocation: Invocation = ctx.obj
-        form = ctx.params.get("form")
+        invocation.form = ctx.params.pop("form", None)
+        invocation.quiet = ctx.params.pop("quiet", False)
+        invocation.verbose = ctx.params.pop("verbose")
         try:
             invocation.inbox.check()
             return super().invoke(ctx)
-        except click.ClickException:
-            raise
-        except UsageError as error:
-            return report_usage(error, form)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a traceback helps nobody
-            return invocation.report(error, form)
+            return invocation.report(error)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the examples, each on one line so that it can be pasted."""
@@ -100,32 +127,9 @@ class Command(click.Command):
                 formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 
-def command(name: str, *examples: str, **details: Any) -> Callable[[Callable[..., Any]], Command]:
+def command(name: str, *examples: str, **details: Any) -> Callable[[_Function], Command]:
     """Make a command; its examples stand at the end of its help."""
     return click.command(name, cls=Command, epilog="\n".join(examples), **details)
-
-
-def report_usage(error: click.ClickException | UsageError, form: str | None) -> ExitCode:
-    """Print a usage error, without loading what other errors need."""
-    from clc_reset.text import printable
-
-    with suppress(OSError, ValueError, AttributeError):  # standard error is full, or closed
-        sys.stderr.flush()
-        if isinstance(error, click.ClickException):
-            error.show()
-        else:
-            for line in f"Error: {error.message}\n{error.hint}".splitlines():
-                click.echo(printable(line), err=True)
-    if form == "json":
-        from clc_reset.ui.render import Renderer, problem
-        from clc_reset.ui.streams import Streams
-
-        renderer = Renderer(Streams(sys.stdin, sys.stdout, sys.stderr), "json")
-        message = error.message
-        if isinstance(error, click.ClickException):
-            message = error.format_message()
-        renderer.document({"error": problem(UsageError.kind, message, ExitCode.USAGE)})
-    return ExitCode.USAGE
 
 
 def requested_form(arguments: Sequence[str]) -> str | None:
@@ -172,18 +176,54 @@ def _account_alias(_ctx: click.Context, _param: click.Parameter, alias: str | No
     raise click.BadParameter(f"{alias!r} has more than letters and digits.")
 
 
+def not_empty(
+    noun: str, hint: str = ""
+) -> Callable[[click.Context, click.Parameter, str | Sequence[str] | None], object]:
+    """Return a callback that raises UsageError for an empty value, as of an unset variable."""
+
+    def check(
+        _ctx: click.Context, _param: click.Parameter, value: str | Sequence[str] | None
+    ) -> object:
+        texts = [value] if isinstance(value, str) else value or ()
+        if not all(map(str.strip, texts)):
+            raise UsageError(f"{noun} is empty: is a shell variable unset?", hint=hint)
+        return value
+
+    return check
+
+
+def time(name: str, help_text: str, default: str | None = None) -> Callable[[_Function], _Function]:
+    """Return an option that takes a duration."""
+    shows = default not in {None, "0"}
+    return click.option(
+        name, type=duration, metavar="TIME", default=default, show_default=shows, help=help_text
+    )
+
+
+def run(name: str, help_text: str) -> Callable[[_Function], _Function]:
+    """Return an option that takes a run's id, or its beginning."""
+    return click.option(
+        name,
+        metavar="RUN",
+        shell_complete=suggestions.runs,
+        callback=not_empty("A run's id", "To list the runs: clc history"),
+        help=help_text,
+    )
+
+
 def check_timeout(timeout: object, *, waits: bool) -> None:
     """Raise click's UsageError for a time limit where nothing is waited for."""
     if timeout is not None and not waits:
         raise click.UsageError("--timeout needs something to wait for. Add --wait.")
 
 
+servers = click.argument(
+    "servers", nargs=-1, metavar="[SERVER]...", shell_complete=suggestions.servers
+)
 wait = click.option("--wait", is_flag=True, help="Wait until every operation is done.")
-timeout = click.option(
+timeout = time(
     "--timeout",
-    type=duration,
-    metavar="TIME",
-    help="How long to wait, such as 90, 90s, 10m or 1h30m; by default 30 minutes, or a minute per "
+    "How long to wait, such as 90, 90s, 10m or 1h30m; by default 30 minutes, or a minute per "
     "server of the largest data centre if that is longer.",
 )
 quiet = click.option(
@@ -208,6 +248,7 @@ groups = click.option(
     metavar="GROUP",
     multiple=True,
     shell_complete=suggestions.groups,
+    callback=not_empty("A group's name", "Leave -g out, or give it the name or id of a group."),
     help="All servers of a group and of the groups inside it. GROUP is a name in upper or "
     "lower case, also as 'WA1 Web', or an id. Repeatable.",
 )
@@ -228,7 +269,5 @@ verbose_without_requests = click.option(
     "-v",
     "--verbose",
     is_flag=True,
-    expose_value=False,
     help="Accepted by every command; this one sends no requests.",
 )
-"""For commands that send nothing; they don't get the value."""

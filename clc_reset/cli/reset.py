@@ -1,8 +1,10 @@
 """`clc reset`: its options and help."""
 
+from collections.abc import Mapping
+
 import click
 
-from clc_reset.cli import arguments, options, suggestions
+from clc_reset.cli import arguments, options
 from clc_reset.cli.options import Invocation
 
 
@@ -12,7 +14,7 @@ from clc_reset.cli.options import Invocation
     "clc reset -g 'WA1 Web' --yes --at-a-time 5 --pause 30s",
     "clc servers -g Database | clc reset - -n",
 )
-@click.argument("servers", nargs=-1, metavar="[SERVER]...", shell_complete=suggestions.servers)
+@options.servers
 @options.groups
 @click.option("-y", "--yes", is_flag=True, help="Reset a group without asking first.")
 @options.account
@@ -38,32 +40,23 @@ from clc_reset.cli.options import Invocation
     metavar="N",
     help="Reset N servers, wait for them, then the next N. Implies --wait; --timeout is per wave.",
 )
-@click.option(
-    "--pause", type=options.duration, metavar="TIME", help="How long to pause between waves."
-)
+@options.time("--pause", "How long to pause between waves.")
 @click.option(
     "--check",
     metavar="COMMAND",
+    callback=options.not_empty("The command of --check"),
     help="Run by sh for each server whose operation succeeded, with its id in CLC_SERVER, until "
     "it succeeds; tried every 5 s. Implies --wait.",
 )
-@click.option(
-    "--check-timeout",
-    type=options.duration,
-    metavar="TIME",
-    help="How long the checks of a wave may take; by default 5m.",
-)
+@options.time("--check-timeout", "How long the checks of a wave may take; by default 5m.")
 @click.option(
     "--max-failures",
     type=click.IntRange(0, options.MOST_NUMBER),
     metavar="K",
     help="Stop after more than K servers have failed; by default 0.",
 )
-@click.option(
-    "--rest-of",
-    metavar="RUN",
-    shell_complete=suggestions.runs,
-    help="Reset the servers that this run planned and didn't send, with its own options.",
+@options.run(
+    "--rest-of", "Reset the servers that this run planned and didn't send, with its own options."
 )
 @options.output
 @options.verbose
@@ -73,10 +66,6 @@ def command(
     /,
     servers: tuple[str, ...],
     groups: tuple[str, ...],
-    form: str | None,
-    *,
-    quiet: bool,
-    verbose: bool,
     **given: object,
 ) -> int:
     """Hard-reset servers, like pressing the reset button.
@@ -88,35 +77,26 @@ def command(
     A server whose earlier reset is unsettled (it may still be running, or its outcome is unknown)
     is confirmed in the same question; elsewhere nothing is sent, unless --again is given.
     """
-    _check(given, servers, groups)
     ids: list[str] = []
-    duplicates = 0
     if given["rest_of"] is None:
-        ids, duplicates = arguments.server_ids(servers, invocation.standard_input, groups)
+        _check_combination(given)
+        ids = arguments.server_ids(servers, invocation.standard_input, may_be_none=bool(groups))
+    elif servers or groups:
+        raise click.UsageError("--rest-of names the servers; remove the others.")
 
     from clc_reset.commands import reset
 
     request = reset.Given(tuple(ids), groups, **given)  # type: ignore[arg-type] # click's own types
-    session = invocation.session(form, quiet=quiet, verbose=verbose)
-    return reset.run(session, request, duplicates=duplicates)
+    return reset.run(invocation.session, request)
 
 
-def _check(given: dict[str, object], servers: tuple[str, ...], groups: tuple[str, ...]) -> None:
-    """Raise UsageError for options that don't go together, and for empty names."""
-    arguments.check_groups(groups)
-    rest_of, check = given["rest_of"], given["check"]
-    if isinstance(rest_of, str):
-        arguments.check_run(rest_of)
-        if servers or groups:
-            raise click.UsageError("--rest-of names the servers; remove the others.")
-    if isinstance(check, str) and not check.strip():
-        raise click.UsageError("The command of --check is empty: is a shell variable unset?")
-    if rest_of is not None:
-        return  # its run has the options that these need
-    waits = bool(given["wait"]) or given["at_a_time"] is not None or check is not None
+def _check_combination(given: Mapping[str, object]) -> None:
+    """Raise UsageError for options that don't go together; the run of --rest-of has its own."""
+    is_rolling, has_check = given["at_a_time"] is not None, given["check"] is not None
+    waits = bool(given["wait"]) or is_rolling or has_check
     options.check_timeout(given["timeout"], waits=waits)
     for name in ("pause", "max_failures"):
-        if given[name] is not None and given["at_a_time"] is None:
+        if given[name] is not None and not is_rolling:
             raise click.UsageError(f"--{name.replace('_', '-')} needs --at-a-time.")
-    if given["check_timeout"] is not None and check is None:
+    if given["check_timeout"] is not None and not has_check:
         raise click.UsageError("--check-timeout needs --check.")

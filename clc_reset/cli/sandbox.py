@@ -28,21 +28,8 @@ from clc_reset.cli.options import Invocation
     metavar="N",
     help="How many servers it has; by default 11.",
 )
-@click.option(
-    "--duration",
-    type=options.duration,
-    default="3s",
-    metavar="TIME",
-    show_default=True,
-    help="How long an operation takes.",
-)
-@click.option(
-    "--latency",
-    type=options.duration,
-    default="0",
-    metavar="TIME",
-    help="How long an answer takes.",
-)
+@options.time("--duration", "How long an operation takes.", default="3s")
+@options.time("--latency", "How long an answer takes.", default="0")
 @click.option(
     "--refuse", multiple=True, metavar="SERVER", help="Refuse to queue this server. Repeatable."
 )
@@ -78,8 +65,6 @@ def command(
     latency: float,
     refuse: tuple[str, ...],
     fail: tuple[str, ...],
-    *,
-    verbose: bool,
     **given: object,
 ) -> int:
     """Run a CLC cloud on this machine, to rehearse a reset.
@@ -95,4 +80,4 @@ def command(
         fail=frozenset(server.upper() for server in fail),
         **given,  # type: ignore[arg-type] # click's own types
     )
-    return sandbox.run(invocation.session(verbose=verbose), arguments, behaviour, port, latency)
+    return sandbox.run(invocation.session, arguments, behaviour, port, latency)

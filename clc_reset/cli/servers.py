@@ -2,7 +2,7 @@
 
 import click
 
-from clc_reset.cli import arguments, options, suggestions
+from clc_reset.cli import arguments, options
 from clc_reset.cli.options import Invocation
 
 
@@ -12,20 +12,14 @@ from clc_reset.cli.options import Invocation
     "clc servers WA1ALIASWB01 -o json",
     "clc servers -g Database | clc reset - --wait",
 )
-@click.argument("servers", nargs=-1, metavar="[SERVER]...", shell_complete=suggestions.servers)
+@options.servers
 @options.groups
 @options.account
 @options.output
 @options.verbose
 @click.pass_obj
 def command(
-    invocation: Invocation,
-    servers: tuple[str, ...],
-    groups: tuple[str, ...],
-    account: str | None,
-    form: str | None,
-    *,
-    verbose: bool,
+    invocation: Invocation, servers: tuple[str, ...], groups: tuple[str, ...], account: str | None
 ) -> int:
     """List servers, or look at the ones named.
 
@@ -33,17 +27,12 @@ def command(
     left out: they can't be reset. Shows where each server is, its power, and when it was last
     changed, by a reset or by anybody's edit.
     """
-    arguments.check_groups(groups)
     if servers and groups:
         raise click.UsageError("Name either servers or groups.")
-    ids: list[str] = []
-    duplicates = 0
-    if servers:
-        ids, duplicates = arguments.server_ids(
-            servers, invocation.standard_input, command="clc servers"
-        )
+    ids = arguments.server_ids(
+        servers, invocation.standard_input, "clc servers", may_be_none=not servers
+    )
 
     from clc_reset.commands import servers as work
 
-    session = invocation.session(form, verbose=verbose)
-    return work.run(session, ids, groups, account=account, duplicates=duplicates)
+    return work.run(invocation.session, ids, groups, account=account)

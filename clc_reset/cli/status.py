@@ -15,12 +15,8 @@ from clc_reset.cli.options import Invocation
 @click.argument(
     "names", nargs=-1, metavar="[OPERATION|SERVER|RUN]...", shell_complete=suggestions.names
 )
-@click.option(
-    "--run",
-    "run_name",
-    metavar="RUN",
-    shell_complete=suggestions.runs,
-    help="Show this run; clc history lists them. A unique beginning of its id is enough.",
+@options.run(
+    "--run", "Show this run; clc history lists them. A unique beginning of its id is enough."
 )
 @options.account
 @options.wait
@@ -32,14 +28,11 @@ from clc_reset.cli.options import Invocation
 def command(
     invocation: Invocation,
     names: tuple[str, ...],
-    run_name: str | None,
+    run: str | None,
     account: str | None,
     timeout: float | None,
-    form: str | None,
     *,
     wait: bool,
-    quiet: bool,
-    verbose: bool,
 ) -> int:
     """Show the state of earlier resets.
 
@@ -51,17 +44,20 @@ def command(
     followed to its end. "succeeded" means that the operation is done, not that the server is up.
     """
     options.check_timeout(timeout, waits=wait)
-    asked: list[str] = []
-    if run_name is not None:
-        arguments.check_run(run_name)
-        if names:
-            raise click.UsageError("--run shows a whole run: give either that or names.")
-        asked = [run_name]
-    elif names:
+    if run is None:
         asked = arguments.names(names, invocation.standard_input)
+    elif names:
+        raise click.UsageError("--run shows a whole run: give either that or names.")
+    else:
+        asked = [run]
 
     from clc_reset.commands import status
 
-    session = invocation.session(form, quiet=quiet, verbose=verbose)
-    is_run = run_name is not None
-    return status.run(session, asked, is_run=is_run, account=account, wait=wait, timeout=timeout)
+    return status.run(
+        invocation.session,
+        asked,
+        is_run=run is not None,
+        account=account,
+        wait=wait,
+        timeout=timeout,
+    )

@@ -9,7 +9,7 @@ from itertools import islice
 
 import click
 
-from clc_reset.identifiers import DEFAULT_BASE_URL, api_origin
+from clc_reset.identifiers import origin_in_use
 
 MOST_OFFERED = 500
 
@@ -27,7 +27,7 @@ def _latest(*kinds: str) -> Callable[[click.Context, click.Parameter, str], list
         from clc_reset.journal import completion
 
         try:
-            origin = api_origin(os.environ.get("CLC_BASE_URL") or DEFAULT_BASE_URL)
+            origin = origin_in_use()
         except ValueError:
             return []
         value = ctx.params.get(param.name or "")

@@ -11,7 +11,7 @@ from clc_reset.cli.options import Invocation
 @options.account
 @options.verbose
 @click.pass_obj
-def command(invocation: Invocation, account: str | None, form: str | None, *, verbose: bool) -> int:
+def command(invocation: Invocation, account: str | None) -> int:
     """Show user, account, roles and the token's age.
 
     Also shows when the token expires and where it comes from: the first of CLC_TOKEN,
@@ -19,4 +19,4 @@ def command(invocation: Invocation, account: str | None, form: str | None, *, ve
     """
     from clc_reset.commands import whoami
 
-    return whoami.run(invocation.session(form, verbose=verbose), account)
+    return whoami.run(invocation.session, account)

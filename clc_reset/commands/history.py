@@ -1,7 +1,7 @@
 """`clc history`: the latest resets, as the journal has them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from clc_reset.commands import report
 from clc_reset.commands.session import Session
@@ -16,7 +16,6 @@ FIRST = 3
 def run(session: Session, servers: Sequence[str], number: int) -> int:
     """List runs, the newest first; return the exit code."""
     runs = session.journal.runs(number, servers)
-    states = [_states(run) for run in runs]
     now = session.clocks.now().utc
     elsewhere = () if all(run.base_url == session.origin for run in runs) else ("base_url",)
     delivery = session.renderer.table(
@@ -28,15 +27,15 @@ def run(session: Session, servers: Sequence[str], number: int) -> int:
                 "run": run.id,
                 "time": show_time(run.at.utc),
                 "account": run.account,
-                "servers": ", ".join(f"{number:,} {state}" for state, number in counts.items()),
+                "servers": ", ".join(f"{number:,} {state}" for state, number in states.items()),
                 "base_url": run.base_url,
                 "age": show_age(now - run.at.utc),
                 "first_servers": ", ".join(run.servers[:FIRST])
                 + (", …" if len(run.rows) > FIRST else ""),
             }
-            for run, counts in zip(runs, states, strict=True)
+            for run, states in zip(runs, map(_states, runs), strict=True)
         ],
-        lambda: {"runs": [_document(run, c) for run, c in zip(runs, states, strict=True)]},
+        lambda: {"runs": [_document(run) for run in runs]},
     )
     if not runs:
         session.streams.note(
@@ -50,12 +49,12 @@ def _states(run: Run) -> Counter[str]:
     return Counter(result.state.value for result in followup.known(shown))
 
 
-def _document(run: Run, counts: Mapping[str, int]) -> dict[str, object]:
+def _document(run: Run) -> dict[str, object]:
     return {
         "run": run.id,
         "time": run.at.utc.isoformat(),
         "account": run.account,
-        "servers": counts,
+        "servers": _states(run),
         "base_url": run.base_url,
         "first_servers": run.servers[:FIRST],
     }

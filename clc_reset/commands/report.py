@@ -5,7 +5,7 @@ Only the outcome of a reset says whether something was reset.
 
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from clc_reset.errors import (
 )
 from clc_reset.exit_codes import ExitCode, of_signal
 from clc_reset.identifiers import is_operation_id
-from clc_reset.models import ServerState
+from clc_reset.models import ServerResult, ServerState
 from clc_reset.resets.outcome import Ending, Outcome
 from clc_reset.text import (
     NAMED_IN_COMMANDS,
@@ -53,53 +53,52 @@ def outcome(
     session: Session,
     known: Outcome,
     *,
-    usual_account: str | None = None,
-    extra: Mapping[str, object] | None = None,
+    whole_run: Mapping[str, object] | None = None,
     missing: Sequence[Remark] = (),
-    is_whole: bool = True,
 ) -> int:
     """Print an outcome and the remarks beside it; return the exit code.
 
-    `usual_account` is the one in which a command without `-a` acts. In JSON `extra` stands beside
-    the servers, and the first remark as `error`. `missing` are remarks about names that nobody
-    knows. `is_whole` tells that all servers of the run are shown. A bug in here is one more
-    message: the exit code is the outcome's.
+    `whole_run` is what JSON says of the run where all of its servers are shown. There the first
+    remark is `error`. `missing` are remarks about names that nobody knows. A bug in here is one
+    more remark: the exit code is the outcome's.
     """
     code = known.exit_code
     if missing and code == ExitCode.OK:
         code = ExitCode.FAILED
-
-    @contextmanager
-    def bugs_are_messages() -> Generator[None]:
-        try:
-            yield
-        except Exception as error:
-            session.renderer.error(INTERNAL, _describe(error), "", code)
-
-    advice = Advice(known, usual_account, is_whole=is_whole)
+    advice = Advice(known, session.usual_account, is_whole=whole_run is not None)
     remarks = [*missing]
-    with bugs_are_messages():
+    with _bugs_among(remarks):
         remarks.extend(advice.remarks())
+    has_remarks = bool(remarks)
     delivery = Delivery.PRINTED
     is_silent = session.quiet and code == ExitCode.OK
     if known.has_result and not (is_silent and session.form is None):
-        beside = dict(extra or {})
+        beside = dict(whole_run or {})
         if remarks:
             beside["error"] = problem(remarks[0].kind, remarks[0].message, code)
-        with bugs_are_messages():
+        with _bugs_among(remarks):
             delivery = session.renderer.results(
                 known.account, known.results, beside, run=known.run, verbose=session.verbose
             )
             if delivery is Delivery.ELSEWHERE and sys.stdout is not None:
                 session.streams.note("Standard output can't be written; the result is above.")
     if not is_silent:
-        with bugs_are_messages():
-            _notes(session, known, None if remarks else advice)
+        with _bugs_among(remarks):
+            _notes(session, known, None if has_remarks else advice)
     for remark in remarks:
-        session.renderer.error(remark.kind, remark.message, remark.hint, code)
+        session.renderer.error(*remark, code)
     if delivery is Delivery.CLOSED_PIPE and code != ExitCode.UNKNOWN:
         return ExitCode.CLOSED_PIPE
     return code
+
+
+@contextmanager
+def _bugs_among(remarks: list[Remark]) -> Generator[None]:
+    """Let a bug be one more remark, and nothing else be lost for it."""
+    try:
+        yield
+    except Exception as error:
+        remarks.append(Remark(INTERNAL, _describe(error)))
 
 
 def looked_up(delivery: Delivery) -> int:
@@ -147,6 +146,10 @@ def _notes(session: Session, known: Outcome, advice: "Advice | None") -> None:
         session.streams.note(f"{advice.in_the_cloud()}\n{advice.how_to_follow()}")
 
 
+def _names(results: Iterable[ServerResult]) -> list[str]:
+    return [result.server for result in results if result.server]
+
+
 def _them(names: Sequence[str]) -> str:
     return "it" if len(names) == 1 else "them"
 
@@ -160,7 +163,7 @@ def _joined(message: str, more: str) -> str:
 class Advice:
     """The remarks about an outcome, with the next steps as commands to paste."""
 
-    def __init__(self, known: Outcome, usual_account: str | None, *, is_whole: bool = True) -> None:
+    def __init__(self, known: Outcome, usual_account: str | None, *, is_whole: bool) -> None:
         self._known = known
         self._usual_account = usual_account
         self._is_whole = is_whole
@@ -190,7 +193,7 @@ class Advice:
                 passed = f"The time limit of {show_seconds(known.limit or 0)} has passed."
                 return Remark(TIME_LIMIT, _joined(passed, goes_on), follow)
             case Ending.ERROR if known.error is not None:
-                hints = [known.error.hint, "" if goes_on == NOTHING else follow]
+                hints = [known.error.hint, follow]
                 is_safe = goes_on == NOTHING and known.error.exit_code is ExitCode.NOT_SENT
                 if is_safe and known.run is not None and not known.has_record:
                     hints.append(
@@ -227,32 +230,28 @@ class Advice:
         Servers of several accounts can't be named in one command.
         """
         known = self._known
-        shown: dict[bool | None, list[str]] = {True: [], False: [], None: []}
-        for result in known.results:
-            if result.state is state and result.server:
-                changed = None if result.evidence is None else result.evidence.changed
-                shown[changed].append(result.server)
-        is_one = sum(map(len, shown.values())) == 1
+        changed, unchanged, unseen = _by_evidence(known, state)
+        is_one = len(changed) + len(unchanged) + len(unseen) == 1
         is_unknown = state is ServerState.UNKNOWN
         hints = []
-        if shown[True]:
+        if changed:
             hints.append("Those that have changed were most likely reset: leave them alone.")
         was_cut_short = known.ending is Ending.INTERRUPTED
-        if is_unknown and known.can_change and (shown[False] or was_cut_short):
+        if is_unknown and known.can_change and (unchanged or was_cut_short):
             hints.append("A change can still come: the API takes up to 30 s a server.")
             if known.can_be_awaited and known.run is not None:
                 hints.append(f"To wait for a change: clc status --wait --run {known.run}")
         if known.account is None:
             return "\n".join(hints)
-        if shown[False] and len(shown[False]) <= NAMED_IN_COMMANDS:
+        if unchanged and len(unchanged) <= NAMED_IN_COMMANDS:
             them = "it" if is_one else "those that haven't changed"
             if is_unknown and known.can_change:
                 them = "it, if it hasn't changed by then" if is_one else f"{them} by then"
             again = " --again" if is_unknown else ""
-            hints.append(f"To reset {them}: {self._command('reset', shown[False])}{again}")
-        if shown[None] and is_unknown:
-            look = self._command("servers", shown[None][:NAMED_IN_COMMANDS])
-            hints.append(f"To look at {_them(shown[None])}: {look}")
+            hints.append(f"To reset {them}: {self._command('reset', unchanged)}{again}")
+        if unseen and is_unknown:
+            look = self._command("servers", unseen[:NAMED_IN_COMMANDS])
+            hints.append(f"To look at {_them(unseen)}: {look}")
         return "\n".join(hints)
 
     def _command(self, name: str, servers: Sequence[str]) -> str:
@@ -267,7 +266,7 @@ class Advice:
         known = self._known
         unsent = [r for r in known.results if r.state is ServerState.NOT_SENT]
         taken = [r for r in unsent if known.resets and r.run not in {None, known.run}]
-        left = [r.server or "" for r in unsent if r not in taken]
+        left = _names(r for r in unsent if r not in taken)
         kind, message, hint = STOPPED, "", ""
         if known.ending is Ending.STOPPED and known.error is not None:
             kind, hint = known.error.kind, known.error.hint
@@ -281,7 +280,7 @@ class Advice:
         if message:
             yield Remark(kind, message, hint)
         if taken:
-            names = enumerate_names([result.server or "" for result in taken])
+            names = enumerate_names(_names(taken))
             yield Remark(STOPPED, f"Left out, since another run may have reset them: {names}.")
 
     def _how_to_send(self, left: Sequence[str]) -> str:
@@ -296,7 +295,7 @@ class Advice:
     def _failed_in_part(self) -> Iterator[Remark]:
         """Say what to do where a shared operation failed and its servers show different things."""
         results = self._known.results
-        failed = [r.server or "" for r in results if r.state is ServerState.FAILED and r.evidence]
+        failed = _names(r for r in results if r.state is ServerState.FAILED and r.evidence)
         if failed and (hint := self._next_step(ServerState.FAILED)):
             message = f"A shared operation failed: {enumerate_names(failed)}."
             yield Remark(SHARED_FAILURE, message, hint)
@@ -307,13 +306,11 @@ class Advice:
         if not pending:
             return ""
         number = count(len(pending), "operation")
-        is_one = len(pending) == 1
+        verb = "is" if len(pending) == 1 else "are"
         running = {r.operation for r in known.results if r.state is ServerState.RUNNING}
         if known.resets or running.issuperset(pending):
-            verb = "is" if is_one else "are"
             return f"The resets continue in the cloud: {number} {verb} still running."
-        verb = "isn't" if is_one else "aren't"
-        return f"{number} {verb} known to be over."
+        return f"{number} {verb}n't known to be over."
 
     def how_to_follow(self) -> str:
         """Return how to take up the wait again, as a command to paste; empty if nothing is pending.
@@ -336,6 +333,15 @@ class Advice:
         return "\n".join(lines)
 
 
+def _by_evidence(known: Outcome, state: ServerState) -> tuple[list[str], list[str], list[str]]:
+    """Return the servers with a state: those that changed, that didn't, and all others."""
+    found: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    for result in known.results:
+        if result.state is state and result.server:
+            found[result.evidence and result.evidence.changed].append(result.server)
+    return found[True], found[False], found[None]
+
+
 def summary(known: Outcome) -> str | None:
     """Return one line about several servers: `299 succeeded, 2 failed in 6 s. Failed: …`."""
     if not known.has_result or len(known.results) <= 1:
@@ -353,11 +359,7 @@ def summary(known: Outcome) -> str | None:
 
 def _counted(known: Outcome, state: ServerState, number: int) -> str:
     """Return how many servers have a state, and their evidence: `3 unknown: 1 changed since`."""
-    shown = Counter(
-        result.evidence.changed
-        for result in known.results
-        if result.state is state and result.evidence is not None
-    )
-    evidence = [f"{shown[True]:,} changed since"] * bool(shown[True])
-    evidence += [f"{shown[False]:,} not yet"] * bool(shown[False])
+    changed, unchanged, _ = _by_evidence(known, state)
+    evidence = [f"{len(changed):,} changed since"] * bool(changed)
+    evidence += [f"{len(unchanged):,} not yet"] * bool(unchanged)
     return f"{number:,} {state}" + (f": {', '.join(evidence)}" if evidence else "")

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from textwrap import TextWrapper
 from typing import NamedTuple
 
 from clc_reset.auth import sources
@@ -49,11 +50,9 @@ class Given(NamedTuple):
     max_failures: int | None = None
 
 
-def run(session: Session, given: Given, *, duplicates: int = 0) -> int:
+def run(session: Session, given: Given) -> int:
     """Reset servers; return the exit code."""
-    if duplicates:
-        _log.info("%s ignored", count(duplicates, "duplicate"))
-    usual = None
+    given = given._replace(servers=tuple(session.each_once(given.servers)))
     try:
         if given.groups and not (given.yes or given.dry_run):
             session.prompts.require_terminal("a confirmation", _NEEDS_YES)
@@ -61,7 +60,6 @@ def run(session: Session, given: Given, *, duplicates: int = 0) -> int:
         if given.dry_run and not given.groups:
             return _dry_run(session, given, rest)
         credential = session.log_in()
-        usual = sources.usual_account(credential)
         alias = rest.run.account if rest else sources.account(given.account, credential)
         places = _places(session, alias, given)
         if given.dry_run:
@@ -87,7 +85,7 @@ def run(session: Session, given: Given, *, duplicates: int = 0) -> int:
             note += " The outcome of some of its servers is unknown. To see them: "
             note += f"clc status --run {given.rest_of}"
         session.streams.note(note)
-    return report.outcome(session, known, usual_account=usual, extra={"run": known.run})
+    return report.outcome(session, known, whole_run={"run": known.run})
 
 
 def _carry_out(session: Session, request: ResetRequest, places: Mapping[str, str]) -> Outcome:
@@ -128,7 +126,7 @@ def _options(given: Given, before: RollingOptions) -> RollingOptions:
         "at_a_time": given.at_a_time,
         "pause": given.pause,
         "check": given.check,
-        "directory": None if given.check is None else os.getcwd(),  # noqa: PTH109 - a string
+        "directory": None if given.check is None else _working_directory(),
         "check_seconds": given.check_timeout,
         "max_failures": given.max_failures,
         "limit": given.timeout,
@@ -136,6 +134,17 @@ def _options(given: Given, before: RollingOptions) -> RollingOptions:
     return RollingOptions(
         **before._asdict() | {name: value for name, value in anew.items() if value is not None}
     )
+
+
+def _working_directory() -> str:
+    """Return the folder that a check is run in. Raises UsageError if it is gone."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - a string
+    except OSError as error:
+        raise UsageError(
+            f"--check can't be run in the working directory: {error.strerror}.",
+            hint="Change to a folder that exists.",
+        ) from error
 
 
 def _rest_of(session: Session, given: Given, name: str) -> Rest:
@@ -155,9 +164,9 @@ def _rest_of(session: Session, given: Given, name: str) -> Rest:
             f"Run {run.id} was at {run.base_url}, but CLC_BASE_URL is {session.origin}.",
             hint=f"Set CLC_BASE_URL to {run.base_url} to reset there.",
         )
-    if given.account is not None and given.account.upper() != run.account:
+    if given.account not in {None, run.account}:
         raise UsageError(
-            f"Run {run.id} was in account {run.account}, not {given.account.upper()}.",
+            f"Run {run.id} was in account {run.account}, not {given.account}.",
             hint=f"To reset there: clc reset --rest-of {run.id} -a {run.account}",
         )
     if rest.left_out:
@@ -233,15 +242,13 @@ def screenful(places: Mapping[str, str], width: int, height: int) -> list[str]:
     servers_at: dict[str, list[str]] = {}
     for server, place in places.items():
         servers_at.setdefault(place, []).append(server)
-    at_a_time = max(1, (width - 2) // (max(map(len, places)) + 2))
-    lines: list[tuple[str, int]] = []
+    fill = TextWrapper(width, "    ", "    ", break_long_words=False, break_on_hyphens=False)
+    lines: list[str] = []
     for place, servers in servers_at.items():
-        lines.append((f"  {place}"[:width], 0))
-        for first in range(0, len(servers), at_a_time):
-            some = servers[first : first + at_a_time]
-            lines.append((f"    {'  '.join(some)}", len(some)))
+        lines += [f"  {place}"[:width], *fill.wrap("  ".join(servers))]
     most = max(1, height - LINES_BESIDE)
     if len(lines) > most:
-        more = sum(number for _, number in lines[most - 1 :])
-        lines[most - 1 :] = [(f"  and {count(more, 'more server')}", 0)]
-    return [line for line, _ in lines]
+        del lines[most - 1 :]
+        named = sum(len(line.split()) for line in lines if line.startswith("    "))
+        lines.append(f"  and {count(len(places) - named, 'more server')}")
+    return lines

@@ -15,7 +15,7 @@ from random import Random
 
 from clc_reset.commands.session import Session
 from clc_reset.errors import UsageError
-from clc_reset.exit_codes import NOT_EXECUTABLE, NOT_FOUND, ExitCode
+from clc_reset.exit_codes import ExitCode
 from clc_reset.sandbox.cloud import Behaviour, Cloud
 from clc_reset.sandbox.inventory import ALIAS, PASSWORD, USERNAME
 from clc_reset.sandbox.server import Server, serve_beside
@@ -36,6 +36,7 @@ _MISLEADING = (
     "CLC_ACCT_ALIAS",
 )
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+_NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # where env and the shells end so
 _SHELLS = {"sh", "bash", "zsh", "dash", "fish", "ksh"}
 _SHELL_OPTION = r"--[a-z-]+|-[abd-z]+"  # any but `-c`
 
@@ -101,11 +102,11 @@ def _become(command: Sequence[str], server: Server, folder: str, session: Sessio
                 server, path, command, environ, quiet=not session.verbose, clean_up=clean_up
             )
         except OSError as error:
-            reason, code = error.strerror or f"{error}", NOT_EXECUTABLE
+            reason, code = error.strerror or f"{error}", _NOT_EXECUTABLE
     elif Path(command[0]).exists() or shutil.which(command[0], mode=os.F_OK, path=search_path):
-        reason, code = "not executable", NOT_EXECUTABLE
+        reason, code = "not executable", _NOT_EXECUTABLE
     else:
-        reason, code = "not found", NOT_FOUND
+        reason, code = "not found", _NOT_FOUND
     session.renderer.error(UsageError.kind, f"{quote(command[0])}: {reason}.", "", code)
     return code
 

@@ -1,6 +1,5 @@
 """`clc servers`: what a reset of a group would hit, and what servers show."""
 
-import logging
 from collections.abc import Sequence
 
 from clc_reset.auth import sources
@@ -10,12 +9,9 @@ from clc_reset.exit_codes import ExitCode
 from clc_reset.models import Observation
 from clc_reset.resets import evidence
 from clc_reset.resets.groups import Groups, Member
-from clc_reset.text import count
 
 LOOK_SECONDS = 30.0
 """The limit for all looks at servers that are named."""
-
-_log = logging.getLogger(__name__)
 
 
 def run(
@@ -24,11 +20,9 @@ def run(
     groups: Sequence[str],
     *,
     account: str | None,
-    duplicates: int,
 ) -> int:
     """List servers, or look at those named; return the exit code."""
-    if duplicates:
-        _log.info("%s ignored", count(duplicates, "duplicate"))
+    servers = session.each_once(servers)
     credential = session.log_in()
     alias = sources.account(account, credential)
     if servers:

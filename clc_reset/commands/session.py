@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from clc_reset.auth import sources
 from clc_reset.clocks import Clocks
 from clc_reset.errors import UsageError
-from clc_reset.identifiers import DEFAULT_BASE_URL, api_origin
+from clc_reset.identifiers import DEFAULT_BASE_URL, origin_in_use
 from clc_reset.journal.runs import Journal
 from clc_reset.resets.events import Emit
+from clc_reset.text import count
 from clc_reset.ui import messages, progress
 from clc_reset.ui.prompts import Prompts
 from clc_reset.ui.render import Renderer
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from clc_reset.models import Credential
     from clc_reset.resets.request import Checks
 
+_log = logging.getLogger(__name__)
+
 KEYRING_SECONDS = 5.0
 UNLOCK_SECONDS = 60.0
 """The keyring's time on a terminal, where a dialog that unlocks it may be open."""
@@ -35,6 +38,7 @@ class Session:
     """The surroundings of one command: standard streams, environment, signals and clocks.
 
     `form` is the output format, None for the usual one. `quiet` and `verbose` set what is logged.
+    `usual_account` is the one in which a command without `-a` acts, None before `log_in`.
     """
 
     def __init__(self, inbox: Inbox, form: str | None, *, quiet: bool, verbose: bool) -> None:
@@ -43,6 +47,7 @@ class Session:
         self.form = form
         self.quiet = quiet
         self.verbose = verbose
+        self.usual_account: str | None = None
         self.streams = Streams(sys.stdin, sys.stdout, sys.stderr, lambda: inbox.signum is not None)
         self.renderer = Renderer(self.streams, form)
         self.prompts = Prompts(self.streams, inbox)
@@ -53,7 +58,7 @@ class Session:
     def origin(self) -> str:
         """The origin of CLC_BASE_URL. Raises UsageError if it has none that can be used."""
         try:
-            return api_origin(os.environ.get("CLC_BASE_URL") or DEFAULT_BASE_URL)
+            return origin_in_use()
         except ValueError as error:
             raise UsageError(
                 f"CLC_BASE_URL can't be used: {error}.",
@@ -103,7 +108,15 @@ class Session:
         """Find the credential and let the client use it. Raises what its source does."""
         credential = self.sources.credential()
         self.client.authorize(credential.token, sources.renewal(credential))
+        self.usual_account = sources.usual_account(credential)
         return credential
+
+    def each_once(self, servers: Sequence[str]) -> list[str]:
+        """Return the servers in the order given, each once; log how often one came again."""
+        distinct = list(dict.fromkeys(servers))
+        if len(distinct) < len(servers):
+            _log.info("%s ignored", count(len(servers) - len(distinct), "duplicate"))
+        return distinct
 
     @contextmanager
     def progress(self, *, shows: bool = True) -> Generator[Emit]:

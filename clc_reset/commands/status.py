@@ -33,12 +33,11 @@ def run(
 
     With `is_run` the only name is the beginning of a run's id.
     """
-    alias = None if account is None else sources.checked_alias(account)
     credential, denied = _log_in(session)
-    if alias is None and credential is not None and credential.account is not None:
-        alias = sources.account(None, credential)
+    if account is None and credential is not None and credential.account is not None:
+        account = sources.account(None, credential)
     try:
-        selection = _select(session, names, alias, is_run=is_run)
+        selection = _select(session, names, account, is_run=is_run)
     except JournalError as error:
         session.renderer.error(error.kind, error.message, error.hint, ExitCode.UNKNOWN)
         return ExitCode.UNKNOWN
@@ -48,24 +47,20 @@ def run(
     if credential is None:
         if denied is not None and not (selection.rows or missing):
             raise denied
-        known, usual = followup.unasked(selection, denied), None
+        known = followup.unasked(selection, denied)
     else:
-        known, lost = _ask(session, selection, alias, credential, wait=wait, limit=timeout)
-        usual = sources.usual_account(credential)
+        known, lost = _ask(session, selection, account, credential, wait=wait, limit=timeout)
         if lost:
             message = f"Neither the journal nor the API knows: {enumerate_names(lost)}."
-            hint = f"If {alias} isn't the account of the reset, add -a."
+            hint = f"If {account} isn't the account of the reset, add -a."
             missing.append(Remark(NOT_FOUND, message, hint))
     if not names:
         _name_earlier(session, selection.runs[0])
-    is_whole = len(selection.runs) == 1 and len({s.asked for s in selection.rows}) == 1
-    extra = {}
-    if is_whole:
+    whole_run = None
+    if len(selection.runs) == 1 and len({shown.asked for shown in selection.rows}) == 1:
         (whole,) = selection.runs
-        extra = {"run": whole.id, "time": whole.at.utc.isoformat()}
-    return report.outcome(
-        session, known, usual_account=usual, extra=extra, missing=missing, is_whole=is_whole
-    )
+        whole_run = {"run": whole.id, "time": whole.at.utc.isoformat()}
+    return report.outcome(session, known, whole_run=whole_run, missing=missing)
 
 
 def _log_in(session: Session) -> tuple[Credential | None, ClcError | None]:

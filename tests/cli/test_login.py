@@ -98,16 +98,6 @@ def test_a_token_from_the_login_is_stored_unless_it_has_expired(
     assert (ENTRY in memory_keyring.kept) is (code == 0)
 
 
-@pytest.mark.usefixtures("memory_keyring", "served")
-def test_a_variable_that_takes_precedence_is_warned_about(
-    clc: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CLC_TOKEN", "x")
-    shown = log_in(clc)[1]
-    assert "Warning: CLC_TOKEN is set, and takes precedence over the keyring." in shown
-    assert "Warning: CLC_TOKEN is still set, and still used." in clc("logout").stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

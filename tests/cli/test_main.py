@@ -12,7 +12,6 @@ import pytest
 from clc_reset import __version__
 from clc_reset.cli.main import command
 from clc_reset.cli.options import Invocation
-from clc_reset.errors import UsageError
 from clc_reset.exit_codes import ExitCode
 from tests.builders import A
 from tests.fakes import CLC, Run, environment, http, jwt, loopback, queued, shell
@@ -104,19 +103,6 @@ def test_a_wrong_argument_is_printed_without_control_characters(clc: Run) -> Non
 def test_a_usage_error_that_can_not_be_printed_is_2_all_the_same(line: str, stderr: str) -> None:
     result = shell(f"{line} {stderr}")
     assert (result.returncode, result.stdout) == (2, "")
-
-
-def test_a_usage_error_of_a_command_is_message_and_hint(
-    monkeypatch: pytest.MonkeyPatch, clc: Run
-) -> None:
-    def refuse(_invocation: Invocation) -> None:
-        raise UsageError("No.")
-
-    _, logout, _ = command.resolve_command(click.Context(command), ["logout"])
-    monkeypatch.setattr(logout, "callback", click.pass_obj(refuse))
-    monkeypatch.setattr(logout, "params", [])
-    result = clc("logout")
-    assert (result.exit_code, result.stderr) == (2, "Error: No.\n")
 
 
 def test_a_command_that_can_not_be_loaded_is_one_message(

@@ -4,8 +4,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from itertools import product
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -24,10 +23,8 @@ from clc_reset.errors import (
 from clc_reset.models import Evidence, Observation, Operation, ServerResult, ServerState
 from clc_reset.resets.outcome import Ending, Outcome
 from clc_reset.ui.streams import Delivery
-from tests.builders import A, B, C
-from tests.fakes import Typed, exit_code_of, jwt, queued, refused
-
-API = "http://127.0.0.1:9"  # where nothing listens; a loopback URL needs no TLS
+from tests.builders import A, B, C, D
+from tests.fakes import Typed, exit_code_of, queued, refused
 
 # --- an outcome and what stands beside it -------------------------------------------------------
 
@@ -36,17 +33,21 @@ class Recorder:
     """A session, its renderer and its streams: keeps what is printed, and fails where asked to."""
 
     quiet = verbose = False
-    form = None
+    form: str | None = None
+    usual_account = "ALIAS"
 
     def __init__(self, *fails: str, delivery: Delivery = Delivery.PRINTED) -> None:
         self.renderer = self.streams = self
-        self.stdout = self.stderr = io.StringIO()
+        self.stdout = io.StringIO()
+        self.stderr = io.StringIO()
         self.calls: list[str] = []
+        self.printed: tuple[object, ...] = ()
         self.errors: list[tuple[Any, ...]] = []
         self._fails = fails
         self._delivery = delivery
 
-    def results(self, *_args: object, **_options: object) -> Delivery:
+    def results(self, *values: object, **options: object) -> Delivery:
+        self.printed = (*values, options)
         self._call("results")
         return self._delivery
 
@@ -73,7 +74,7 @@ QUEUED = Outcome(
 
 
 def ended(session: Any, outcome: Outcome = QUEUED, **options: Any) -> int:
-    return report.outcome(session, outcome, usual_account="ALIAS", **options)
+    return report.outcome(session, outcome, **{"whole_run": {}, **options})
 
 
 def remarks(outcome: Outcome, **options: Any) -> list[str]:
@@ -98,10 +99,12 @@ def test_a_bug_while_printing_is_one_more_message_and_changes_no_code(
 
 def test_a_bug_in_a_message_leaves_the_result() -> None:
     broken = QUEUED._replace(unasked=(None,))  # type: ignore[arg-type] # it can't be joined
-    session = Recorder()
-    assert ended(session, broken) == 1
-    assert session.calls[0] == "results"
-    assert "TypeError" in f"{session.errors}"
+    worse = of(OVERTIME, ServerResult(A, ServerState.UNKNOWN), limit="soon")
+    for bug, code in ((broken, 1), (worse, 6)):
+        session = Recorder()
+        assert ended(session, bug) == code
+        assert session.calls[0] == "results"
+        assert "(this is a bug in clc)" in f"{session.errors}"
     ended(session, QUEUED._replace(unasked=(C,)))
     warning = f"Warning: the API also answered for servers that were not asked for: {C}."
     assert session.calls[-1] == warning
@@ -226,7 +229,7 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
             ],
         ),
         (
-            of(QUESTION, UNCHANGED, can_change=True),
+            of(QUESTION, UNCHANGED, result(A, "succeeded"), can_change=True),
             [ONE_LOST, LATER, f"To reset it, if it hasn't changed by then: clc reset {B} --again"],
         ),
         (
@@ -250,7 +253,11 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
             ],
         ),
         (
-            of(QUEUED, result(A, "failed", "changed"), result(B, "failed", "not yet")),
+            of(
+                QUEUED,
+                *(result(A, "failed", "changed"), result(B, "failed", "not yet")),
+                result(C, "running", "not yet"),
+            ),
             [
                 f"A shared operation failed: {A}, {B}.",
                 LEAVE,
@@ -285,6 +292,10 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
                 f"1 server was not sent: {B}.",
                 "To reset it, once the others are over: clc reset --rest-of R1",
             ],
+        ),
+        (  # a live run has still to send it
+            of(QUESTION, result(A, "planned"), ending=Ending.TIME_LIMIT, limit=0.0),
+            ["The time limit of 0 s has passed.", "To follow them: clc status --wait --run R1"],
         ),
         (
             of(QUEUED, *TWO_RUN, run="R1", **SIGNALLED),
@@ -367,20 +378,78 @@ def test_a_remark_has_its_kind_for_json(outcome: Outcome, kinds: list[str]) -> N
 )
 def test_a_question_says_of_operations_only_what_is_known(states: list[str], line: str) -> None:
     results = (r._replace(state=ServerState(s)) for r, s in zip(TWO_RUN, states, strict=False))
-    advice = report.Advice(of(QUESTION, *results), "ALIAS")
+    advice = report.Advice(of(QUESTION, *results), "ALIAS", is_whole=True)
     assert advice.in_the_cloud() == line
+
+
+@pytest.mark.parametrize(
+    ("state", "is_quiet", "form", "calls"),
+    [
+        ("succeeded", False, None, ["results", "note", "2 succeeded"]),
+        ("succeeded", True, None, []),
+        ("succeeded", True, "json", ["results"]),
+        ("running", True, None, ["results", "note", "2 running"]),
+    ],
+)
+def test_quiet_prints_nothing_where_everything_succeeded_unless_a_form_is_given(
+    state: str, is_quiet: bool, form: str | None, calls: list[str]
+) -> None:
+    session = Recorder()
+    session.quiet, session.form = is_quiet, form
+    ended(session, of(QUESTION, result(A, state), result(B, state)))
+    assert session.calls == calls
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_result_is_printed_with_its_run_and_the_first_remark_as_error(verbose: bool) -> None:
+    session = Recorder()
+    session.verbose = verbose
+    ended(session, OVERTIME, whole_run={"run": "R1"})
+    message = f"The time limit of 0 s has passed. {GOES_ON}"
+    error = {"kind": "time_limit", "message": message, "exit_code": 1}
+    options = {"run": "R1", "verbose": verbose}
+    expected = "ALIAS", OVERTIME.results, {"run": "R1", "error": error}, options
+    assert session.printed == expected
+
+
+@pytest.mark.parametrize(("state", "code"), [("succeeded", 1), ("unknown", 6), ("running", 7)])
+def test_a_name_that_nobody_knows_is_1_where_the_others_are_0(state: str, code: int) -> None:
+    session = Recorder()
+    missing = [report.Remark("not_found", "No run.", "List them.")]
+    assert ended(session, of(QUESTION, result(A, state)), missing=missing) == code
+    assert session.errors[0] == ("not_found", "No run.", "List them.", code)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_quiet", "notes"),
+    [
+        (of(QUEUED, RUNNING, run="R1"), False, 1),
+        (of(QUEUED, RUNNING, run="R1"), True, 0),
+        (of(QUEUED, RUNNING, run="R1", waited=True), False, 0),
+        (of(QUEUED, result(A, "succeeded"), run="R1"), False, 0),
+        (of(QUEUED, RUNNING, result(B, "unknown"), run="R1"), False, 0),  # a remark says more
+    ],
+)
+def test_on_a_terminal_a_note_says_how_to_follow(
+    outcome: Outcome, is_quiet: bool, notes: int
+) -> None:
+    session = Recorder()
+    session.stderr, session.quiet = Typed(), is_quiet
+    ended(session, outcome)
+    note = f"{GOES_ON}\nTo follow it: clc status --wait --run R1"
+    assert session.calls.count(note) == notes
 
 
 def test_many_servers_are_not_named_in_a_command() -> None:
     many = of(QUESTION, *(result(f"S{n}", "unknown", "not yet") for n in range(11)))
     assert "clc reset" not in remarks(many)[0]
     assert "clc reset S0 " in remarks(many._replace(results=many.results[:10]))[0]
-    assert remarks(of(QUESTION, *ELEVEN), is_whole=False)[0].endswith(", S10.")
+    assert remarks(of(QUESTION, *ELEVEN), whole_run=None)[0].endswith(", S10.")
     ten = " ".join(f"S{n}" for n in range(10))
-    some = remarks(of(QUESTION, *ELEVEN[:10]), is_whole=False)[0]
+    some = remarks(of(QUESTION, *ELEVEN[:10]), whole_run=None)[0]
     assert some.startswith("10 servers were not sent: S0, ")
     assert some.endswith(f"To reset them: clc reset {ten}")
-    assert remarks(of(QUESTION, *ELEVEN[:1], account=None), is_whole=False)[0].endswith(": S0.")
+    assert remarks(of(QUESTION, *ELEVEN[:1], account=None), whole_run=None)[0].endswith(": S0.")
     assert remarks(of(QUESTION, *ELEVEN))[0].endswith("To reset them: clc reset --rest-of R1")
 
 
@@ -403,15 +472,19 @@ def test_without_a_run_up_to_ten_operations_are_named() -> None:
 
 
 def how_to_follow(*results: ServerResult) -> list[str]:
-    return report.Advice(of(QUESTION, *results, run=None), "ALIAS").how_to_follow().splitlines()
+    advice = report.Advice(of(QUESTION, *results, run=None), "ALIAS", is_whole=True)
+    return advice.how_to_follow().splitlines()
 
 
 @pytest.mark.parametrize(
     ("results", "expected"),
     [
         (
-            [result(A, "failed"), result(B, "unknown", "changed"), result(C, "unknown", "not yet")],
-            f"1 failed, 2 unknown: 1 changed since, 1 not yet (1 s). Failed: {A}",
+            [
+                *(result(A, "failed"), result(B, "unknown", "not yet")),
+                *(result(server, "unknown", "changed") for server in (C, D)),
+            ],
+            f"1 failed, 3 unknown: 2 changed since, 1 not yet (1 s). Failed: {A}",
         ),
         ([result(A, "succeeded"), result(B, "succeeded")], "2 succeeded in 1 s"),
         ([result(A, "failed")], None),
@@ -423,43 +496,20 @@ def test_a_summary_counts_the_evidence_and_names_the_failed(
     assert report.summary(of(QUEUED, *results, seconds=1.0)) == expected
 
 
-# --- each outcome on each surface, in each form, of each command --------------------------------
+# --- each exit code on each surface, in each form -------------------------------------------------
 
-FORMS = ("table", "tsv", "json")
-TIMES_UP = ("--timeout", "0")
-COMMANDS = {
-    "reset": ("reset", "--again", A, B),
-    "reset --wait": ("reset", "--again", A, B, "--wait", *TIMES_UP),
-    "status": ("status",),
-    "status --wait": ("status", "--wait", *TIMES_UP),
-}
-BOTH = [queued(A, "wa1-1"), queued(B, "wa1-1")]
-DOWN = httpx.ConnectError("nobody listens")
-CODES: dict[str, tuple[int, int, int, int]] = {
-    "all refused": (1, 1, 1, 1),
-    "some refused": (1, 1, 1, 1),
-    "all unknown": (6, 6, 6, 6),
-    "none left": (0, 0, 0, 0),
-    "none asked": (2, 2, 2, 2),
-    "not reached": (5, 5, 7, 7),
-    "polls not reached": (0, 7, 7, 7),
-    "refused request": (5, 5, 1, 1),
-}
-ANSWERS: Mapping[str, httpx.Response] = {
-    "all refused": httpx.Response(200, json=[refused(A), refused(B)]),
-    "some refused": httpx.Response(200, json=[refused(A), queued(B, "wa1-1")]),
-    "all unknown": httpx.Response(503),
-    "refused request": httpx.Response(404),
-}
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[respx.Router]:
-    monkeypatch.setenv("CLC_BASE_URL", API)
-    monkeypatch.setenv("CLC_TOKEN", jwt())
-    monkeypatch.setenv("TERM", "xterm")
-    with respx.mock(base_url=API, assert_all_called=False) as router:
-        yield router
+QUEUES_BOTH = httpx.Response(200, json=[queued(A, "wa1-1"), queued(B, "wa1-1")])
+WAYS: list[tuple[int, httpx.Response, str]] = [
+    (0, QUEUES_BOTH, f"reset --again {A} {B}"),
+    (1, httpx.Response(200, json=[refused(A), queued(B, "wa1-1")]), f"reset --again {A} {B}"),
+    (2, QUEUES_BOTH, "reset"),
+    (5, httpx.Response(404), f"reset --again {A} {B}"),
+    (6, httpx.Response(503), f"reset --again {A} {B}"),
+    (6, httpx.Response(503), "status"),
+    (7, QUEUES_BOTH, f"reset --again {A} {B} --wait --timeout 0"),
+    (7, QUEUES_BOTH, "status"),
+    (7, QUEUES_BOTH, "status wa1-9 --wait --timeout 0"),
+]
 
 
 class Broken(io.StringIO):
@@ -484,47 +534,38 @@ SURFACES: dict[str, Callable[[], tuple[io.StringIO | None, io.StringIO]]] = {
 WORKING = ("terminal", "stderr only on a terminal", "pipe")
 
 
-def prepare(
-    api: respx.Router, monkeypatch: pytest.MonkeyPatch, outcome: str, command: str
-) -> tuple[str, ...]:
-    """Let the API, and the journal where it is asked, be as an outcome needs; the arguments."""
-    arguments = COMMANDS[command]
-    if outcome == "none asked":
-        return arguments if command.startswith("status") else ("reset", *arguments[4:])
-    api.post().mock(return_value=ANSWERS.get(outcome, httpx.Response(200, json=BOTH)))
-    succeeded = httpx.Response(200, json={"status": "succeeded"})
-    get = api.get().mock(return_value=succeeded)
-    if command.startswith("status"):
-        exit_code_of("reset", A, B)
-    if outcome == "polls not reached":
-        get.mock(side_effect=DOWN)
-    if outcome == "not reached":  # whatever is tried, and at once
-        monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
-    return arguments
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("outcome", CODES)
-def test_an_outcome_has_its_code_on_every_surface_and_in_every_form(
-    api: respx.Router, monkeypatch: pytest.MonkeyPatch, outcome: str, command: str
+@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize(("code", "answer", "line"), WAYS)
+@pytest.mark.usefixtures("with_token")
+def test_an_exit_code_is_the_same_on_every_surface_and_in_every_form(
+    api_ctl_io: respx.Router,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    answer: httpx.Response,
+    line: str,
+    surface: str,
 ) -> None:
-    code = CODES[outcome][list(COMMANDS).index(command)]
-    arguments = prepare(api, monkeypatch, outcome, command)
-    for (surface, streams), form in product(SURFACES.items(), FORMS):
-        stdout, stderr = streams()
+    monkeypatch.setenv("TERM", "xterm")
+    api_ctl_io.post().mock(return_value=answer)
+    api_ctl_io.get().respond(200, json={"status": "executing"})
+    if line == "status":
+        exit_code_of("reset", A, B, "-q")
+    for form in ("table", "tsv", "json"):
+        stdout, stderr = SURFACES[surface]()
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdin", io.StringIO())
             patch.setattr(sys, "stdout", stdout)
             patch.setattr(sys, "stderr", stderr)
-            ended_with = exit_code_of(*arguments, "-o", form)
+            ended_with = exit_code_of(*line.split(), "-o", form)
         out, err = stdout.getvalue() if stdout else "", stderr.getvalue()
         gone = surface == "closed pipe" and code in {0, 1, 7}
-        assert (ended_with, surface, form, err) == (141 if gone else code, surface, form, err)
-        assert not re.search("Traceback|bug in clc", err), (surface, form, err)
+        assert ended_with == (141 if gone else code), err
+        assert not re.search("Traceback|bug in clc", err)
         has_result = code not in {2, 5}
         if form == "json" and surface in WORKING:
             shown = json.loads(out)
-            assert ("servers" in shown) == has_result, (surface, err)
-            assert shown.get("error", {}).get("exit_code", code) == code, (surface, err)
+            assert ("servers" in shown) == has_result
+            assert shown.get("error", {}).get("exit_code", code) == code
         elif has_result and surface != "closed pipe":
-            assert A in (out if surface in WORKING else err), (surface, form, err)
+            named = "wa1-9" if "wa1-9" in line else A
+            assert named in (out if surface in WORKING else err)

@@ -1,7 +1,6 @@
 import json
 import os
 import re
-import shlex
 import signal
 import sys
 import time
@@ -62,38 +61,6 @@ def test_reset_sends_each_server_once_and_prints_a_line_for_each(clc: Run, serve
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("", "No servers given"),
-        ("-", "Standard input holds no server ids"),
-        ("A ''", "is a shell variable unset?"),
-        ("A 'B;C'", "Not a server id: 'B;C'"),
-        ("A -a ''", "is a shell variable unset?"),
-        ("A -a ../x", "more than letters and digits"),
-        ("A -g ''", "A group's name is empty: is a shell variable unset?"),
-        ("-g Database", "no terminal to ask for a confirmation on"),
-        ("A --timeout 3", "--timeout needs something to wait for. Add --wait."),
-        ("A --pause 3", "--pause needs --at-a-time."),
-        ("A --max-failures 0", "--max-failures needs --at-a-time."),
-        ("A --at-a-time 1 --check-timeout 3", "--check-timeout needs --check."),
-        ("A --at-a-time 1 --check ' '", "The command of --check is empty"),
-        ("A --at-a-time 0", "0 is not in the range"),
-        ("A --rest-of 2026", "--rest-of names the servers"),
-        ("A --rest-of ''", "A run's id is empty"),
-    ],
-)
-@pytest.mark.usefixtures("with_token")
-def test_a_usage_error_sends_nothing_and_exits_2(
-    clc: Run, api_ctl_io: respx.Router, line: str, words: str
-) -> None:
-    result = clc("reset", *shlex.split(line), "-o", "json")
-    assert result.exit_code == 2
-    assert words in result.stderr
-    assert json.loads(result.stdout)["error"]["kind"] == "usage"
-    assert not api_ctl_io.calls
-
-
-@pytest.mark.parametrize(
     ("options", "variables"),
     [(["-a", "sub"], {}), ([], {"CLC_ACCOUNT": "sub"}), ([], {"CLC_ALIAS": "sub"})],
 )
@@ -112,18 +79,6 @@ def test_another_account_is_an_option_or_a_variable(
     assert route.called
     assert "POST https://api.ctl.io/v2/operations/SUB/servers/reset 200 " in result.stderr
     assert with_token not in result.output
-
-
-@pytest.mark.usefixtures("with_token")
-def test_a_server_left_out_is_unknown_and_the_unasked_is_warned_about(
-    clc: Run, api_ctl_io: respx.Router
-) -> None:
-    api_ctl_io.post().respond(200, json=[{"server": FAR, "isQueued": True}])
-    result = clc("reset", A, B)
-    assert result.exit_code == 6
-    assert [row[:2] for row in rows(result.stdout)] == [[A, "unknown"], [B, "unknown"]]
-    assert f"not asked for: {FAR}." in result.stderr
-    assert f"unknown for 2 servers: {A}, {B}." in result.stderr
 
 
 @pytest.mark.usefixtures("with_token")
@@ -151,17 +106,6 @@ def test_ten_thousand_servers_are_one_request(clc: Run, api_ctl_io: respx.Router
 # --- dry run -----------------------------------------------------------------------------------
 
 
-def test_a_dry_run_needs_no_token_and_sends_nothing(clc: Run, api_ctl_io: respx.Router) -> None:
-    result = clc("reset", "-n", "-a", "alias", A.lower(), B)
-    assert result.exit_code == 0
-    assert result.stdout == (
-        f"{A}\tnot sent\t\tWould be reset in account ALIAS.\t\t\n"
-        f"{B}\tnot sent\t\tWould be reset in account ALIAS.\t\t\n"
-    )
-    assert result.stderr == "Dry run: 2 servers in account ALIAS; nothing was sent.\n"
-    assert not api_ctl_io.calls
-
-
 def test_a_dry_run_finds_out_the_account_without_a_request(
     clc: Run, memory_keyring: MemoryKeyring, api_ctl_io: respx.Router, monkeypatch: Patch
 ) -> None:
@@ -176,20 +120,6 @@ def test_a_dry_run_finds_out_the_account_without_a_request(
     assert (shown["account"], shown["dry_run"]) == ("ABCD", True)
     assert [row["server"] for row in shown["servers"]] == [A]
     assert not api_ctl_io.calls
-
-
-def test_a_dry_run_shows_what_would_be_asked_about(clc: Run, posts: Answer, tmp_path: Path) -> None:
-    posts(queued(A, "wa1-1"))
-    clc("reset", A)
-    result = clc("reset", "-n", A, B)
-    assert result.exit_code == 0
-    assert f"Would be asked about first, or refused:\n{A}: reset 0 s ago" in result.stderr
-    journal = tmp_path / "clc-reset" / "journal.sqlite3"
-    journal.unlink()
-    journal.mkdir()
-    result = clc("reset", "-n", A)
-    assert result.exit_code == 0
-    assert f"Warning: The journal {journal} can't be " in result.stderr
 
 
 # --- groups, and the question ------------------------------------------------------------------
@@ -211,35 +141,25 @@ def test_a_group_is_reset_with_the_groups_inside_it_and_nothing_archived(
     assert [row[0] for row in rows(clc("reset", "-g", "Batch", "-y").stdout)] == BATCH
 
 
-@pytest.mark.parametrize("answer", ["y\n", " YES \n"])
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [("y\n", 0), (" YES \n", 0), ("\n", 1), ("n\n", 1), ("yep\n", 1), ("", 1)],
+)
 @pytest.mark.usefixtures("as_demo")
-def test_on_a_terminal_what_was_found_is_shown_and_confirmed(
-    types: Types, served: Cloud, answer: str
+def test_a_group_is_reset_where_the_answer_is_yes(
+    types: Types, served: Cloud, capsys: pytest.CaptureFixture[str], answer: str, code: int
 ) -> None:
     screen = types(answer)
-    assert exit_code_of("reset", "-g", "Database", A) == 0
+    assert exit_code_of("reset", "-g", "Database", A, "-o", "json") == code
     assert screen.getvalue().startswith(
         "In account ALIAS:\n"
         f"  By their ids\n    {A}\n"
         f"  WA1 Database\n    {DB01}  {DB02}\n"
         "Reset these 3 servers? [y/N] "
     )
-    assert were_reset(served) == [A, DB01, DB02]
-
-
-@pytest.mark.parametrize("answer", ["\n", "n\n", "yep\n", ""])
-@pytest.mark.usefixtures("as_demo")
-def test_anything_but_yes_declines_and_nothing_is_sent(
-    types: Types, served: Cloud, capsys: pytest.CaptureFixture[str], answer: str
-) -> None:
-    screen = types(answer)
-    assert exit_code_of("reset", "-g", "Nightly", "-o", "json") == 1
-    newline = "" if answer else "\n"
-    assert screen.getvalue().endswith(f"[y/N] {newline}Declined. No server was reset.\n")
-    assert json.loads(capsys.readouterr().out) == {
-        "error": {"kind": "declined", "message": "Declined. No server was reset.", "exit_code": 1}
-    }
-    assert were_reset(served) == []
+    assert were_reset(served) == ([] if code else [A, DB01, DB02])
+    error = {"kind": "declined", "message": "Declined. No server was reset.", "exit_code": 1}
+    assert json.loads(capsys.readouterr().out).get("error") == (error if code else None)
 
 
 @pytest.mark.parametrize(
@@ -324,47 +244,6 @@ def test_the_screen_has_as_many_servers_as_fit_and_the_number_of_the_others(
 # --- reset --wait ------------------------------------------------------------------------------
 
 
-def test_reset_waits_until_every_operation_has_succeeded(
-    clc: Run, posts: Answer, statuses: Answer
-) -> None:
-    posts(queued(B, "wa1-1"), queued(A, "wa1-1"), queued(FAR, "va1-2"))
-    shared = statuses("wa1-1", "resumed", "succeeded")
-    statuses("va1-2", "succeeded")
-    result = clc("reset", A, B, FAR, "--wait")
-    assert result.exit_code == 0
-    assert [row[:4] for row in rows(result.stdout)] == [
-        [A, "succeeded", "wa1-1", ""],
-        [B, "succeeded", "wa1-1", ""],
-        [FAR, "succeeded", "va1-2", ""],
-    ]
-    assert shared.call_count == 2
-    lines = result.stderr.splitlines()
-    assert lines[0] == f"2 servers wa1-1 queued (0 s): {A}, {B}"
-    assert f"2 servers wa1-1 running (0 s): {A}, {B}" in lines
-    assert f"{FAR} va1-2 succeeded (0 s)" in lines
-    assert re.fullmatch("3 succeeded( in [0-9]+ s)?", lines[-1])
-    assert clc("reset", A, B, FAR, "--wait", "-q").output == ""
-
-
-def test_the_time_limit_is_7_with_a_command_to_resume(
-    clc: Run, posts: Answer, statuses: Answer
-) -> None:
-    posts(queued(A, "wa1-1"), queued(FAR, "va1-2"))
-    statuses("wa1-1", "executing")
-    statuses("va1-2", "paused for a while")
-    result = clc("reset", A, FAR, "--wait", "--timeout", "100ms")
-    assert result.exit_code == 7
-    first, second = rows(result.stdout)
-    assert first[:3] == [A, "running", "wa1-1"]
-    assert first[3].startswith("running; ")  # and what a look at the server came to
-    assert second[3].startswith("paused for a while; ")
-    assert result.stderr.endswith(
-        "The time limit of 0.1 s has passed. The resets continue in the cloud: "
-        "2 operations are still running.\n"
-        f"To follow them: clc status --wait --run {latest_run(clc)}\n"
-    )
-
-
 @pytest.mark.parametrize("journal", ["0", "1"])
 def test_the_command_to_follow_works_when_it_is_pasted(journal: str) -> None:
     script = (
@@ -400,20 +279,6 @@ def test_a_server_whose_reset_is_not_settled_is_not_reset_again(
     assert clc("reset", A).exit_code == 0  # it is over now
     assert clc("reset", A, "--again").exit_code == 0
     assert route.call_count == 3
-
-
-@pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("y\n", 0)])
-def test_on_a_terminal_it_is_asked_about(
-    clc: Run, posts: Answer, statuses: Answer, types: Types, answer: str, code: int
-) -> None:
-    route = posts(queued(A, "wa1-1"))
-    clc("reset", A)
-    statuses("wa1-1", "executing")
-    screen = types(answer)
-    assert exit_code_of("reset", A) == code
-    assert screen.getvalue().startswith(f"Earlier resets are unsettled:\n{A}: reset 0 s ago (run ")
-    assert "Reset this unsettled server? [y/N] " in screen.getvalue()
-    assert route.call_count == 2 - code
 
 
 # --- rolling -----------------------------------------------------------------------------------
@@ -452,6 +317,23 @@ def test_a_check_has_to_pass_before_the_next_wave(clc: Run, served: Cloud, tmp_p
     assert result.exit_code == 1
     assert [row[1] for row in rows(result.stdout)] == ["failed", "not sent"]
     assert "The operation succeeded; the check failed: exit code 1" in result.stdout
+
+
+@pytest.mark.usefixtures("as_demo")
+def test_a_check_in_a_folder_that_is_gone_is_refused_before_anything_is_sent(
+    clc: Run, served: Cloud, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    result = clc("reset", A, "--check", "true")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: --check can't be run in the working directory: No such file or directory. "
+        "No server was reset.\nChange to a folder that exists.\n"
+    )
+    assert were_reset(served) == []
 
 
 # --- our own output as input -------------------------------------------------------------------

@@ -75,7 +75,7 @@ class Command(Session):
         self.longest_tick = 0.0
         self.judge: Callable[[], None] = lambda: None
         # what else a session has
-        self.form = None
+        self.form, self.usual_account = None, "ALIAS"
         self.quiet = self.verbose = self.can_ask = False
         self.streams = self.renderer = self.prompts = self  # type: ignore[assignment]
         self.stdin = self.stdout = self.stderr = self
