@@ -9,6 +9,7 @@ import click
 import pytest
 
 from clc_reset.cli.main import command
+from tests.builders import A
 from tests.messages import Case, cases
 
 WHAT_WAS_SENT = re.compile(
@@ -42,6 +43,9 @@ def test_messages_can_be_trusted_and_their_commands_pasted(case: Case) -> None:
         found: click.Command = import_module(f"clc_reset.cli.{name}").command
         parent = click.Context(command, **command.context_settings)  # it caches the names of -h
         found.make_context(name, arguments, parent=parent)
+    known = f"{case.output.partition('clc reset')[0]} {A}"  # the hint on how to name servers has A
+    for names in re.findall("clc reset ([A-Z].*)", shown):
+        assert [name for name in names.split() if name.isalnum() and name not in known] == []
     if "--rest-of" in shown:
         assert line.startswith(("clc reset", "clc status")), line
         assert not re.search("clc status [A-Z]", line), "it resets more than was shown"
