@@ -281,6 +281,11 @@ class Database:
         if not os.path.isdir(self.folder) and self._home:
             _check_home(self.folder, self._home)
         os.makedirs(self.folder, exist_ok=True)
+        if (
+            os.stat(self.folder).st_mode & stat.S_ISVTX
+        ):  # /tmp, which root could close to all others
+            remedy = "Set CLC_STATE_DIR to a folder of yours."
+            raise UnusableError(f"{self.folder} is for all users", remedy)
         os.chmod(self.folder, 0o700)
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))

@@ -176,6 +176,14 @@ def test_nothing_is_made_in_the_home_of_another_user(tmp_path: Path) -> None:
         assert "can't be written: Permission denied." in fails(of_all).message
 
 
+def test_a_folder_of_all_users_is_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    found = fails(named({"HOME": "/root", "CLC_STATE_DIR": str(tmp_path)}))
+    assert f"can't be written: {tmp_path} is for all users." in found.message
+    assert found.hint == "Set CLC_STATE_DIR to a folder of yours."
+    assert (tmp_path.stat().st_mode & 0o7777, list(tmp_path.iterdir())) == (0o1777, [])
+
+
 @needs_root
 def test_a_folder_or_file_of_another_user_is_not_used(machine: Machine) -> None:
     machine.database.write(add, 0.0)
