@@ -109,8 +109,5 @@ class PatientInbox(Inbox):
 
     def sleep(self, seconds: float) -> None:
         self.check()
-        self.pause(seconds)
-
-    def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self.clocks.go_on(seconds)

@@ -8,6 +8,7 @@ arrived.
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from clc_reset.api import answers
 from clc_reset.api.transport import LONGEST_EXPLANATION, Answer, NoAnswer, Transport, codes
@@ -309,35 +310,36 @@ class Client:
         ]
 
     def _read(self, account: str, paths: Sequence[str]) -> list[Answer]:
-        """Return the answers to GETs, in their order. Raises the error of one that failed."""
-        results = self._inbox.map(self._get, paths, REQUEST_SECONDS)
+        """Return the answers to GETs, in their order, each tried three times at the most."""
+        found: dict[str, Answer] = {}
+        began, pauses = self._clocks.monotonic(), iter(READ_PAUSES)
+        while failed := self._try([path for path in paths if path not in found], found):
+            asked = [o.retry_after or 0.0 for o in failed if isinstance(o, Answer)]
+            pause = max([next(pauses, math.inf), *asked])
+            worst = min(failed, key=_may_be_read_again)
+            has_time = self._clocks.monotonic() - began + pause <= TRYING_SECONDS
+            if not has_time or not _may_be_read_again(worst):
+                if isinstance(worst, NoAnswer):
+                    raise self._unreachable(worst)
+                raise self._refusal(worst, f"see the groups of account {account}", account)
+            self._inbox.sleep(pause)
+        return [found[path] for path in paths]
+
+    def _try(self, paths: Sequence[str], found: dict[str, Answer]) -> list[Answer | NoAnswer]:
+        """Send GETs at the same time, add the answers to those found, and return what failed."""
+        get = partial(self._transport.get, seconds=REQUEST_SECONDS)
+        results = self._inbox.map(get, paths, REQUEST_SECONDS)
         late = NoAnswer(f"no answer within {REQUEST_SECONDS:g} s", never_left=False)
-        found: list[Answer] = []
         failed: list[Answer | NoAnswer] = []
         for path in paths:
             outcome = results.get(path, late)
             if isinstance(outcome, Failure):  # no thread was to be had
                 outcome = NoAnswer(first_line(outcome.error), never_left=True)
             if isinstance(outcome, Answer) and outcome.status == codes.OK:
-                found.append(outcome)
+                found[path] = outcome
             else:
                 failed.append(outcome)
-        if not failed:
-            return found
-        worst = min(failed, key=_may_be_read_again)
-        if isinstance(worst, NoAnswer):
-            raise self._unreachable(worst)
-        raise self._refusal(worst, f"see the groups of account {account}", account)
-
-    def _get(self, path: str) -> Answer | NoAnswer:
-        """Send a GET in this thread, three times at the most."""
-        began, pauses = self._clocks.monotonic(), iter(READ_PAUSES)
-        while True:
-            outcome = self._transport.get(path, REQUEST_SECONDS)
-            pause = self._pause(outcome, pauses, began) if _may_be_read_again(outcome) else None
-            if pause is None:
-                return outcome
-            self._inbox.pause(pause)
+        return failed
 
     # --- errors --------------------------------------------------------------------------------
 
