@@ -65,6 +65,7 @@ def begin(request: ResetRequest, deps: Dependencies) -> Record:
     is_confirmed = not request.asks
     for _ in range(MOST_TRIES):
         found: Record | tuple[ServerRow, ...]
+        now = deps.clocks.now()
         try:
             if is_confirmed:
                 found = _record(request, deps, confirmed)
@@ -72,7 +73,7 @@ def begin(request: ResetRequest, deps: Dependencies) -> Record:
                 where, servers = request.where, request.servers
                 found = () if request.again else deps.journal.unsettled(where, servers)
         except JournalError as error:
-            return _without_record(request, deps, error, asks=not is_confirmed)
+            return _without_record(request, deps, error, now, asks=not is_confirmed)
         if isinstance(found, Record):
             found.confirmed = confirmed
             return found
@@ -113,7 +114,7 @@ def _record(
 
 
 def _without_record(
-    request: ResetRequest, deps: Dependencies, error: JournalError, *, asks: bool
+    request: ResetRequest, deps: Dependencies, error: JournalError, tried_at: Moment, *, asks: bool
 ) -> Record:
     """Return an empty record with a warning, where a reset may go on without one."""
     if asks:
@@ -131,7 +132,10 @@ def _without_record(
         error.message,
         error.hint,
     )
-    return Record(None, deps.clocks, request.servers)
+    record = Record(None, deps.clocks, request.servers)
+    if isinstance(error, DoubtError):  # another command may find it, as old as that
+        record.recorded = tried_at
+    return record
 
 
 def admit(

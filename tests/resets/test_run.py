@@ -276,7 +276,8 @@ def test_a_first_record_in_doubt_stops_a_rolling_run(world: World) -> None:
     assert (outcome.exit_code, world.posts) == (3, [])
     assert message(outcome).startswith("It can't be told whether this run is recorded. The journal")
     assert message(outcome).endswith(REPAIR)
-    assert world.reset(A, B).exit_code == 0  # one wave goes out with a warning
+    assert world.reset(A, B).exit_code == 0  # one wave goes out with a warning,
+    assert world.recorded == world.clocks.now()  # but not long after a record that may be there
 
 
 # --- checks ---

@@ -48,7 +48,8 @@ class World(Machine):
     """The API and the machine of whoever uses it.
 
     `statuses` and `show` are what the API answers for an operation and a server, `answer` for a
-    reset. Its clock shows NOON when the world begins.
+    reset. `recorded` is the moment from which the latest request has 60 s to leave. The API's clock
+    shows NOON when the world begins.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,6 +59,7 @@ class World(Machine):
         self.statuses: Callable[[Operation], Answer] = lambda _operation: "succeeded"
         self.show: Callable[[str], Observation] = self.changing({})
         self.posts: list[tuple[str, ...]] = []
+        self.recorded: Moment | None = None
         self.checked: list[str] = []
         self.bad: dict[str, str] = {}
         self.events: list[events.Event] = []
@@ -250,10 +252,11 @@ class Api:
         self,
         account: str,
         servers: Sequence[str],
-        _recorded: Moment | None,
+        recorded: Moment | None,
         tick: Callable[[float], None] | None = None,
     ) -> ResetAnswer:
         assert account == ACCOUNT
+        self._world.recorded = recorded
         if self._world.inbox.signum is not None:  # the request doesn't leave
             return ResetAnswer.not_sent(servers, signum=self._world.inbox.signum)
         self._world.posts.append(tuple(servers))
