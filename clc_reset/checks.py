@@ -116,6 +116,7 @@ class _Wave:
         self._passed: set[str] = set()
         self._problems: dict[str, str] = {}
         self._suspended = 0.0
+        self._awake = monotonic()
         self._deadline = self._now() + seconds
 
     def run(self, attempt: Callable[[str, int], None]) -> None:
@@ -144,7 +145,12 @@ class _Wave:
         return {server: problems[server] for server in problems if server not in self._passed}
 
     def _now(self) -> float:
-        return monotonic() - self._suspended
+        now = monotonic()
+        # nothing between two looks at the clock takes so long
+        if (took := now - self._awake) > SUSPENDED_SECONDS:
+            self._suspended += took
+        self._awake = now
+        return now - self._suspended
 
     def _begin(self, attempt: Callable[[str, int], None]) -> None:
         """Begin what may begin, those who have waited longest first, or make room for them."""
@@ -202,12 +208,9 @@ class _Wave:
         for running in self._running:
             if not running.is_silent:
                 poll.register(running.output, select.POLLIN)
-        asked = monotonic()
         poll.poll(seconds * 1000)
-        took = monotonic() - asked
-        if took > seconds + SUSPENDED_SECONDS:
-            self._suspended += took - seconds
         for running in tuple(self._running):
+            self._now()  # all together may have much to say
             if running.has_ended():
                 self._remove(running)
 
@@ -286,7 +289,10 @@ class _Try:
         data = self.output.read(65536)  # at its end, all that is in the pipe
         if data is not None:
             *lines, rest = (self._rest + data).split(b"\n")
-            for line in lines:
+            for place, line in enumerate(lines):
+                if self._lines > MOST_LINES:  # of a flood only its last line is of use
+                    any(map(self._print, reversed(lines[place:])))
+                    break
                 self._print(line)
             self._rest = rest[:_LONGEST_BYTES]
             self.is_silent = not data
@@ -300,10 +306,11 @@ class _Try:
         self._print(self._rest)
         self.output.close()
 
-    def _print(self, line: bytes) -> None:
+    def _print(self, line: bytes) -> bool:
+        """Log a line, unless there were too many before; return False for a blank one."""
         text = printable(line[:_LONGEST_BYTES].decode(errors="replace"))[:LONGEST_LINE].strip()
         if not text:
-            return
+            return False
         if self.terminated is None:  # not the shell's words about its end
             self.last_line = text
         self._lines += 1
@@ -311,6 +318,7 @@ class _Try:
             _log.info("%s: %s", self.server, text)
         elif self._lines == MOST_LINES + 1:
             _log.info("%s: … (further lines are not shown)", self.server)
+        return True
 
 
 class _Watcher:

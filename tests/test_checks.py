@@ -225,13 +225,21 @@ def test_a_signal_ends_all_and_keeps_what_has_passed(check: Checked) -> None:
     assert time.monotonic() - began < 8
 
 
-def test_stopped_time_does_not_count(check: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stops_first", [False, True])
+def test_stopped_time_does_not_count(
+    check: Checked, monkeypatch: pytest.MonkeyPatch, stops_first: bool
+) -> None:
     def monotonic() -> float:
         return time.monotonic() + (1000 if check.written("stopped") else 0)
 
+    def begin(_server: str) -> None:
+        (check.folder / "begun").touch()
+        if stops_first:  # while commands begin
+            (check.folder / "stopped").write_text("x")
+
     monkeypatch.setattr(checks, "monotonic", monotonic)
     command = "until test -e begun; do sleep 0.1; done; echo x > stopped; sleep 0.3"
-    assert check.once(command, attempt=lambda _: (check.folder / "begun").touch()) is None
+    assert check.once(command, attempt=begin) is None
 
 
 def test_a_result_that_arrives_with_the_limit_counts(check: Checked) -> None:
