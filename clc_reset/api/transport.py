@@ -109,7 +109,7 @@ class _Request:
     It is `is_here` for certain until it is handed to httpx, and again once httpx's trace tells that
     it connects; from then on `left` is set before the first byte goes. A request that is abandoned
     before that never leaves: both happen under `lock`. Without a trace nothing is certain. `awake`
-    is the latest moment since it left at which this process is known to have been running.
+    is the latest moment since it left until which this process is known to have been running.
     """
 
     method: str
@@ -236,10 +236,14 @@ class Transport:
         request = _Request("POST", path, seconds, content, recorded)
 
         def pass_on(_seconds: float) -> None:
-            if request.left is not None:
-                request.awake = self._clocks.now()
-                if tick is not None:
-                    tick(request.awake.seconds_since(request.left))
+            if request.left is None or request.awake is None:
+                return
+            now = self._clocks.now()
+            # once suspended, never known to be awake again: the answer may be from before that
+            if now.seconds_since(request.awake) <= LONGEST_TICK:
+                request.awake = now
+            if tick is not None:
+                tick(now.seconds_since(request.left))
 
         try:
             outcome = self._inbox.call(partial(self._outcome, request), seconds, pass_on)

@@ -32,7 +32,7 @@ from tests.api.session import (
     states,
 )
 from tests.builders import ORIGIN, A, B
-from tests.fakes import HANG, NEVER, http, loopback
+from tests.fakes import HANG, NEVER, http, loopback, wait_until
 
 
 def error_of(answer: ResetAnswer) -> tuple[type[Exception], str, str]:
@@ -315,6 +315,25 @@ def test_an_answer_that_came_during_a_suspension_does_not_tell_when_the_request_
     assert result.sent_at == THEN  # by the answer to the login
     with loopback(http(200, [QUEUED], DATE)) as server:
         assert Session(server.url, elapsed=lambda: 3600.0 * server.posts).reset(A).sent_at is None
+
+
+def test_nor_does_one_that_is_read_after_the_wait_noticed_the_suspension(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticks: list[float] = []
+
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        wait_until(lambda: len(ticks) > 1)
+        connection.sendall(http(200, [QUEUED], DATE))
+
+    monkeypatch.setattr(api, "ANSWER_SECONDS", 0.05)
+    with listening(answer) as place:
+        session = Session(
+            f"http://{place}", elapsed=lambda: 3600.0 * bool(ticks), monotonic=lambda: 0.0
+        )
+        assert session.reset(A, tick=ticks.append).sent_at is None
+    assert ticks[:2] == [0.0, 3600.0]
 
 
 @pytest.mark.parametrize("has_display", [True, False])
