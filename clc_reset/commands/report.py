@@ -5,7 +5,7 @@ Only the outcome of a reset says whether something was reset.
 
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from clc_reset.errors import (
 from clc_reset.exit_codes import ExitCode, of_signal
 from clc_reset.identifiers import is_operation_id
 from clc_reset.models import ServerResult, ServerState
-from clc_reset.resets.outcome import Ending, Outcome
+from clc_reset.resets.outcome import Ending, Outcome, servers_of
 from clc_reset.text import (
     NAMED_IN_COMMANDS,
     continued,
@@ -146,10 +146,6 @@ def _notes(session: Session, known: Outcome, advice: "Advice | None") -> None:
         session.streams.note(f"{advice.in_the_cloud()}\n{advice.how_to_follow()}")
 
 
-def _names(results: Iterable[ServerResult]) -> list[str]:
-    return [result.server for result in results if result.server]
-
-
 def _them(names: Sequence[str]) -> str:
     return "it" if len(names) == 1 else "them"
 
@@ -266,7 +262,7 @@ class Advice:
         known = self._known
         unsent = [r for r in known.results if r.state is ServerState.NOT_SENT]
         taken = [r for r in unsent if known.resets and r.run not in {None, known.run}]
-        left = _names(r for r in unsent if r not in taken)
+        left = servers_of(r for r in unsent if r not in taken)
         kind, message, hint = STOPPED, "", ""
         if known.ending is Ending.STOPPED and known.error is not None:
             kind, hint = known.error.kind, known.error.hint
@@ -280,7 +276,7 @@ class Advice:
         if message:
             yield Remark(kind, message, hint)
         if taken:
-            names = enumerate_names(_names(taken))
+            names = enumerate_names(servers_of(taken))
             yield Remark(STOPPED, f"Left out, since another run may have reset them: {names}.")
 
     def _how_to_send(self, left: Sequence[str]) -> str:
@@ -295,7 +291,7 @@ class Advice:
     def _failed_in_part(self) -> Iterator[Remark]:
         """Say what to do where a shared operation failed and its servers show different things."""
         results = self._known.results
-        failed = _names(r for r in results if r.state is ServerState.FAILED and r.evidence)
+        failed = servers_of(r for r in results if r.state is ServerState.FAILED and r.evidence)
         if failed and (hint := self._next_step(ServerState.FAILED)):
             message = f"A shared operation failed: {enumerate_names(failed)}."
             yield Remark(SHARED_FAILURE, message, hint)
@@ -335,11 +331,12 @@ class Advice:
 
 def _by_evidence(known: Outcome, state: ServerState) -> tuple[list[str], list[str], list[str]]:
     """Return the servers with a state: those that changed, that didn't, and all others."""
-    found: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    found: dict[bool | None, list[ServerResult]] = {True: [], False: [], None: []}
     for result in known.results:
-        if result.state is state and result.server:
-            found[result.evidence and result.evidence.changed].append(result.server)
-    return found[True], found[False], found[None]
+        if result.state is state:
+            found[result.evidence and result.evidence.changed].append(result)
+    changed, unchanged, others = map(servers_of, found.values())
+    return changed, unchanged, others
 
 
 def summary(known: Outcome) -> str | None:

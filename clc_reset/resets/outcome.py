@@ -128,8 +128,8 @@ class Outcome(NamedTuple):
         return ExitCode.UNKNOWN if self.in_doubt else ExitCode.OK
 
     def servers(self, *states: ServerState) -> list[str]:
-        """Return the servers in one of the states."""
-        return [r.server for r in self.results if r.server and r.state in states]
+        """Return the servers in one of the states, each once: it may be there of several runs."""
+        return servers_of(result for result in self.results if result.state in states)
 
     # --- what happens to it --------------------------------------------------------------------
 
@@ -252,6 +252,11 @@ class Outcome(NamedTuple):
             return result._replace(evidence=found, message=message)
 
         return self._replace(results=tuple(map(after, self.results)))
+
+
+def servers_of(results: Iterable[ServerResult]) -> list[str]:
+    """Return the servers of results, each once."""
+    return list(dict.fromkeys(result.server for result in results if result.server))
 
 
 def followable(result: ServerResult) -> ServerResult:

@@ -252,6 +252,10 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
                 "To see whether it has changed: clc status --run R1",
             ],
         ),
+        (  # in two runs that were asked about
+            of(QUESTION, *(result(A, "failed", "not yet", run) for run in ("R1", "R2"))),
+            [f"A shared operation failed: {A}.", f"To reset it: clc reset {A}"],
+        ),
         (
             of(
                 QUEUED,
