@@ -164,6 +164,7 @@ def test_a_look_that_fails_is_in_the_message_of_its_server(world: World, problem
         "Sent; outcome unknown: it timed out.",
         f"Sent; outcome unknown: it timed out; it couldn't be looked at: {problem}.",
     ]
+    assert changed(outcome) == {A: True, B: None}
 
 
 def test_all_looks_have_ten_seconds_sixteen_at_a_time(world: World) -> None:

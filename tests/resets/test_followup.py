@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from clc_reset.errors import AuthenticationError, UnreachableError
+from clc_reset.errors import CHECK_THE_NETWORK, AuthenticationError, UnreachableError
 from clc_reset.journal.rows import Run
 from clc_reset.models import Operation, ResetAnswer, ServerResult, ServerState
 from clc_reset.resets import events, followup
@@ -36,6 +36,7 @@ def test_without_a_name_it_is_the_latest_run(world: World) -> None:
     two(world, A)
     run = two(world, B)
     assert [shown.run.id for shown in select(world).rows] == [run]
+    assert followup.select(world.journal, ORIGIN, (), "OTHER") == Selection()
     assert followup.requested(select(world).runs[0]) == (
         f"Reset of 1 server in account ALIAS, requested at 2026-01-15 12:00 UTC (run {run})."
     )
@@ -177,8 +178,8 @@ def test_an_api_that_is_down_is_said_once_and_what_is_known_is_shown(world: Worl
     two(world)
     world.script("down")
     outcome, _ = world.status()
-    assert message(outcome).startswith("The API can't be reached: connection refused.\n")
-    assert outcome.exit_code == 7
+    expected = f"The API can't be reached: connection refused.\n{CHECK_THE_NETWORK}"
+    assert (message(outcome), outcome.ending, outcome.exit_code) == (expected, Ending.ERROR, 7)
     world.answers({ONE: "succeeded", TWO: "down"})
     outcome, _ = world.status()
     assert (outcome.error, states(outcome)) == (None, {A: "succeeded", B: "queued"})
@@ -266,7 +267,8 @@ def test_a_server_of_two_runs_is_held_against_the_request_that_is_followed(world
     world.show = world.changing({A: 50, B: 50})
     latest = world.reset(A, B).run or ""
     world.lasting(o2=160)
-    world.status(latest, earlier, wait=True)
+    outcome, _ = world.status(latest, earlier, wait=True)
+    assert outcome.run is None  # there are two
     assert world.looks()
     assert world.of(events.ServerChanged) == []
 

@@ -152,12 +152,14 @@ def test_a_status_becomes_a_state(
 
 def test_what_a_wait_learned_of_operations_is_in_the_results() -> None:
     three = Operation("wa1-3", "/3")
-    found = (queued(A), queued(B, TWO), queued(C, three), refused("D"), queued("E", None))
+    running = queued(C, three)._replace(state=S.RUNNING, status=EXECUTING)
+    found = (queued(A), queued(B, TWO), running, refused("D"), queued("E", None))
     failures = {TWO: PollFailure("no answer")}
     known = Outcome(ACCOUNT, found).with_statuses({ONE: SUCCEEDED}, failures, {three}, {})
     assert list(states(known).values()) == ["succeeded", "queued", "unknown", "failed", "queued"]
     assert known.results[1].message == "No status: no answer."
-    assert known.results[2].message == "The API doesn't know this operation any more."
+    gone = "The API doesn't know this operation any more."
+    assert (known.results[2].message, known.results[2].status) == (gone, None)
     untouched = Outcome(ACCOUNT, (queued(A),)).with_statuses({}, failures, (), {})
     assert untouched.results == (queued(A),)
 
