@@ -356,7 +356,11 @@ def summary(known: Outcome) -> str | None:
 
 def _counted(known: Outcome, state: ServerState, number: int) -> str:
     """Return how many servers have a state, and their evidence: `3 unknown: 1 changed since`."""
-    changed, unchanged, _ = _by_evidence(known, state)
-    evidence = [f"{len(changed):,} changed since"] * bool(changed)
-    evidence += [f"{len(unchanged):,} not yet"] * bool(unchanged)
+    shown = Counter(
+        result.evidence.changed
+        for result in known.results
+        if result.evidence is not None and result.state is state
+    )
+    evidence = [f"{shown[True]:,} changed since"] * bool(shown[True])
+    evidence += [f"{shown[False]:,} not yet"] * bool(shown[False])
     return f"{number:,} {state}" + (f": {', '.join(evidence)}" if evidence else "")

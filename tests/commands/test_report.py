@@ -490,6 +490,10 @@ def how_to_follow(*results: ServerResult) -> list[str]:
             ],
             f"1 failed, 3 unknown: 2 changed since, 1 not yet (1 s). Failed: {A}",
         ),
+        (  # rows are counted, of whatever runs, and servers named
+            [result(A, "failed", "not yet", run) for run in ("R1", "R2")],
+            f"2 failed: 2 not yet (1 s). Failed: {A}",
+        ),
         ([result(A, "succeeded"), result(B, "succeeded")], "2 succeeded in 1 s"),
         ([result(A, "failed")], None),
     ],
