@@ -197,8 +197,11 @@ class Client:
         pause = next(pauses, math.inf)
         if isinstance(outcome, Answer) and outcome.retry_after is not None and pause < math.inf:
             pause = outcome.retry_after
-        has_time = self._clocks.monotonic() - began + pause <= TRYING_SECONDS
-        return pause if has_time else None
+        return pause if self._has_time(began, pause) else None
+
+    def _has_time(self, began: float, pause: float) -> bool:
+        """Return whether there is time for another try after a pause."""
+        return self._clocks.monotonic() - began + pause <= TRYING_SECONDS
 
     def _reset_answer(
         self, outcome: Answer | NoAnswer, account: str, servers: Sequence[str]
@@ -317,8 +320,7 @@ class Client:
             asked = [o.retry_after or 0.0 for o in failed if isinstance(o, Answer)]
             pause = max([next(pauses, math.inf), *asked])
             worst = min(failed, key=_may_be_read_again)
-            has_time = self._clocks.monotonic() - began + pause <= TRYING_SECONDS
-            if not has_time or not _may_be_read_again(worst):
+            if not (_may_be_read_again(worst) and self._has_time(began, pause)):
                 if isinstance(worst, NoAnswer):
                     raise self._unreachable(worst)
                 raise self._refusal(worst, f"see the groups of account {account}", account)
