@@ -16,7 +16,15 @@ from typing import NamedTuple
 from clc_reset.clocks import Clocks, Moment
 from clc_reset.errors import JournalError
 from clc_reset.journal.database import Database, UnusableError
-from clc_reset.journal.rows import ServerRow, Where, iso, reset_since, unsettled, utf8
+from clc_reset.journal.rows import (
+    ServerRow,
+    Where,
+    between_lines,
+    iso,
+    reset_since,
+    unsettled,
+    utf8,
+)
 from clc_reset.models import (
     Operation,
     OperationStatus,
@@ -41,8 +49,7 @@ VALUES (:id, :base_url, :account, :user, :wall, :boot, :boot_id, :options)
 # the first `size` are those of the first wave
 _INSERT_SERVERS = """
 INSERT INTO server (run, place, name, plan, state, wave)
-SELECT :run, key, json_extract(value, '$[0]'),
-    coalesce(nullif(json_extract(value, '$[1]'), 0), :wave),
+SELECT :run, key, value, :wave,
     iif(key < :size, 'intended', 'planned'), iif(key < :size, :wave, NULL)
 FROM json_each(:servers)
 """
@@ -52,7 +59,7 @@ VALUES (:run, :wall, :boot, :boot_id, :usual)
 """
 _ANSWERED_WAVE = """
 UPDATE wave SET wall = ?, boot = ?, boot_id = ?, sending = ?, problem = ?, unknown = ?,
-    sent_at = coalesce(sent_at, ?)
+    operations = ?, sent_at = coalesce(sent_at, ?)
 WHERE number = ?
 """
 STORE_SENT_AT = "UPDATE wave SET sent_at = coalesce(sent_at, ?) WHERE number = ?"
@@ -64,10 +71,9 @@ _PLANNED_AGAIN = """
 UPDATE server SET state = 'planned', wave = NULL, message = ? WHERE run = ? AND wave = ?
 """
 # what is final stays, whoever is late
-_STATUS = """
-UPDATE server SET status = ?, over = ?
-WHERE operation = ? AND path IS ? AND alias IS ? AND run = (SELECT number FROM run WHERE id = ?)
-    AND NOT over
+_PENDING = """
+SELECT run, place, operation, path, alias FROM server
+WHERE run = (SELECT number FROM run WHERE id = ?) AND operation IS NOT NULL AND NOT over
 """
 _STATES = {
     ServerState.QUEUED: "queued",
@@ -100,18 +106,13 @@ class Admitted(NamedTuple):
 class Statuses:
     """Collects the statuses of operations, and writes them at most once a second.
 
-    `runs_of` returns the ids of the runs that an operation belongs to. `new` aren't written yet.
+    `runs` are the ids of the runs that they belong to. `new` aren't written yet.
     """
 
-    def __init__(
-        self,
-        database: Database | None,
-        clocks: Clocks,
-        runs_of: Callable[[Operation], Iterable[str]],
-    ) -> None:
+    def __init__(self, database: Database | None, clocks: Clocks, runs: Iterable[str]) -> None:
         self._database = database
         self._clocks = clocks
-        self._runs_of = runs_of
+        self._runs = tuple(runs)
         self.new: dict[Operation, OperationStatus] = {}
         self._written_at = clocks.monotonic()
 
@@ -141,14 +142,13 @@ class Statuses:
 
     def write(self, db: sqlite3.Connection) -> None:
         """Write the new statuses in a transaction."""
-        db.executemany(
-            _STATUS,
-            [
-                (utf8(status.word), status.is_final, *map(utf8, operation), run)
-                for operation, status in self.new.items()
-                for run in self._runs_of(operation)
-            ],
-        )
+        values = []
+        for run in self._runs if self.new else ():
+            for row in db.execute(_PENDING, (run,)):
+                status = self.new.get(Operation(row["operation"], row["path"], row["alias"]))
+                if status is not None:
+                    values.append((utf8(status.word), status.is_final, row["run"], row["place"]))
+        db.executemany("UPDATE server SET status = ?, over = ? WHERE run = ? AND place = ?", values)
 
 
 class Record:
@@ -175,7 +175,7 @@ class Record:
         self.confirmed: AbstractSet[tuple[str, str]] = frozenset()
         self.number = 0
         self.wave_number = 0
-        self.statuses = Statuses(database, clocks, lambda _operation: (run or "",))
+        self.statuses = Statuses(database, clocks, [run or ""])
         self._database = database
         self._clocks = clocks
         self._where = where or Where("", "")
@@ -190,13 +190,10 @@ class Record:
     # --- begin ---------------------------------------------------------------------------------
 
     def insert(
-        self, db: sqlite3.Connection, new: NewRun, plans: Mapping[str, int], now: Moment
+        self, db: sqlite3.Connection, new: NewRun, servers: Iterable[str], now: Moment
     ) -> None:
-        """Insert the run, its first wave, and its servers with the waves of their plans (0: this).
-
-        In a transaction, as `take`.
-        """
-        self.places = {server: place for place, server in enumerate(plans)}
+        """Insert the run, its first wave and its servers, in a transaction, as `take`."""
+        self.places = {server: place for place, server in enumerate(servers)}
         values = {
             "id": self.run,
             **new.where._asdict(),
@@ -213,12 +210,16 @@ class Record:
                 "run": self.number,
                 "wave": self.wave_number,
                 "size": len(wave),
-                "servers": json.dumps(list(plans.items())),
+                "servers": json.dumps(self.servers),
             },
         )
 
     def take(self, db: sqlite3.Connection, left: Sequence[ServerRow]) -> None:
-        """Claim what other runs planned and didn't send."""
+        """Claim what other runs planned and didn't send; its plan is inherited."""
+        db.executemany(
+            "UPDATE server SET plan = ? WHERE run = ? AND place = ?",
+            [(row.plan, self.number, self.places[row.server]) for row in left],
+        )
         db.executemany(
             "UPDATE server SET state = 'taken', taken_by = ? "
             "WHERE name = ? AND +run = (SELECT number FROM run WHERE id = ?)",
@@ -321,7 +322,7 @@ class Record:
         not_sent = [
             (self.number, self.places[result.server])
             for result in results
-            if result.server in self.places and result.state is ServerState.NOT_SENT
+            if result.state is ServerState.NOT_SENT and result.server in self.places
         ]
 
         def work(db: sqlite3.Connection) -> None:
@@ -375,7 +376,10 @@ class Record:
         left = answer.left or self.recorded or self._clocks.now()
         unknown = sum(result.state is ServerState.UNKNOWN for result in answer.results)
         sending = answer.sending.value
-        values = (*left._asdict().values(), sending, problem, unknown, iso(answer.sent_at), wave)
+        operations = dict.fromkeys(r.operation.id for r in answer.results if r.operation)
+        listed = "".join(map(between_lines, operations))
+        sent_at = iso(answer.sent_at)
+        values = (*left._asdict().values(), sending, problem, unknown, listed, sent_at, wave)
         db.execute(_ANSWERED_WAVE, values)
         if answer.sending is Sending.NOT_SENT:
             db.execute(_PLANNED_AGAIN, (problem, self.number, wave))
@@ -386,7 +390,9 @@ class Record:
             [
                 (
                     _STATES[result.state],
-                    *map(utf8, result.operation or (None, None, None)),
+                    (operation := result.operation) and operation.id,
+                    operation and operation.path,
+                    operation and operation.account,
                     utf8(result.message),
                     turns.get(result.server or ""),
                     self.number,

@@ -216,6 +216,11 @@ def utf8(text: str | None) -> str | None:
     return text.encode(errors="backslashreplace").decode()
 
 
+def between_lines(operation: str) -> str:
+    """Return the id of an operation as a wave lists it, so that it can be found in the list."""
+    return f"\n{operation.upper()}\n"
+
+
 def iso(instant: datetime | None) -> str | None:
     """Return a time as the journal has it."""
     return None if instant is None else instant.astimezone(UTC).isoformat(timespec="microseconds")

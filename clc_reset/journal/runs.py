@@ -28,7 +28,7 @@ from clc_reset.journal.record import (
     Statuses,
 )
 from clc_reset.journal.rows import RowState, Run, ServerRow, Where
-from clc_reset.models import Operation, RollingOptions
+from clc_reset.models import RollingOptions
 from clc_reset.text import quote
 from clc_reset.workers import Inbox
 
@@ -62,8 +62,8 @@ SELECT * FROM run WHERE number = coalesce((
 """
 _WITH_OPERATION = """
 SELECT * FROM run WHERE number = (
-    SELECT max(run) FROM server_row
-    WHERE operation = :operation AND base_url = :base_url
+    SELECT max(server_row.run) FROM wave CROSS JOIN server_row ON server_row.run = wave.run
+    WHERE instr(operations, :listed) AND operation = :operation AND base_url = :base_url
         AND coalesce(upper(alias), account) = coalesce(:account, upper(alias), account))
 """
 _EARLIER_IN_DOUBT = """
@@ -189,20 +189,20 @@ class Journal:
         record = Record(database, self._clocks, (), run=run, where=new.where)
 
         def work(db: sqlite3.Connection) -> Rest | tuple[ServerRow, ...]:
-            plans = dict.fromkeys(new.servers, 0)
+            servers = new.servers
             left: tuple[ServerRow, ...] = ()
             if rest is not None:
                 found = self._rest(db, rest.run.id)
                 if not found.left or found.running or (found.going_on and not again):
                     return found
                 left, record.left_out = found.left, found.left_out
-                plans = {row.server: row.plan for row in left}  # inherited
+                servers = tuple(row.server for row in left)
             if rest is not None or not again:
-                args = (db, new.where, plans, now, self._may_go_on)
+                args = (db, new.where, servers, now, self._may_go_on)
                 but = confirmed | {row.key for row in left}
                 if unsettled := rows.unsettled(*args, but=but):
                     return unsettled
-            record.insert(db, new, plans, now)
+            record.insert(db, new, servers, now)
             record.take(db, left)
             if rest is None:
                 self._drop_old_runs(db, record.number, now)
@@ -296,9 +296,9 @@ class Journal:
 
     # --- write what was learned later ----------------------------------------------------------
 
-    def statuses(self, runs_of: Callable[[Operation], Iterable[str]]) -> Statuses:
-        """Return what records the statuses of operations in the runs that they belong to."""
-        return Statuses(self._database, self._clocks, runs_of)
+    def statuses(self, runs: Iterable[str]) -> Statuses:
+        """Return what records the statuses of operations in these runs."""
+        return Statuses(self._database, self._clocks, runs)
 
     def settle(self, row: ServerRow) -> None:
         """Record that an earlier reset is over, though its operation never said so."""
@@ -353,7 +353,9 @@ class Journal:
 
     def with_operation(self, base_url: str, operation: str, account: str | None) -> Run | None:
         """Return the latest run that has an operation; the account is the one in its link."""
-        return self._find(_WITH_OPERATION, base_url=base_url, account=account, operation=operation)
+        listed = rows.between_lines(operation)
+        values = {"account": account, "operation": operation, "listed": listed}
+        return self._find(_WITH_OPERATION, base_url=base_url, **values)
 
     def earlier_in_doubt(self, run: Run) -> Run | None:
         """Return the latest run before this one that left a server's outcome unknown.

@@ -24,6 +24,7 @@ CREATE TABLE wave (
     sending   TEXT, -- NULL until the answer is recorded
     sent_at   TEXT, -- on the API's clock; stored once
     problem   TEXT,
+    operations TEXT NOT NULL DEFAULT '', -- the ids in the answer, in upper case, each between line ends
     unknown   INTEGER NOT NULL DEFAULT 0 -- servers whose outcome the answer left unknown
 );
 CREATE INDEX wave_by_run ON wave (run);
@@ -48,7 +49,6 @@ CREATE TABLE server (
     PRIMARY KEY (run, place)
 ) WITHOUT ROWID;
 CREATE INDEX server_by_name ON server (name, wave);
-CREATE INDEX server_by_operation ON server (operation) WHERE operation IS NOT NULL;
 
 -- servers with what their run and their wave tell
 CREATE VIEW server_row AS

@@ -311,7 +311,7 @@ class FollowUp:
         wait = Wait(
             left if self._waits else ONE_ROUND_SECONDS,
             lambda result: self._sent(shown_of[result.run, result.server]),
-            journal.statuses(lambda op: {s.row.run for s in rows if s.row.operation == op}),
+            journal.statuses({shown.row.run for shown in rows}),
             shares,
             [shown.row.server for shown in turns],
             once=not self._waits,

@@ -198,7 +198,7 @@ def settle(found: Sequence[ServerRow], account: str, deps: Dependencies) -> list
     ]
     seen = evidence.look(looked, deps.api, deps.inbox)
     sent_at = SentTimes(deps)
-    recorder = deps.journal.statuses(lambda op: {e.run for e in sent if e.operation == op})
+    recorder = deps.journal.statuses({earlier.run for earlier in sent})
     unsettled = []
     for earlier in sent:
         operation = _operation(earlier)

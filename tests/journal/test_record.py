@@ -264,7 +264,7 @@ def test_statuses_that_can_not_be_written_are_a_warning_at_the_end(
         "aren't in it. Another process has it locked; if that hangs, end it."
     )
     record.statuses.close()  # they are kept
-    late = machine.other.statuses(lambda _operation: [record.run or ""])
+    late = machine.other.statuses([record.run or ""])
     late.add(ONE, OperationStatus("executing"))
     late.close()
     assert machine.row(record).status == SUCCEEDED  # what is final stays

@@ -35,7 +35,7 @@ def poll(
 ) -> Polling:
     if world.inbox.latency(None) == 0:
         world.inbox.latency = lambda _key: 0.05
-    statuses = Statuses(None, world.clocks, lambda _operation: ())
+    statuses = Statuses(None, world.clocks, ())
     wait = Wait(limit, lambda _r: SENT, statuses, {}, once=once, has_changed=has_changed)
     watch = Watch(turns or {}, lambda _server: SENT)
     polls = Polling(operations or turns or (ONE,), wait, watch, world.deps(), world.events.append)
