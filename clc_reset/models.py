@@ -19,6 +19,8 @@ _PLAIN_WORDS = {"notstarted": "waiting", "executing": "running", "resumed": "run
 class ServerState(StrEnum):
     """The state of one server's reset."""
 
+    __hash__ = str.__hash__  # Enum's own is in Python, and each of thousands is looked up
+
     PLANNED = "planned"
     """A live run has still to send it."""
     QUEUED = "queued"

@@ -71,9 +71,11 @@ def reconcile(
     unasked: dict[str, None] = {}
     asked = set(servers)
     for entity in entities:
-        name = text(entity.get("server")) if isinstance(entity, dict) else ""
+        if not isinstance(entity, dict):
+            continue
+        name = text(entity.get("server"))
         server = name.upper()
-        if isinstance(entity, dict) and server in asked:
+        if server in asked:
             operation = _operation(entity.get("links"), resolve, operations)
             result = _server_result(server, entity, operation)
             found[server] = _merged(found[server], result) if server in found else result
@@ -102,7 +104,8 @@ def _server_result(
             operation = None
         case _:
             state, message = ServerState.UNKNOWN, "The API doesn't say whether this was queued."
-    message = shorten(text(entity.get("errorMessage"))) or message
+    if "errorMessage" in entity:
+        message = shorten(text(entity["errorMessage"])) or message
     return ServerResult(server, state, operation, message or None)
 
 

@@ -99,6 +99,8 @@ def _given(
 
 def _can_be_server(text: str) -> bool:
     """Return whether it can be a server id, and isn't another id that `clc` prints or a range."""
+    if text.isascii() and text.isalnum():  # most are, and there may be thousands
+        return True
     if "-" in text and (looks_like_operation_id(text) or looks_like_run(text) or _range(text)):
         return False
     return is_server_id(text)

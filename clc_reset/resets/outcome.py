@@ -188,12 +188,12 @@ class Outcome(NamedTuple):
 
     def ends_the_run(self, servers: Iterable[str], max_failures: int) -> bool:
         """Return whether nothing may be sent after the wave of these servers."""
-        states = {result.state for result in self.of(servers).results}
+        if self.ending is not Ending.COMPLETE:
+            return True
         doubts = PENDING | {ServerState.UNKNOWN, ServerState.NOT_SENT}
-        failures = len(self.servers(ServerState.FAILED))
-        return (
-            self.ending is not Ending.COMPLETE or bool(states & doubts) or failures > max_failures
-        )
+        if any(result.state in doubts for result in self.of(servers).results):
+            return True
+        return len(self.servers(ServerState.FAILED)) > max_failures
 
     def with_statuses(
         self,

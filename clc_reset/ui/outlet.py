@@ -11,8 +11,6 @@ from typing import TextIO
 
 LOOK_SECONDS = 0.5
 """Between two calls of `tick` while a file takes no output."""
-_PIECE = 512
-"""Bytes that a pipe takes at once when it is ready for output (POSIX: PIPE_BUF)."""
 
 
 class Outlet:
@@ -47,8 +45,9 @@ class Outlet:
             return len(data)
         written = 0
         with _not_blocking(self.fd) as fd, suppress(BlockingIOError):
+            # a pipe that is ready for output takes so much at once
             while written < len(data) and self.wait(0):
-                written += os.write(fd, data[written : written + _PIECE])
+                written += os.write(fd, data[written : written + select.PIPE_BUF])
         return written
 
 

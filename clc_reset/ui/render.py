@@ -107,7 +107,7 @@ class Renderer:
         """
         if self.form == "json":
             return self._streams.print_result(self._json(document()))
-        rows = list(map(_printable, rows))
+        rows = _printable(list(rows))
         if self.form == "tsv":
             return self._streams.print_result(_tsv(row.values() for row in rows))
         titles = [_TITLES.get(name, name.capitalize()) for name in columns]
@@ -162,8 +162,10 @@ def problem(kind: str, message: str, exit_code: int) -> dict[str, object]:
 
 def _message(result: ServerResult, *, verbose: bool) -> str | None:
     """Return the status of a running operation and the message; None if there is neither."""
-    status = result.status and (result.status.word if verbose else result.status.plain_word)
-    return "; ".join(filter(None, (status, result.message))) or None
+    if result.status is None:
+        return result.message or None
+    status = result.status.word if verbose else result.status.plain_word
+    return f"{status}; {result.message}" if result.message else status
 
 
 def _change_text(evidence: Evidence | None) -> str:
@@ -251,11 +253,11 @@ def _clean(value: object) -> object:
             return value
 
 
-def _printable(row: Row) -> Row:
-    # a look at all cells at once: most rows need no more
-    if is_plain("".join(row.values())):
-        return row
-    return {name: printable(cell) for name, cell in row.items()}
+def _printable(rows: Sequence[Row]) -> Sequence[Row]:
+    # a look at all cells at once: there may be thousands, and most need no more
+    if is_plain("".join(cell for row in rows for cell in row.values())):
+        return rows
+    return [{name: printable(cell) for name, cell in row.items()} for row in rows]
 
 
 def _tsv(rows: Iterable[Iterable[str]]) -> str:
