@@ -24,9 +24,10 @@ from typing import Any, NamedTuple, TypeVar
 
 PLANNED, INTENDED, QUEUED, UNKNOWN, OVER, TAKEN, ABSENT = "PIQUOT-"
 NOT_SENT, UNTOUCHED = "N."
-_T = TypeVar("_T")
+IN_DOUBT = {INTENDED, UNKNOWN}
 POSSIBLE = {INTENDED, QUEUED, UNKNOWN, OVER}
 """The states of a server that the run may have reset."""
+_T = TypeVar("_T")
 
 
 class Rules(NamedTuple):
@@ -56,7 +57,7 @@ class Budget(NamedTuple):
 
 
 class Config(NamedTuple):
-    """Commands on a number of servers; `again` is the one with `--again`."""
+    """Commands, the first of them A, on a number of servers; `again` is the one with `--again`."""
 
     servers: int
     commands: str
@@ -65,27 +66,42 @@ class Config(NamedTuple):
     d_server: int = 1
 
 
-class Run(NamedTuple):
-    """A run in the journal: of each server its state, its intent's place, and who took it."""
+class Row(NamedTuple):
+    """A server of a run in the journal: its state, its intent's place, and who took it."""
 
     owner: int
-    states: str
-    ended: bool
-    plan: int
-    intents: tuple[int, ...]
-    taken_by: tuple[int, ...]
+    server: int
+    mark: str = ABSENT
+    intent: int = 0
+    taken_by: int = 0
+
+
+class Run(NamedTuple):
+    """A run in the journal. `plan` is the place at which its servers were planned, 0 before."""
+
+    rows: tuple[Row, ...]
+    plan: int = 0
+    ended: bool = False
 
 
 class Process(NamedTuple):
-    """A command: its next step, what it knows of each server, its run (-1: none), its servers."""
+    """A command: its next step, the servers that it sends, what it knows of each server there is.
+
+    `noted` is false if its end couldn't be recorded.
+    """
 
     step: str
-    known: str
-    run: int
     servers: tuple[int, ...]
+    known: str
     wave: int = 0
+    has_record: bool = False
     code: int | None = None
     noted: bool = True
+
+    @property
+    def server(self) -> int:
+        """The server of its wave."""
+        return self.servers[self.wave]
 
 
 class Post(NamedTuple):
@@ -97,14 +113,80 @@ class Post(NamedTuple):
 
 
 class State(NamedTuple):
-    """One state of everything. `aged` is the latest intent that is more than an hour old."""
+    """One state of everything: each command with its run, which has no rows that count at first.
+
+    `aged` is the latest intent that is more than an hour old.
+    """
 
     runs: tuple[Run, ...]
-    next_number: int
-    aged: int
-    posts: tuple[Post, ...]
     processes: tuple[Process, ...]
     budget: Budget
+    next_number: int = 1
+    aged: int = 0
+    posts: tuple[Post, ...] = ()
+
+    def put(self, me: int, **values: Any) -> "State":
+        """Change a process."""
+        process = self.processes[me]._replace(**values)
+        return self._replace(processes=_replaced(self.processes, me, process))
+
+    def know(self, me: int, known: str, step: str) -> "State":
+        """Let a process know something of its wave's server, and go on to a step."""
+        process = self.processes[me]
+        all_known = "".join(_replaced(process.known, process.server, known))
+        return self.put(me, known=all_known, step=step)
+
+    def finish(self, me: int, code: int) -> "State":
+        return self.put(me, step="end of it", code=code)
+
+    def next_wave(self, me: int) -> "State":
+        process = self.processes[me]
+        if process.wave + 1 == len(process.servers):
+            return self.put(me, step="end")
+        return self.put(me, step="wave", wave=process.wave + 1)
+
+    def spend(self, *faults: str) -> "State":
+        left = {fault: getattr(self.budget, fault) - 1 for fault in faults}
+        return self._replace(budget=self.budget._replace(**left))
+
+    def set_run(self, owner: int, **values: Any) -> "State":
+        run = self.runs[owner]._replace(**values)
+        return self._replace(runs=_replaced(self.runs, owner, run))
+
+    def set_row(self, row: Row, mark: str, **values: Any) -> "State":
+        rows = self.runs[row.owner].rows
+        changed = row._replace(mark=mark, **values)
+        return self.set_run(row.owner, rows=_replaced(rows, row.server, changed))
+
+    def row(self, me: int) -> Row:
+        """Return the row of a command's wave."""
+        return self.runs[me].rows[self.processes[me].server]
+
+    def intend(self, me: int) -> "State":
+        """Record the intent for a wave, and go on to its POST."""
+        number = self.next_number
+        after = self.set_row(self.row(me), INTENDED, intent=number)._replace(next_number=number + 1)
+        return after.put(me, step="post")
+
+    def begin(self, me: int, servers: tuple[int, ...], plan: int) -> "State":
+        """Record a run whose first wave is intended, and go on to its POST."""
+        rows = tuple(
+            row._replace(mark=PLANNED) if row.server in servers else row
+            for row in self.runs[me].rows
+        )
+        after = self.set_run(me, rows=rows, plan=plan)
+        return after.put(me, servers=servers, has_record=True).intend(me)
+
+    def latest(self, server: int, but: int | None = None) -> Row | None:
+        """Return the latest possible reset of a server, but for those of one run."""
+        rows = [run.rows[server] for run in self.runs]
+        found = [row for row in rows if row.owner != but and row.mark in POSSIBLE]
+        return max(found, key=lambda row: row.intent, default=None)
+
+    def reset_since(self, planned: Row) -> Row | None:
+        """Return the latest possible reset of a server by another run since it was planned."""
+        latest = self.latest(planned.server, planned.owner)
+        return latest if latest and latest.intent > self.runs[planned.owner].plan else None
 
 
 Steps = Iterator[tuple[str, State, *tuple[str, ...]]]
@@ -117,68 +199,137 @@ class Model:
     def __init__(self, config: Config, rules: Rules) -> None:
         self.config = config
         self.rules = rules
-        self.all = range(config.servers)
+        self.all = tuple(range(config.servers))
 
     def first(self) -> State:
-        untouched = UNTOUCHED * self.config.servers
         steps = {"A": "begin", "B": "claim", "C": "claim", "D": "begin"}
-        servers = {"A": tuple(self.all), "D": (self.config.d_server,)}
-        processes = tuple(
-            Process(steps[name], untouched, -1, servers.get(name, ()))
-            for name in self.config.commands
-        )
-        return State((), 1, 0, (), processes, self.config.budget)
+        servers = {"A": self.all, "D": (self.config.d_server,)}
+        untouched = UNTOUCHED * self.config.servers
+        runs, processes = [], []
+        for me, name in enumerate(self.config.commands):
+            runs.append(Run(tuple(Row(me, server) for server in self.all)))
+            processes.append(Process(steps[name], servers.get(name, ()), untouched))
+        return State(tuple(runs), tuple(processes), self.config.budget)
 
     def steps(self, state: State) -> Iterator[tuple[str, State]]:
         """Yield each thing that may happen next, and the state after it."""
-        for number, name in enumerate(self.config.commands):
-            step = state.processes[number].step
+        for me, name in enumerate(self.config.commands):
+            step = state.processes[me].step
             if step == "end of it":
                 continue
-            dead = ("is killed", self.put(state, number, step="end of it"), "kills")
-            for label, after, *faults in (dead, *getattr(self, f"step_{step}")(state, number)):
+            dead = ("is killed", state.put(me, step="end of it"), "kills")
+            for label, after, *faults in (dead, *getattr(self, f"step_{step}")(state, me)):
                 if all(getattr(state.budget, fault) for fault in faults):
-                    yield f"{name} {label}", self.spend(after, *faults)
-        if state.budget.hours and state.runs:
-            yield "an hour passes", self.spend(state._replace(aged=state.next_number - 1), "hours")
+                    yield f"{name} {label}", after.spend(*faults)
+        if state.budget.hours and state.next_number > 1:
+            yield "an hour passes", state._replace(aged=state.next_number - 1).spend("hours")
 
-    # --- small changes ---
+    # --- what the journal tells ---
 
-    def put(self, state: State, number: int, **values: Any) -> State:
-        process = state.processes[number]._replace(**values)
-        return state._replace(processes=_replaced(state.processes, number, process))
+    def may_go_on(self, state: State, owner: int) -> bool:
+        """Return whether a run isn't known to be over."""
+        is_alive = state.processes[owner].step != "end of it"
+        return not state.runs[owner].ended and (is_alive or not self.rules.lock_tells_life)
 
-    def know(self, state: State, number: int, server: int, known: str, step: str) -> State:
-        """Let a process know something of a server, and go on to a step."""
-        known = "".join(_replaced(state.processes[number].known, server, known))
-        return self.put(state, number, known=known, step=step)
+    def guard(
+        self, state: State, asking: Sequence[Row], *, planned: bool = True
+    ) -> list[tuple[bool, State]]:
+        """Return whether earlier resets are in the way; their operations may be over or not.
 
-    def spend(self, state: State, *faults: str) -> State:
-        left = {fault: getattr(state.budget, fault) - 1 for fault in faults}
-        return state._replace(budget=state.budget._replace(**left))
+        With `planned` another run that has planned the server, and may go on, is in the way, too.
+        """
+        if not asking:
+            return [(False, state)]
+        *others, asker = asking
+        branches = []
+        for is_bad, before in self.guard(state, others, planned=planned):
+            latest = before.latest(asker.server, asker.owner)
+            if is_bad or (planned and self.is_planned(before, asker)):
+                branches.append((True, before))
+            elif latest is None or latest.intent <= before.aged or latest.mark == OVER:
+                branches.append((False, before))
+            else:
+                branches.append((True, before))
+                if latest.mark == QUEUED:
+                    branches.append((False, before.set_row(latest, OVER)))
+        return branches
 
-    def mark(self, state: State, number: int, server: int, mark: str, by: int = -1) -> State:
-        """Set the state of a server in a run; `by` is the run that takes it."""
-        run = state.runs[number]
-        run = run._replace(states="".join(_replaced(run.states, server, mark)))
-        if mark == INTENDED:
-            run = run._replace(intents=_replaced(run.intents, server, state.next_number))
-            state = state._replace(next_number=state.next_number + 1)
-        if mark == TAKEN:
-            run = run._replace(taken_by=_replaced(run.taken_by, server, by))
-        return state._replace(runs=_replaced(state.runs, number, run))
+    def is_planned(self, state: State, asker: Row) -> bool:
+        """Return whether another run that may go on has still to send a server."""
+        return any(
+            owner != asker.owner
+            and run.rows[asker.server].mark == PLANNED
+            and self.may_go_on(state, owner)
+            for owner, run in enumerate(state.runs)
+        )
 
-    def finish(self, state: State, number: int, code: int) -> State:
-        return self.put(state, number, step="end of it", code=code)
+    def standing(self, state: State) -> list[Row]:
+        """Return the rows that stand for the servers of A: those of the runs that took them."""
+        return [self.stands_for(state, row) for row in state.runs[0].rows]
 
-    def new_run(self, state: State, number: int, servers: tuple[int, ...], plan: int) -> State:
-        """Record a run whose first wave is intended, and go on to its POST."""
-        states = "".join(PLANNED if server in servers else ABSENT for server in self.all)
-        nothing = (0,) * self.config.servers
-        run = Run(number, states, ended=False, plan=plan, intents=nothing, taken_by=nothing)
-        place = len(state.runs)
-        state = self.mark(state._replace(runs=(*state.runs, run)), place, servers[0], INTENDED)
-        return self.put(state, number, step="post", run=place, servers=servers)
+    def stands_for(self, state: State, row: Row) -> Row:
+        if row.mark == TAKEN and self.rules.follow_chain:
+            return self.stands_for(state, state.runs[row.taken_by].rows[row.server])
+        return row
+
+    def left(self, state: State) -> list[Row]:
+        """Return what nobody has sent of A."""
+        rows = self.standing(state)
+        return [row for row in rows if row.mark == PLANNED and not state.reset_since(row)]
+
+    def code_of_rest(self, state: State) -> int | None:
+        """Return the exit code of `--rest-of A` now; None if it would send something."""
+        if not state.runs[0].plan:
+            return 2
+        rows = self.standing(state)
+        if self.left(state):
+            owners = {0, *(row.owner for row in rows)}
+            return 3 if any(self.may_go_on(state, owner) for owner in owners) else None
+        latest = [state.reset_since(row) if row.mark == PLANNED else row for row in rows]
+        is_in_doubt = any(row is not None and row.mark in IN_DOUBT for row in latest)
+        return 6 if is_in_doubt and self.rules.doubt_is_no_success else 0
+
+    # --- the steps of a command ---
+
+    def step_begin(self, state: State, me: int) -> Steps:
+        servers = state.processes[me].servers
+        yield "can't record, warns", state.put(me, step="post"), "failures"
+        is_again = self.config.commands[me] == self.config.again
+        guarded = () if is_again else [state.runs[me].rows[server] for server in servers]
+        for is_bad, after in self.guard(state, guarded):
+            if is_bad:
+                yield "finds something unsettled, exit 3", after.finish(me, 3)
+                continue
+            begun = after.begin(me, servers, after.next_number)
+            yield "records its plan and the first intent", begun
+            yield self.doubt(begun, begun.put(me, has_record=False))
+
+    def step_claim(self, state: State, me: int) -> Steps:
+        left, code = self.left(state), self.code_of_rest(state)
+        if not left and code is not None:
+            found = "no such run" if code == 2 else "nothing left"
+            yield f"finds {found}, exit {code}", state.finish(me, code)
+            return
+        if code == 3 and self.config.commands[me] != self.config.again:
+            yield "finds a run going on, exit 3", state.finish(me, 3)
+            return
+        if any(row.mark == QUEUED and row.intent > state.aged for row in self.standing(state)):
+            yield "finds operations running, exit 3", state.finish(me, 3)
+        servers = tuple(row.server for row in left)
+        after = state.finish(me, 3)
+        if not self.rules.claim_needs_record:
+            after = state.put(me, step="post", servers=servers)
+        yield "can't record its claim", after, "failures"
+        for is_bad, after in self.guard(state, left, planned=False):
+            if is_bad:
+                yield "finds something unsettled, exit 3", after.finish(me, 3)
+                continue
+            plan = min(after.runs[row.owner].plan for row in left)
+            claimed = after.begin(me, servers, plan if self.rules.leave_out else after.next_number)
+            for row in left:
+                claimed = claimed.set_row(row, TAKEN, taken_by=me)
+            yield "claims the rest, with its first intent", claimed
+            yield self.doubt(claimed, claimed.finish(me, 3))
 
     def doubt(self, state: State, lost: State) -> tuple[str, State, str]:
         """Return what follows where a transaction was applied, though it seems to have failed."""
@@ -186,243 +337,78 @@ class Model:
             return "finds its commit by reading back", state, "doubts"
         return "takes its commit for failed", lost, "doubts"
 
-    # --- what the journal tells ---
-
-    def latest(self, state: State, server: int, but: int | None) -> tuple[int, int, str] | None:
-        """Return intent, run and state of the latest possible reset of a server."""
-        found = [
-            (run.intents[server], number, run.states[server])
-            for number, run in enumerate(state.runs)
-            if number != but and run.states[server] in POSSIBLE
-        ]
-        return max(found, default=None)
-
-    def may_go_on(self, state: State, number: int) -> bool:
-        """Return whether a run isn't known to be over."""
-        run = state.runs[number]
-        is_alive = state.processes[run.owner].step != "end of it"
-        return not run.ended and (is_alive or not self.rules.lock_tells_life)
-
-    def guard(
-        self, state: State, servers: Sequence[tuple[int | None, int]], *, planned: bool = True
-    ) -> list[tuple[bool, State]]:
-        """Return whether earlier resets are in the way; their operations may be over or not.
-
-        Each server comes with the run that asks. With `planned` another run that has planned the
-        server, and may go on, is in the way, too.
-        """
-        if not servers:
-            return [(False, state)]
-        *others, (but, server) = servers
-        branches = []
-        for is_bad, before in self.guard(state, others, planned=planned):
-            latest = self.latest(before, server, but)
-            if is_bad or (planned and self.is_planned(before, server, but)):
-                branches.append((True, before))
-            elif latest is None or latest[0] <= before.aged or latest[2] == OVER:
-                branches.append((False, before))
-            else:
-                branches.append((True, before))
-                if latest[2] == QUEUED:
-                    branches.append((False, self.mark(before, latest[1], server, OVER)))
-        return branches
-
-    def is_planned(self, state: State, server: int, but: int | None) -> bool:
-        """Return whether a run that may go on has still to send a server."""
-        return any(
-            number != but and run.states[server] == PLANNED and self.may_go_on(state, number)
-            for number, run in enumerate(state.runs)
-        )
-
-    def is_reset_since(self, state: State, server: int, run: int) -> bool:
-        """Return whether another run may have reset a server since this one planned it."""
-        latest = self.latest(state, server, run)
-        return latest is not None and latest[0] > state.runs[run].plan
-
-    def target(self, state: State) -> int | None:
-        owners = [self.config.commands[run.owner] for run in state.runs]
-        return owners.index("A") if "A" in owners else None
-
-    def standing(self, state: State, run: int) -> dict[int, int]:
-        """Return the run that stands for each server of a run: those that took it, in a chain."""
-        found = dict.fromkeys(self.all, run)
-        for server in self.all if self.rules.follow_chain else ():
-            while state.runs[found[server]].states[server] == TAKEN:
-                found[server] = state.runs[found[server]].taken_by[server]
-        return found
-
-    def rest(self, state: State, run: int) -> tuple[list[tuple[int, int]], list[int], bool, bool]:
-        """Return what is left of a run, the runs that may go on, whether any is in doubt or runs.
-
-        What is left are pairs of run and server.
-        """
-        standing = self.standing(state, run)
-        going_on = [number for number in {run, *standing.values()} if self.may_go_on(state, number)]
-        left, in_doubt, is_running = [], False, False
-        for server, holder in standing.items():
-            mark = state.runs[holder].states[server]
-            in_doubt = in_doubt or mark in {INTENDED, UNKNOWN}
-            intent = state.runs[holder].intents[server]
-            is_running = is_running or (mark == QUEUED and intent > state.aged)
-            if mark == PLANNED and not self.is_reset_since(state, server, holder):
-                left.append((holder, server))
-            elif mark == PLANNED:
-                latest = self.latest(state, server, holder)
-                in_doubt = in_doubt or (latest is not None and latest[2] in {INTENDED, UNKNOWN})
-        return left, going_on, in_doubt, is_running
-
-    def code_of_rest(self, state: State) -> int | None:
-        """Return the exit code of `--rest-of A` now; None if it would send something."""
-        run = self.target(state)
-        if run is None:
-            return 2
-        left, going_on, in_doubt, _ = self.rest(state, run)
-        if left:
-            return 3 if going_on else None
-        return 6 if in_doubt and self.rules.doubt_is_no_success else 0
-
-    # --- the steps of a command ---
-
-    def step_begin(self, state: State, number: int) -> Steps:
-        name, process = self.config.commands[number], state.processes[number]
-        yield "can't record, warns", self.put(state, number, step="post"), "failures"
-        servers = [] if name == self.config.again else process.servers
-        for is_bad, after in self.guard(state, [(None, server) for server in servers]):
-            if is_bad:
-                yield "finds something unsettled, exit 3", self.finish(after, number, 3)
-                continue
-            begun = self.new_run(after, number, process.servers, after.next_number)
-            yield "records its plan and the first intent", begun
-            yield self.doubt(begun, self.put(begun, number, run=-1))
-
-    def step_claim(self, state: State, number: int) -> Steps:
-        run = self.target(state)
-        is_again = self.config.commands[number] == self.config.again
-        if run is None:
-            yield "finds no such run, exit 2", self.finish(state, number, 2)
-            return
-        left, going_on, _, is_running = self.rest(state, run)
-        if not left:
-            code = self.code_of_rest(state) or 0
-            yield f"finds nothing left, exit {code}", self.finish(state, number, code)
-            return
-        if going_on and not is_again:
-            yield "finds a run going on, exit 3", self.finish(state, number, 3)
-            return
-        if is_running:
-            yield "finds operations running, exit 3", self.finish(state, number, 3)
-        servers = tuple(sorted(server for _, server in left))
-        after = self.finish(state, number, 3)
-        if not self.rules.claim_needs_record:
-            after = self.put(state, number, step="post", servers=servers)
-        yield "can't record its claim", after, "failures"
-        for is_bad, after in self.guard(state, left, planned=False):
-            if is_bad:
-                yield "finds something unsettled, exit 3", self.finish(after, number, 3)
-                continue
-            plan = min(after.runs[holder].plan for holder, _ in left)
-            plan = plan if self.rules.leave_out else after.next_number
-            claimed = self.new_run(after, number, servers, plan)
-            for holder, server in left:
-                claimed = self.mark(claimed, holder, server, TAKEN, by=len(after.runs))
-            yield "claims the rest, with its first intent", claimed
-            yield self.doubt(claimed, self.finish(claimed, number, 3))
-
-    def step_post(self, state: State, number: int) -> Steps:
-        process = state.processes[number]
-        server = process.servers[process.wave]
-        is_recorded = process.run >= 0
-        is_late = is_recorded and state.runs[process.run].intents[server] <= state.aged
+    def step_post(self, state: State, me: int) -> Steps:
+        process = state.processes[me]
+        server = process.server
+        is_late = process.has_record and state.row(me).intent <= state.aged
         if is_late and self.rules.sixty_seconds:
-            given_up = self.know(state, number, server, NOT_SENT, "record")
+            given_up = state.know(me, NOT_SENT, "record")
             yield f"gives S{server + 1} up: its intent is too old", given_up
             return
-        arrived = state._replace(posts=(*state.posts, Post(number, server, is_late)))
+        arrived = state._replace(posts=(*state.posts, Post(me, server, is_late)))
         for label, known, after, *fault in (
             ("is queued", QUEUED, arrived),
             ("arrives, answer lost", UNKNOWN, arrived, "lost"),
             ("is lost on the way", UNKNOWN, state, "lost"),
             ("is certainly not sent", NOT_SENT, state, "not_sent"),
         ):
-            done = self.know(after, number, server, known, "record")
-            yield f"POST of S{server + 1} {label}", done, *fault
+            yield f"POST of S{server + 1} {label}", after.know(me, known, "record"), *fault
 
-    def step_record(self, state: State, number: int) -> Steps:
-        process = state.processes[number]
-        server = process.servers[process.wave]
-        known = process.known[server]
-        after = self.put(state, number, step="wait" if known == QUEUED else "end")
-        if process.run < 0:
+    def step_record(self, state: State, me: int) -> Steps:
+        process = state.processes[me]
+        known = process.known[process.server]
+        after = state.put(me, step="wait" if known == QUEUED else "end")
+        if not process.has_record:
             yield "has no record", after
             return
-        failed = after
-        if not self.rules.answer_is_kept_first:
-            failed = self.know(state, number, server, UNTOUCHED, "end")
+        failed = after if self.rules.answer_is_kept_first else state.know(me, UNTOUCHED, "end")
         yield "can't record the answer", failed, "failures"
         mark = PLANNED if known == NOT_SENT and self.rules.not_sent_goes_back else known
-        yield "records the answer", self.mark(after, process.run, server, mark)
+        yield "records the answer", after.set_row(state.row(me), mark)
 
-    def step_wait(self, state: State, number: int) -> Steps:
-        yield "stops (limit, signal, failed check)", self.put(state, number, step="end")
-        process = state.processes[number]
-        server = process.servers[process.wave]
-        if process.run >= 0 and state.runs[process.run].states[server] == QUEUED:
-            state = self.mark(state, process.run, server, OVER)
-        known = self.know(state, number, server, OVER, "wait")
-        yield "sees its operation over", self.next_wave(known, number)
+    def step_wait(self, state: State, me: int) -> Steps:
+        yield "stops (limit, signal, failed check)", state.put(me, step="end")
+        if state.processes[me].has_record and state.row(me).mark == QUEUED:
+            state = state.set_row(state.row(me), OVER)
+        yield "sees its operation over", state.know(me, OVER, "wait").next_wave(me)
 
-    def next_wave(self, state: State, number: int) -> State:
-        process = state.processes[number]
-        if process.wave + 1 == len(process.servers):
-            return self.put(state, number, step="end")
-        return self.put(state, number, step="wave", wave=process.wave + 1)
-
-    def step_wave(self, state: State, number: int) -> Steps:
-        process = state.processes[number]
-        server, run = process.servers[process.wave], process.run
-        if run < 0:
-            yield "goes on without a record", self.put(state, number, step="post")
+    def step_wave(self, state: State, me: int) -> Steps:
+        if not state.processes[me].has_record:
+            yield "goes on without a record", state.put(me, step="post")
             return
-        yield "can't record the wave, stops", self.put(state, number, step="end"), "failures"
-        if state.runs[run].states[server] != PLANNED:
-            yield f"leaves S{server + 1} out: taken", self.next_wave(state, number)
+        yield "can't record the wave, stops", state.put(me, step="end"), "failures"
+        row = state.row(me)
+        name, since = f"S{row.server + 1}", state.reset_since(row)
+        if row.mark != PLANNED:
+            yield f"leaves {name} out: taken", state.next_wave(me)
             return
-        if self.rules.leave_out and self.is_reset_since(state, server, run):
-            latest = self.latest(state, server, run)
-            taken = self.mark(state, run, server, TAKEN, by=latest[1] if latest else -1)
-            yield f"leaves S{server + 1} out: reset since", self.next_wave(taken, number)
+        if since and self.rules.leave_out:
+            taken = state.set_row(row, TAKEN, taken_by=since.owner)
+            yield f"leaves {name} out: reset since", taken.next_wave(me)
             return
-        for is_bad, after in self.guard(state, [(run, server)]):
+        for is_bad, after in self.guard(state, [row]):
             if is_bad:
-                yield "finds something unsettled, stops", self.put(after, number, step="end")
+                yield "finds something unsettled, stops", after.put(me, step="end")
                 continue
-            intended = self.put(self.mark(after, run, server, INTENDED), number, step="post")
-            yield f"records the intent for S{server + 1}", intended
-            stopped = self.put(intended, number, step="end")  # it can't be read back either
-            yield "can't tell whether it is recorded, stops", stopped, "doubts"
+            intended = after.intend(me)
+            yield f"records the intent for {name}", intended
+            # it can't be read back either
+            yield "can't tell whether it is recorded, stops", intended.put(me, step="end"), "doubts"
 
-    def step_end(self, state: State, number: int) -> Steps:
-        process = state.processes[number]
-        code = _exit_code([process.known[server] for server in process.servers])
-        if process.run < 0:
-            yield f"ends with {code}", self.finish(state, number, code)
+    def step_end(self, state: State, me: int) -> Steps:
+        process = state.processes[me]
+        code = _exit_code({process.known[server] for server in process.servers})
+        ended = state.finish(me, code)
+        if not process.has_record:
+            yield f"ends with {code}", ended
             return
-        ended = self.finish(state, number, code)
-        yield (
-            f"can't record its end, ends with {code}",
-            self.put(ended, number, noted=False),
-            "failures",
-        )
-        after = state
+        yield f"can't record its end, ends with {code}", ended.put(me, noted=False), "failures"
         for server in process.servers:
-            known = process.known[server]
+            known, row = process.known[server], ended.runs[me].rows[server]
             is_sent = known not in {NOT_SENT, UNTOUCHED}
-            is_written = after.runs[process.run].states[server] != INTENDED
-            if not is_written and (is_sent or self.rules.end_puts_back):
-                after = self.mark(after, process.run, server, known if is_sent else PLANNED)
-        run = after.runs[process.run]._replace(ended=True)
-        after = after._replace(runs=_replaced(after.runs, process.run, run))
-        yield f"records its end, ends with {code}", self.finish(after, number, code)
+            if row.mark == INTENDED and (is_sent or self.rules.end_puts_back):
+                ended = ended.set_row(row, known if is_sent else PLANNED)
+        yield f"records its end, ends with {code}", ended.set_run(me, ended=True)
 
     # --- the promises ---
 
@@ -435,71 +421,67 @@ class Model:
 
     def sent_twice(self, state: State) -> Iterator[str]:
         names = self.config.commands
-        runs = {run.owner: run for run in state.runs}
         for server in self.all:
             posts = [post for post in state.posts if post.server == server]
-            family = [post for post in posts if names[post.owner] in "ABC"]
-            if len(family) > 1:
+            if sum(names[post.owner] in "ABC" for post in posts) > 1:
                 yield "a run and those that take its rest send a server twice"
-            if len(posts) < 2 or len(family) > 1 or not all(p.owner in runs for p in posts):
-                continue
-            first, second = (runs[post.owner] for post in posts[:2])
-            if posts[1].is_late:
-                yield "a request leaves an hour after its intent"
-            elif (
-                names[first.owner] == "D"
-                and second.plan < first.plan
-                and first.intents[server] < second.intents[server]
-            ):
-                yield "a planned server is sent, though D reset it since"
+            elif len(posts) > 1:
+                first, second = (state.runs[post.owner] for post in posts)
+                if not (first.plan and second.plan):
+                    continue
+                if posts[1].is_late:
+                    yield "a request leaves an hour after its intent"
+                elif (
+                    names[posts[0].owner] == "D"
+                    and second.plan < first.plan
+                    and first.rows[server].intent < second.rows[server].intent
+                ):
+                    yield "a planned server is sent, though D reset it since"
 
     def said_not_sent(self, state: State) -> Iterator[str]:
-        for number, server, _ in state.posts:
-            process = state.processes[number]
+        for owner, server, _ in state.posts:
+            process, run = state.processes[owner], state.runs[owner]
             if process.code is not None and process.known[server] in {NOT_SENT, UNTOUCHED}:
                 yield "a command says 'not sent', but the cloud has it"
-            marks = {run.states[server]: run.ended for run in state.runs if run.owner == number}
-            if marks.keys() & {NOT_SENT, TAKEN} or marks.get(PLANNED):
+            mark = run.rows[server].mark
+            if mark in {NOT_SENT, TAKEN} or (mark == PLANNED and run.ended):
                 yield "status says 'not sent' of what its run sent"
 
     def can_be_repeated(self, state: State) -> Iterator[str]:
         """Yield where 5, 'safe to run again', isn't true, though it doesn't say so."""
-        for number, process in enumerate(state.processes):
+        for me, process in enumerate(state.processes):
             if process.code != 5 or not process.noted:
                 continue
-            if self.config.commands[number] in "AD":
-                latest = self.latest(state, process.servers[0], None)
-                is_own = latest is not None and state.runs[latest[1]].owner == number
-                if is_own and latest and latest[2] in "IU" and latest[0] > state.aged:
+            if self.config.commands[me] in "AD":
+                latest = state.latest(process.servers[0])
+                is_own = latest is not None and latest.owner == me and latest.mark in IN_DOUBT
+                if is_own and latest and latest.intent > state.aged:
                     yield "5, but running it again is refused"
-            elif self.code_of_rest(state) == 0 and not state.posts[-1:]:
+            elif self.code_of_rest(state) == 0 and not state.posts:
                 yield "5, but running it again does nothing"
 
     def rest_can_be_sent(self, state: State) -> Iterator[str]:
-        run = self.target(state)
-        if run is None:
+        code = self.code_of_rest(state)
+        if code == 2:
             return
         sent = {post.server for post in state.posts}
         doubtful = {
             server
             for server in self.all
-            if any(row.states[server] in {INTENDED, UNKNOWN} for row in state.runs)
+            if any(run.rows[server].mark in IN_DOUBT for run in state.runs)
             or any(process.known[server] == UNKNOWN for process in state.processes)
         }
         has_rest = not set(self.all) <= sent | doubtful
-        code = self.code_of_rest(state)
         if has_rest and code == 0:
             yield "--rest-of has nothing left, but a server was never sent"
         if has_rest and code == 3:
             yield "--rest-of needs --again, though nothing is alive"
-        holders = self.standing(state, run).items()
-        marks = {state.runs[holder].states[server] for server, holder in holders}
-        if code == 0 and marks & {INTENDED, UNKNOWN}:
+        if code == 0 and any(row.mark in IN_DOUBT for row in self.standing(state)):
             yield "--rest-of ends with 0, though a server is in doubt"
-        owner = state.processes[state.runs[run].owner]
-        for server in owner.servers:
-            is_left = owner.code is not None and owner.known[server] in "N." and owner.noted
-            if is_left and server not in sent and state.runs[run].states[server] in "NI":
+        owner, run = state.processes[0], state.runs[0]
+        for server in self.all if owner.code is not None and owner.noted else ():
+            is_left = owner.known[server] in "N." and server not in sent
+            if is_left and run.rows[server].mark in {NOT_SENT, INTENDED}:
                 yield "A says 'not sent', but --rest-of doesn't send it"
 
 
@@ -507,37 +489,31 @@ def _replaced(items: Sequence[_T], place: int, item: _T) -> tuple[_T, ...]:
     return (*items[:place], item, *items[place + 1 :])
 
 
-def _exit_code(known: list[str]) -> int:
+def _exit_code(known: set[str]) -> int:
     if UNKNOWN in known:
         return 6
-    if not set(known) & {QUEUED, OVER}:
+    if not known & {QUEUED, OVER}:
         return 5
-    return 1 if set(known) & {NOT_SENT, UNTOUCHED} else 7 if QUEUED in known else 0
+    return 1 if known & {NOT_SENT, UNTOUCHED} else 7 if QUEUED in known else 0
 
 
-def explore(config: Config, rules: Rules) -> tuple[int, dict[str, list[str]]]:
+def explore(config: Config, rules: Rules) -> tuple[int, dict[str, tuple[str, ...]]]:
     """Return the number of states, and the shortest way to each broken promise."""
     model = Model(config, rules)
     first = model.first()
-    before: dict[State, tuple[State, str] | None] = {first: None}
-    broken: dict[str, State] = {}
-    todo = deque([first])
+    known = {first}
+    broken: dict[str, tuple[str, ...]] = {}
+    todo: deque[tuple[State, tuple[str, ...]]] = deque([(first, ())])
     while todo:
-        state = todo.popleft()
+        state, way = todo.popleft()
         for label, after in model.steps(state):
-            if after in before:
+            if after in known:
                 continue
-            before[after] = (state, label)
-            todo.append(after)
+            known.add(after)
+            todo.append((after, (*way, label)))
             for promise in model.broken(after):
-                broken.setdefault(promise, after)
-    ways: dict[str, list[str]] = {}
-    for promise, last in broken.items():
-        ways[promise] = []
-        while (step := before[last]) is not None:
-            last = step[0]  # noqa: PLW2901 - back to the first
-            ways[promise].insert(0, step[1])
-    return len(before), ways
+                broken.setdefault(promise, (*way, label))
+    return len(known), broken
 
 
 SMALL = (
@@ -559,9 +535,9 @@ LARGE = (
 )
 
 
-def check(configs: tuple[Config, ...], rules: Rules) -> dict[str, list[str]]:
+def check(configs: tuple[Config, ...], rules: Rules) -> dict[str, tuple[str, ...]]:
     """Explore configurations, and print and return the promises that break."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, tuple[str, ...]] = {}
     for config in configs:
         began = time.monotonic()
         states, broken = explore(config, rules)
