@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from tests.bench.measuring import Command
-from tests.bench.peers import Api, peers
+from tests.bench.peers import Api, Env, peers
 from tests.fakes import CLC, HANG, NEVER, http, jwt, serving
 
 SERVER = "WA1ABCDWB01"
@@ -29,8 +29,6 @@ FAULTS: Mapping[str, bytes | None] = {
     "hangs": HANG,
 }
 CASES = (FINE, UNREACHED, *FAULTS)
-
-Env = Mapping[str, str]
 
 
 class FaultyApi(Api):

@@ -1,12 +1,15 @@
 """A keyring that holds one entry, which keyring finds as it finds all others."""
 
-import json
+import os
 
-from tests.fakes import MemoryKeyring, jwt
+from keyring.backend import KeyringBackend
 
 
-class Fixed(MemoryKeyring):
+class Fixed(KeyringBackend):
     priority = 9
 
     def get_password(self, service: str, username: str) -> str | None:
-        return json.dumps({"token": jwt(), "user": "demo", "account": "ABCD", "roles": []})
+        return os.environ["KEYRING_ENTRY"]
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        raise NotImplementedError

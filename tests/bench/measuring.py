@@ -28,7 +28,7 @@ class Command:
 
 
 class Figures(NamedTuple):
-    """Wall and CPU time in seconds, peak memory in bytes."""
+    """Wall and CPU time in seconds, peak memory in MiB."""
 
     wall: float
     cpu: float
@@ -41,18 +41,14 @@ class WrongEndError(Exception):
 
 def run(command: Command) -> Figures:
     """Run a command from a small process, see `launcher`."""
-    asked = {"argv": command.argv, "env": command.env, "stdin": command.stdin}
-    ended = subprocess.run(
-        [sys.executable, "-I", "-S", LAUNCHER, json.dumps(asked)],
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    end = json.loads(ended.stdout)
-    if end["code"] != command.code or end["lines"] < command.lines:
-        told = f"exit code {end['code']}, {end['lines']} lines\n{ended.stderr[-2000:]}"
-        raise WrongEndError(f"{command.name}: {told}")
-    return Figures(end["wall"], end["cpu"], end["peak"])
+    given = json.dumps([command.argv, command.env, command.stdin])
+    program = (sys.executable, "-I", "-S", str(LAUNCHER), given)
+    ended = subprocess.run(program, capture_output=True, check=True, text=True)
+    figures, code, lines = json.loads(ended.stdout)
+    if code != command.code or lines < command.lines:
+        shown = f"exit code {code}, {lines} lines\n{ended.stderr[-2000:]}"
+        raise WrongEndError(f"{command.name}: {shown}")
+    return Figures(*figures)
 
 
 def interleaved(commands: Iterable[Command], rounds: int) -> dict[Command, Figures]:
@@ -61,7 +57,7 @@ def interleaved(commands: Iterable[Command], rounds: int) -> dict[Command, Figur
     A first round, which compiles bytecode, is dropped.
     """
     taken: dict[Command, list[Figures]] = {}
-    for command in dict.fromkeys(commands):
+    for command in commands:
         try:
             run(command)
             taken[command] = []
@@ -74,6 +70,6 @@ def interleaved(commands: Iterable[Command], rounds: int) -> dict[Command, Figur
         for command in turns:
             taken[command].append(run(command))
     return {
-        command: Figures(*(median(column) for column in zip(*figures, strict=True)))
+        command: Figures(*map(median, zip(*figures, strict=True)))
         for command, figures in taken.items()
     }

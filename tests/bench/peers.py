@@ -29,6 +29,8 @@ answer = session.post(url, json=servers, headers=authorization, timeout={PATIENC
 answer.raise_for_status()
 """
 
+Env = Mapping[str, str]
+
 
 class Api(Loopback):
     """Answers each request after `latency` seconds.
@@ -63,9 +65,13 @@ def _queued(body: bytes) -> bytes:
     return http(200, [queued(server, f"wa1-{number}") for number, server in enumerate(servers)])
 
 
-def peers(url: str, servers: Sequence[str], env: Mapping[str, str]) -> Iterator[Command]:
+def reset_url(url: str) -> str:
+    return f"{url}/v2/operations/ABCD/servers/reset"
+
+
+def peers(url: str, servers: Sequence[str], env: Env) -> Iterator[Command]:
     """Yield those that this machine has; their retries are the defaults, but where named."""
-    reset = f"{url}/v2/operations/ABCD/servers/reset"
+    reset = reset_url(url)
     limits = ("-fsS", "--max-time", f"{PATIENCE}", "--retry-delay", "1")
     headers = ("-H", f"Authorization: Bearer {jwt()}", "-H", "Content-Type: application/json")
     data = ("-d", json.dumps([*servers]), reset)
@@ -79,7 +85,7 @@ def peers(url: str, servers: Sequence[str], env: Mapping[str, str]) -> Iterator[
     yield from _installed("aws ec2 reboot-instances", *arguments, env={**env, **keys})
 
 
-def _installed(name: str, *arguments: str, env: Mapping[str, str]) -> Iterator[Command]:
+def _installed(name: str, *arguments: str, env: Env) -> Iterator[Command]:
     program, *words = name.split()
     if path := shutil.which(program):
         yield Command(name, (path, *words, *arguments), env, is_ours=False)

@@ -1,5 +1,6 @@
 """What is measured against what, and how much more it may take."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from clc_reset.journal.runs import Journal
 from clc_reset.models import RollingOptions
 from tests import builders
 from tests.bench.measuring import Command
-from tests.bench.peers import Api, peers
+from tests.bench.peers import Api, Env, peers, reset_url
 from tests.fakes import CLC, jwt, serving
 
 ROOT = Path(__file__).parents[2]
@@ -32,8 +33,6 @@ url, token, *servers = sys.argv[1:]
 print(httpx.post(url, json=servers, headers={"Authorization": f"Bearer {token}"}).text)
 """
 
-Env = dict[str, str]
-
 
 class Ideal(NamedTuple):
     """A time that nothing can be faster than, in seconds."""
@@ -43,40 +42,36 @@ class Ideal(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A command, its floor, and its limits: a ratio of times, and MiB."""
+    """A command, its floor unless it is one, and its limits: a ratio of times, and MiB."""
 
     command: Command
-    floor: Command | Ideal
+    floor: Command | Ideal | None = None
     ratio: float | None = None
     peak: float | None = None
 
 
-class Group(NamedTuple):
-    """Rows that are measured together, `rounds` times unless that is asked for otherwise."""
+def groups(work: Path) -> Iterator[tuple[int, list[Row]]]:
+    """Yield rows that are measured together, and how many times.
 
-    name: str
-    rounds: int
-    rows: list[Row]
-
-
-def groups(work: Path) -> Iterator[Group]:
-    """Yield all rows. Their servers run until the next group is asked for."""
+    Their servers run until the next group is asked for.
+    """
     env = dict(os.environ)
-    yield Group("start", 40, _starting(env))
+    yield 40, _starting(env)
     with serving(Api()) as api:
         env |= {"CLC_BASE_URL": api.url, "CLC_TOKEN": jwt()}
-        yield Group("reset", 20, _resetting(api.url, work, env))
-        yield Group("remember", 15, _remembering(api.url, work, env))
+        yield 20, _resetting(api.url, work, env)
+        yield 15, _remembering(api.url, work, env)
     with serving(Api(LATENCY, DURATION)) as api:
-        yield Group("wait for two", 9, [_waiting_for_two({**env, "CLC_BASE_URL": api.url})])
+        yield 9, [_waiting_for_two({**env, "CLC_BASE_URL": api.url})]
     with serving(Api(LATENCY)) as api:
-        yield Group("wait for many", 7, [_waiting_for_many(work, {**env, "CLC_BASE_URL": api.url})])
+        yield 7, [_waiting_for_many(work, {**env, "CLC_BASE_URL": api.url})]
 
 
 def _starting(env: Env) -> list[Row]:
     floor = Command("python -c 'import click'", (sys.executable, "-c", "import click"), env)
     tab = {"_CLC_COMPLETE": "bash_complete", "COMP_WORDS": "clc re", "COMP_CWORD": "1"}
     return [
+        Row(floor),
         Row(Command("clc --version", (CLC, "--version"), env, lines=1), floor, 1.2),
         Row(Command("a completion", (CLC,), {**env, **tab}, lines=1), floor, 1.2),
         Row(Command("clc --help", (CLC, "--help"), env, lines=20), floor, 1.35),
@@ -85,21 +80,15 @@ def _starting(env: Env) -> list[Row]:
 
 
 def _resetting(url: str, work: Path, env: Env) -> list[Row]:
-    target = f"{url}/v2/operations/ABCD/servers/reset"
-    script = (sys.executable, "-c", _BARE, target, jwt(), *PAIR)
+    script = (sys.executable, "-c", _BARE, reset_url(url), jwt(), *PAIR)
     bare = Command("a bare script with httpx.post", script, env, lines=1)
     argv = (CLC, "reset", *PAIR, "--again")
     pair = Command("clc reset A B", argv, env, lines=2)
-    kept = {**env, "CLC_TOKEN": "", "PYTHONPATH": _keyring(work)}
+    kept = {**env, "CLC_TOKEN": "", **_keyring(work)}
     keyring = Command("clc reset A B, token from the keyring, discovered", argv, kept, lines=2)
-    many = Command(
-        f"clc reset - with {MANY:,} servers, TSV",
-        (CLC, "reset", "-", "--again"),
-        env,
-        stdin=_list(work, MANY),
-        lines=MANY,
-    )
+    many = _many(f"clc reset - with {MANY:,} servers, TSV", MANY, work, env)
     return [
+        Row(bare),
         Row(pair, bare, 0.85),
         Row(keyring, pair, 1.6),
         Row(many, pair, 2.5, peak=64),
@@ -107,36 +96,36 @@ def _resetting(url: str, work: Path, env: Env) -> list[Row]:
     ]
 
 
-def _keyring(work: Path) -> str:
-    """Return the PYTHONPATH with which keyring discovers ours among its own backends."""
+def _keyring(work: Path) -> Env:
+    """Return the variables with which keyring discovers ours among its own backends."""
     info = work / "fixed-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fixed\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[keyring.backends]\nfixed = tests.bench.fixed\n")
-    return f"{work}{os.pathsep}{ROOT}"
+    entry = {"token": jwt(), "user": "demo", "account": "ABCD", "roles": []}
+    return {"PYTHONPATH": f"{work}{os.pathsep}{ROOT}", "KEYRING_ENTRY": json.dumps(entry)}
 
 
 def _remembering(url: str, work: Path, env: Env) -> list[Row]:
-    """The same commands with a million servers in the journal as with a hundred."""
-    folders = {number: _journal(work / f"{number}", url, number) for number in (FEWEST, MOST)}
+    """Return the same commands with a hundred servers in the journal, and with a million."""
     tab = {"_CLC_COMPLETE": "bash_complete", "COMP_WORDS": "clc reset WA", "COMP_CWORD": "2"}
-    rows = []
+    floors, rows = [], []
+    few, many = (
+        (f"{number:,} servers in the journal", _journal(work / f"{number}", url, number))
+        for number in (FEWEST, MOST)
+    )
     for name, argv, more, lines in (
         ("a Tab press behind clc reset", (CLC,), tab, 2),
         ("clc history -n 1", (CLC, "history", "-n", "1"), {}, 1),
         ("clc status", (CLC, "status"), {}, 2),
     ):
-        few, many = (
-            Command(
-                f"{name}, {number:,} servers in the journal",
-                argv,
-                {**env, **more, "CLC_STATE_DIR": folder},
-                lines=lines,
-            )
-            for number, folder in folders.items()
+        floor, command = (
+            Command(f"{name}, {size}", argv, {**env, **more, "CLC_STATE_DIR": folder}, lines=lines)
+            for size, folder in (few, many)
         )
-        rows.append(Row(many, few, 1.2))
-    return rows
+        floors.append(Row(floor))
+        rows.append(Row(command, floor, 1.2))
+    return floors + rows
 
 
 def _journal(folder: Path, url: str, number: int) -> str:
@@ -163,18 +152,15 @@ def _waiting_for_two(env: Env) -> Row:
 
 def _waiting_for_many(work: Path, env: Env) -> Row:
     """Wait for many operations that have succeeded when they are first asked for."""
-    command = Command(
-        f"clc reset - --wait, {OPERATIONS:,} operations, a poll of each, at {LATENCY * 1000:g} ms",
-        (CLC, "reset", "-", "--wait", "--again"),
-        env,
-        stdin=_list(work, OPERATIONS),
-        lines=OPERATIONS,
-    )
+    polls = f"{OPERATIONS:,} operations, a poll of each, at {LATENCY * 1000:g} ms"
+    command = _many(f"clc reset - --wait, {polls}", OPERATIONS, work, env, "--wait")
     ideal = Ideal(f"operations x latency / {AT_A_TIME}", OPERATIONS * LATENCY / AT_A_TIME)
     return Row(command, ideal, 1.3, 40)
 
 
-def _list(work: Path, number: int) -> str:
+def _many(name: str, number: int, work: Path, env: Env, *options: str) -> Command:
+    """Return a reset of so many servers, read from standard input."""
     file = work / f"{number}-servers.txt"
     file.write_text("".join(f"WA1ABCDN{n:05d}\n" for n in range(number)))
-    return str(file)
+    argv = (CLC, "reset", "-", *options, "--again")
+    return Command(name, argv, env, stdin=str(file), lines=number)
