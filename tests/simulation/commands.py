@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clc_reset.commands import report, reset, status
 from clc_reset.commands.reset import Given
@@ -16,9 +17,12 @@ from clc_reset.resets.request import Checks
 from clc_reset.text import describe
 from clc_reset.ui.streams import Delivery
 from tests.builders import ORIGIN
-from tests.simulation.journal import Trouble, VirtualDatabase
-from tests.simulation.network import Post, Sky, VirtualClient
-from tests.simulation.world import Host, Process, VirtualInbox, World
+from tests.simulation.journal import VirtualDatabase
+from tests.simulation.network import Post, VirtualClient
+from tests.simulation.world import Host, Process, VirtualInbox
+
+if TYPE_CHECKING:
+    from tests.simulation.night import Night
 
 HANGS = "no success within the time"
 SERVER = re.compile(r"[A-Z]{2}1ALIAS[A-Z]+\d\d")
@@ -26,14 +30,6 @@ _COMMAND = re.compile(r"clc ((?:reset|status)(?: [\w.-]+)+)")
 UNSETTLED = re.compile(
     rf"^({SERVER.pattern}): (?:reset .*? ago \(run|planned by run) ([\w-]+)", re.MULTILINE
 )
-
-
-class Asked(NamedTuple):
-    """The arguments of a `clc status`."""
-
-    names: tuple[str, ...] = ()
-    wait: bool = False
-    timeout: float | None = None
 
 
 class Advice(NamedTuple):
@@ -47,23 +43,22 @@ class Advice(NamedTuple):
 class Command(Session):
     """One command: what was typed, its surroundings, and what came of it.
 
-    It is its own streams, renderer and prompts, and the operator who answers these.
+    It is its own streams, renderer and prompts, and the operator who answers these. The names of a
+    `clc status` are the servers that are given.
     """
 
-    def __init__(
-        self, name: str, world: World, sky: Sky, trouble: Trouble, folder: str, host: Host
-    ) -> None:
-        self.name = name
-        self.world = world
-        self.sky = sky
-        self.given: Given | Asked = Asked()
+    def __init__(self, night: "Night", host: Host) -> None:
+        self.night = night
+        self.world = night.world
+        self.name = f"{ascii_uppercase[len(night.commands)]}@{host.name}"
+        self.given = Given()
+        self.is_reset = True
         self.advice: Advice | None = None
         self.is_fine = False  # nothing goes wrong with it
-        self.process = Process(world, name, host)
+        self.process = Process(self.world, self.name, host)
         self.process.command = self
-        self.clocks = host
         self.inbox: VirtualInbox = VirtualInbox(self.process)
-        self.database = VirtualDatabase(folder, self.process, self.inbox, trouble)
+        self.database = VirtualDatabase(night.folder, self.process, self.inbox, night.trouble)
         self.shown: tuple[ServerResult, ...] = ()
         self.errors: list[report.Remark] = []
         self.lines: list[str] = []
@@ -73,16 +68,16 @@ class Command(Session):
         self.ended_at: float | None = None
         self.crash: str | None = None
         self.longest_tick = 0.0
-        self.judge: Callable[[], None] = lambda: None
         # what else a session has
+        self.clocks = host
         self.form, self.usual_account = None, "ALIAS"
         self.quiet = self.verbose = self.can_ask = False
         self.streams = self.renderer = self.prompts = self  # type: ignore[assignment]
         self.stdin = self.stdout = self.stderr = self
         self.origin = ORIGIN
-        self.client = VirtualClient(sky, self.process, self.inbox)
-        new_id = world.random.getrandbits
-        self.journal = Journal(self.database, self.clocks, lambda: f"{new_id(32):08x}")
+        self.client = VirtualClient(night.sky, self.process, self.inbox)
+        new_id = self.world.random.getrandbits
+        self.journal = Journal(self.database, host, lambda: f"{new_id(32):08x}")
 
     @property
     def run(self) -> str | None:
@@ -90,23 +85,14 @@ class Command(Session):
         return self.database.runs[-1] if self.database.runs else None
 
     @property
-    def is_reset(self) -> bool:
-        return isinstance(self.given, Given)
-
-    @property
-    def rest_of(self) -> str | None:
-        """The run whose rest it sends."""
-        return self.given.rest_of if isinstance(self.given, Given) else None
-
-    @property
     def is_unguarded(self) -> bool:
         """Whether it asks nobody; the rest of a run is guarded even so."""
-        return isinstance(self.given, Given) and self.given.again and self.rest_of is None
+        return self.given.again and self.given.rest_of is None
 
     @property
     def posts(self) -> list[Post]:
         """Its requests that left."""
-        return [post for post in self.sky.posts if post.process is self.process]
+        return [post for post in self.night.sky.posts if post.process is self.process]
 
     @property
     def sent(self) -> set[str]:
@@ -134,14 +120,17 @@ class Command(Session):
 
     def _work(self) -> None:
         self.began_at = self.world.time
-        self.world.note(self.name, f"$ {show(self.given)}")
+        given, usual = self.given, Given()._asdict()
+        changed = {name: x for name, x in given._asdict().items() if x != usual[name]}
+        self.world.note(self.name, f"$ clc {'reset' if self.is_reset else 'status'} {changed}")
         try:
             self.process.step()
             try:
-                if isinstance(self.given, Given):
-                    code = reset.run(self, self.given)
+                if self.is_reset:
+                    code = reset.run(self, given)
                 else:
-                    code = status.run(self, account=None, **self.given._asdict())
+                    wait, limit = given.wait, given.timeout
+                    code = status.run(self, given.servers, account=None, wait=wait, timeout=limit)
             except (ClcError, Interrupted) as error:  # as cli.main does
                 code = report.error(self.renderer, error)
             self.code, self.ended_at = int(code), self.world.time
@@ -160,7 +149,7 @@ class Command(Session):
         self.inbox.check()
         if not self.is_fine and random.random() < 0.02:
             raise AuthenticationError("No token.", hint="Log in.")
-        return Credential(self.sky.token, "CLC_TOKEN", "demo", "ALIAS")
+        return Credential(self.night.sky.token, "CLC_TOKEN", "demo", "ALIAS")
 
     def checks(self, command: str, directory: str | None) -> Checks:
         """Return the operator's check: it passes, fails, hangs or can't be run."""
@@ -212,7 +201,7 @@ class Command(Session):
             operation = result.operation.id if result.operation else "-"
             state = f"{result.server} {result.state} {operation} {result.message} {result.run}"
             self.note(f"| {state}")
-        self.judge()
+        self.night.judge(self)
         return Delivery.PRINTED
 
     def error(self, kind: str, message: str, hint: str, exit_code: int) -> None:
@@ -232,11 +221,11 @@ class Command(Session):
         return is_yes
 
 
-def parsed(words: Sequence[str]) -> Given | Asked:
-    """Return the command that somebody types, as it was printed."""
+def parsed(words: Sequence[str]) -> Given:
+    """Return the options of a command that somebody types, as it was printed."""
     values: dict[str, Any] = {}
     names = []
-    rest = iter(words[1:])
+    rest = iter(words)
     for word in rest:
         if word in {"--wait", "--again"}:
             values[word[2:]] = True
@@ -246,11 +235,4 @@ def parsed(words: Sequence[str]) -> Given | Asked:
             next(rest)
         else:
             names.append(next(rest) if word == "--run" else word)
-    return Given(tuple(names), **values) if words[0] == "reset" else Asked(tuple(names), **values)
-
-
-def show(given: Given | Asked) -> str:
-    """Return a command in a line of the trace."""
-    usual = type(given)()._asdict()
-    changed = {name: value for name, value in given._asdict().items() if value != usual[name]}
-    return f"clc {'reset' if isinstance(given, Given) else 'status'} {changed}"
+    return Given(tuple(names), **values)

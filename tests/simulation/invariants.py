@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clc_reset.commands.reset import Given
 from clc_reset.errors import INTERNAL
 from clc_reset.models import ServerResult, ServerState
 from tests.simulation.commands import UNSETTLED, Command
@@ -42,9 +41,9 @@ def judge_results(night: "Night", command: Command) -> None:
         problem = _untrue(night, result)
         if problem:
             night.world.violate(f"{command.name} says {result.server} {result.state}: {problem}")
-    asked = command.given.servers if isinstance(command.given, Given) else ()
+    asked = command.given.servers
     shown = tuple(result.server for result in command.shown)
-    if asked and shown != asked:
+    if command.is_reset and asked and shown != asked:
         night.world.violate(f"{command.name} shows {shown}, not {asked}")
 
 
@@ -115,19 +114,19 @@ class Morning:
         good = {ServerState.SUCCEEDED}
         if command.is_reset and not command.given.wait:
             good.add(ServerState.QUEUED)
-        if command.code == 0 and states - good and command.rest_of is None:
+        if command.code == 0 and states - good and command.given.rest_of is None:
             yield f"ends with 0: {', '.join(sorted(states))}"
         if ServerState.UNKNOWN in states and command.code not in {6, 129, 130, 143}:
             yield f"ends with {command.code}, though an outcome is unknown"
 
     def left_out(self, command: Command) -> Iterator[str]:
         """Yield names that a `clc status` of the next day leaves out."""
-        if isinstance(command.given, Given) or not command.is_fine:
+        if command.is_reset or not command.is_fine:
             return
         shown = {result.server for result in command.shown}
         shown |= {result.operation.id for result in command.shown if result.operation}
         text = " ".join(error.message for error in command.errors)
-        for name in command.given.names:
+        for name in command.given.servers:
             if ("ALIAS" in name or "a1-" in name) and name not in shown and name not in text:
                 yield f"says nothing of {name}"
         for run in self.runs.values():
@@ -173,7 +172,7 @@ class Morning:
         """Yield rests that end with 0 although nobody knows what became of a server of the run."""
         owners = {other.run: other for other in self.commands}
         for command in self.commands:
-            name = command.rest_of
+            name = command.given.rest_of
             has_nothing = any(line.startswith("Nothing left") for line in command.lines)
             if name not in self.runs or name not in owners or command.code != 0 or not has_nothing:
                 continue
@@ -255,8 +254,7 @@ class Morning:
 
 def root(night: "Night", command: Command) -> Command:
     """Return the command whose run this one, or those before it, took the rest of."""
-    while command.rest_of is not None:
-        name = command.rest_of
+    while (name := command.given.rest_of) is not None:
         owner = next((c for c in night.commands if name in c.database.runs), None)
         if owner is None or owner is command:
             break

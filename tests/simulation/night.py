@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
-from string import ascii_uppercase
 
 from clc_reset.commands.reset import Given
 from clc_reset.journal.database import FILE
 from clc_reset.text import describe
 from tests.simulation import invariants
-from tests.simulation.commands import Asked, Command, parsed
+from tests.simulation.commands import Command, parsed
 from tests.simulation.journal import Episode, Trouble, empty_database
 from tests.simulation.network import SERVERS, Sky
 from tests.simulation.world import Host, World
@@ -189,11 +188,13 @@ class Night:
         return command
 
     def _new_command(self, host: Host) -> Command:
-        name = f"{ascii_uppercase[len(self.commands)]}@{host.name}"
-        command = Command(name, self.world, self.sky, self.trouble, self.folder, host)
-        command.judge = partial(invariants.judge_results, self, command)
+        command = Command(self, host)
         self.commands.append(command)
         return command
+
+    def judge(self, command: Command) -> None:
+        """Hold the results that a command prints against the cloud as it is now."""
+        invariants.judge_results(self, command)
 
     def _choose(self, command: Command) -> None:
         """Choose what to type, when it is typed: a run, or what an earlier command printed."""
@@ -204,11 +205,12 @@ class Night:
         dice = random.random()
         if printed and dice < 0.4:
             command.advice = random.choice(printed)
-            command.given = parsed(command.advice.words)
-            if isinstance(command.given, Given) and random.random() < 0.3:
+            name, *words = command.advice.words
+            command.given, command.is_reset = parsed(words), name == "reset"
+            if command.is_reset and random.random() < 0.3:
                 command.given = command.given._replace(again=True)
         elif dice < 0.55:
-            command.given = self._status(runs)
+            command.given, command.is_reset = self._status(runs), False
         elif runs and dice < 0.75:
             command.given = Given(again=random.random() < 0.4, rest_of=random.choice(runs))
         else:
@@ -235,13 +237,14 @@ class Night:
             values["timeout"] = random.choice(TIMEOUTS)
         return Given(servers, **values)  # type: ignore[arg-type]
 
-    def _status(self, runs: list[str]) -> Asked:
+    def _status(self, runs: list[str]) -> Given:
         random = self.random
         operations = [op for post in self.sky.posts for op in post.operations.values()]
         known = [*self.servers, *runs, *operations]
         names = [random.choice(known) for _ in range(random.choice((0, 0, 1, 1, 2)))]
         wait = random.random() < 0.4
-        return Asked(tuple(names), wait, random.choice(TIMEOUTS) if wait else None)
+        timeout = random.choice(TIMEOUTS) if wait else None
+        return Given(tuple(names), wait=wait, timeout=timeout)
 
     def _disturb(self, command: Command) -> None:
         """Choose the steps at which it is killed, suspended or gets a signal."""
@@ -275,7 +278,7 @@ class Night:
         if self.random.random() < 0.2:
             runs = sorted(invariants.recorded_runs(self.folder))
             operations = {op: None for post in self.sky.posts for op in post.operations.values()}
-            self._type(Asked((*runs, *SERVERS, *operations)), self.hosts[0])
+            self._type(Given((*runs, *SERVERS, *operations)), self.hosts[0], is_reset=False)
         for command in self.commands[:]:
             servers = invariants.certainly_left(self, command)
             if servers:
@@ -294,10 +297,10 @@ class Night:
                 f"{sorted(servers)} are certainly left"
             )
 
-    def _type(self, given: Given | Asked, host: Host) -> Command:
+    def _type(self, given: Given, host: Host, *, is_reset: bool = True) -> Command:
         """Carry out one command while nothing else happens."""
         command = self._new_command(host)
-        command.given = given
+        command.given, command.is_reset = given, is_reset
         command.is_fine = True
         command.start(self.world.time)
         self.world.run()
