@@ -90,9 +90,15 @@ class Command(Session):
         return self.given.again and self.given.rest_of is None
 
     @property
+    def family(self) -> "Command":
+        """The first of the commands that took the rest of each other's run, this one the last."""
+        owner = self.night.owner(self.given.rest_of)
+        return self if owner is None or owner is self else owner.family
+
+    @property
     def posts(self) -> list[Post]:
         """Its requests that left."""
-        return [post for post in self.night.sky.posts if post.process is self.process]
+        return [post for post in self.night.sky.posts if post.command is self]
 
     @property
     def sent(self) -> set[str]:

@@ -74,14 +74,13 @@ class Morning:
         self.night = night
         self.commands = night.commands
         self.runs = recorded_runs(night.folder)
-        self.owners = {run: c for c in self.commands for run in c.database.runs}
         self.posts = sorted(night.sky.posts, key=lambda post: (post.commit, post.left_at))
 
     def problems(self) -> list[str]:
         found = [f"{c.name} {problem}" for c in self.commands for problem in self.of_command(c)]
         found += self.secrets()
         if not self.night.trouble.is_forgetful:
-            found += [*self.posts_that_should_not_be(), *self.doubts_hidden()]
+            found += self.posts_that_should_not_be()
         return found
 
     def of_command(self, command: Command) -> Iterator[str]:
@@ -100,6 +99,8 @@ class Morning:
         yield from self.said(command)
         if command.code == 3:
             yield from self.safe_to_run_again(command)
+        if command.code == 0 and not self.night.trouble.is_forgetful:
+            yield from self.hides_doubts(command)
 
     def limits(self, command: Command, ended_at: float) -> Iterator[str]:
         signalled_at, suspended = command.inbox.signalled_at, command.process.suspended
@@ -144,7 +145,7 @@ class Morning:
             others = sorted(own - command.advice.servers)
             yield f"follows {command.advice.adviser.name} and resets {others}, too"
         for result in command.shown:
-            by = command if command.is_reset else self.owners.get(result.run or "")
+            by = command if command.is_reset else self.night.owner(result.run)
             if result.state is ServerState.NOT_SENT and by and result.server in by.sent:
                 yield f"calls {result.server} not sent, but {by.name} sent it"
 
@@ -152,7 +153,7 @@ class Morning:
         """Yield resets after which it was safe to run again, but that are in the way now."""
         for error in command.errors:
             for server, run in UNSETTLED.findall(error.message):
-                owner = self.owners.get(run)
+                owner = self.night.owner(run)
                 if owner is None or owner.code != 5 or owner.ended_at is None:
                     continue
                 warned = any("couldn't note this" in line for line in owner.lines)
@@ -168,22 +169,20 @@ class Morning:
             if token.encode() in path.read_bytes():
                 yield f"{path.name} holds the token"
 
-    def doubts_hidden(self) -> Iterator[str]:
-        """Yield rests that end with 0 although nobody knows what became of a server of the run."""
-        owners = {other.run: other for other in self.commands}
-        for command in self.commands:
-            name = command.given.rest_of
-            has_nothing = any(line.startswith("Nothing left") for line in command.lines)
-            if name not in self.runs or name not in owners or command.code != 0 or not has_nothing:
-                continue
-            states, over_at = self.runs[name].states, owners[name].process.over_at
-            doubtful = sorted(s for s, state in states.items() if state in {"intended", "unknown"})
-            if doubtful and over_at is not None and over_at < (command.began_at or 0.0):
-                yield f"{command.name} ends with 0, though {doubtful} are in doubt"
+    def hides_doubts(self, command: Command) -> Iterator[str]:
+        """Yield servers of a run without a rest of which nobody knows what became of them."""
+        name, has_nothing = command.given.rest_of, "Nothing left" in "\n".join(command.lines)
+        run, owner = self.runs.get(name or ""), self.night.owner(name)
+        if run is None or owner is None or not has_nothing:
+            return
+        over_at = owner.process.over_at
+        doubtful = sorted(s for s, state in run.states.items() if state in {"intended", "unknown"})
+        if doubtful and over_at is not None and over_at < (command.began_at or 0.0):
+            yield f"ends with 0, though {doubtful} are in doubt"
 
     def posts_that_should_not_be(self) -> Iterator[str]:
         for number, post in enumerate(self.posts):
-            command = post.process.command
+            command = post.command
             age = post.left_at - post.committed_at
             has_record = command.run in self.runs
             if age > LEAVING and has_record and not self.night.trouble.commit_fails:
@@ -194,72 +193,56 @@ class Morning:
                     yield f"{command.name} resets {server} {problem}"
 
     def wrong(self, post: Post, server: str, before: list[Post]) -> Iterator[str]:
-        command = post.process.command
-        family = root(self.night, command)
+        command, family = post.command, post.command.family
         strangers = []
         for other in before:
-            first = other.process.command
-            if first is command:
+            if other.command is command:
                 yield "twice"
-            elif root(self.night, first) is family:
-                yield f"again after {first.name} of the same family"
-            elif first.run in self.runs:
+            elif other.command.family is family:
+                yield f"again after {other.command.name} of the same family"
+            elif other.command.run in self.runs:
                 strangers.append(other)
         if command.run not in self.runs:
             return
         for other in strangers:
             if family.plan is not None and family.plan < other.commit < post.commit:
-                yield f"though {other.process.name} reset it since it was planned"
+                yield f"though {other.command.name} reset it since it was planned"
         if strangers and not self.may_follow(post, strangers[-1], server):
-            yield f"after {strangers[-1].process.name}, which isn't settled"
+            yield f"after {strangers[-1].command.name}, which isn't settled"
         if not command.is_unguarded:
             yield from self.planned_elsewhere(post, server, before)
 
     def may_follow(self, post: Post, earlier: Post, server: str) -> bool:
         """Return whether the guard may let a reset follow an earlier one."""
-        command, other = post.process.command, earlier.process.command
+        command, other = post.command, earlier.command
         operation = earlier.operations[server]
         gone_from = self.night.sky.vanished.get(operation, (float("inf"), 0.0))[0]
         if command.is_unguarded or operation in post.over or gone_from <= post.left_at:
             return True
         # the guard asks about the latest reset, which may be one that never left
-        latest = self.runs[other.run].number
+        latest = self.runs[other.run or ""].number
         for name, run in command.confirmed:
             if name == server and run in self.runs and self.runs[run].number >= latest:
                 return True
-        if post.process.host is earlier.process.host:
+        if command.clocks is other.clocks:
             return post.left_at - earlier.left_at > HOUR - LEAVING
         return abs(post.left.wall - earlier.left.wall) > HALF_A_DAY - LEAVING
 
     def planned_elsewhere(self, post: Post, server: str, before: list[Post]) -> Iterator[str]:
         """Yield other runs that had planned the server and were going on."""
-        command = post.process.command
+        command = post.command
+        asked = [self.night.owner(run) for name, run in command.confirmed if name == server]
+        allowed = [command.family, *(owner.family for owner in asked if owner)]
         for other in self.commands:
             plan, run, over_at = other.plan, self.runs.get(other.run or ""), other.process.over_at
             if plan is None or plan >= post.commit or run is None or server not in run.states:
                 continue
             is_over = over_at is not None and over_at <= post.left_at
-            own = root(self.night, other) is root(self.night, command)
             taken = any(plan < earlier.commit for earlier in before)
-            confirmed = {
-                root(self.night, self.owners[run])
-                for name, run in command.confirmed
-                if name == server and run in self.owners
-            }
-            if is_over or own or taken or root(self.night, other) in confirmed:
+            if is_over or taken or other.family in allowed:
                 continue
             if not any(server in earlier.servers for earlier in other.posts):
                 yield f"though {other.name} plans it"
-
-
-def root(night: "Night", command: Command) -> Command:
-    """Return the command whose run this one, or those before it, took the rest of."""
-    while (name := command.given.rest_of) is not None:
-        owner = next((c for c in night.commands if name in c.database.runs), None)
-        if owner is None or owner is command:
-            break
-        command = owner
-    return command
 
 
 def recorded_runs(folder: str) -> dict[str, Run]:
@@ -289,7 +272,7 @@ def certainly_left(night: "Night", command: Command) -> set[str]:
     gone = any(ends == float("inf") for _, ends in night.sky.vanished.values())
     if run is None or night.trouble.is_forgetful or night.has_steps or gone:
         return set()
-    if root(night, command) is not command:
+    if command.family is not command:
         return set()
     if not night.trouble.has_locks:  # a run that was killed may be going on: it refuses all of them
         going_on = [other for other in runs.values() if other is not run and not other.has_ended]

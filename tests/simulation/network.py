@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -16,6 +16,9 @@ from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest, HTTPResponse
 from clc_reset.workers import Inbox
 from tests.builders import ORIGIN
 from tests.simulation.world import BEGIN, Process, World
+
+if TYPE_CHECKING:
+    from tests.simulation.commands import Command
 
 SERVERS = ("WA1ALIASWB01", "WA1ALIASWB02", "WA1ALIASWB03", "WA1ALIASDB01", "VA1ALIASWB01")
 FAILURES: tuple[str, ...] = ("refused", "lost before", "lost after", "hangs", "4xx", "429", "5xx")
@@ -30,7 +33,7 @@ _POSTS = SimpleNamespace(method=b"POST")
 class Post:
     """A request that left. `operations` are those of the servers that the cloud queued it for."""
 
-    process: Process
+    command: "Command"
     servers: tuple[str, ...]
     left: Moment
     left_at: float
@@ -141,14 +144,12 @@ class Network(Transport):
         world, sky = self._process.world, self._sky
         post = None
         if isinstance(request.content, list):
-            commit = self._process.commit
-            servers = tuple(map(str, request.content))
-            post = Post(
-                self._process, servers, left, world.time, commit, self._process.committed_at
-            )
+            process, servers = self._process, tuple(map(str, request.content))
+            commit, committed_at = process.commit, process.committed_at
+            post = Post(process.command, servers, left, world.time, commit, committed_at)
             post.over = sky.over()
             sky.posts.append(post)
-            world.note(self._process.name, f"POST {' '.join(servers)} leaves {fault}".strip())
+            world.note(process.name, f"POST {' '.join(servers)} leaves {fault}".strip())
         self._travel(1.0 if fault == "late" else 0.02)
         if fault in {"lost before", "hangs"}:
             self._travel(10.0)

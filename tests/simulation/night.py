@@ -192,6 +192,10 @@ class Night:
         self.commands.append(command)
         return command
 
+    def owner(self, run: str | None) -> Command | None:
+        """Return the command that began a run."""
+        return next((c for c in self.commands if run in c.database.runs), None)
+
     def judge(self, command: Command) -> None:
         """Hold the results that a command prints against the cloud as it is now."""
         invariants.judge_results(self, command)

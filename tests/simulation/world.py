@@ -163,17 +163,14 @@ class World:
         self.violations.append(what)
         self.note("INVARIANT", what)
 
-    def hand_over(self, me: Process | None) -> None:  # noqa: C901 - the scheduler
+    def hand_over(self, me: Process | None) -> None:
         """Let events happen until it is this process's turn again; None leaves for good."""
         while True:
             when, _, item = heappop(self.events)
             self.turns += 1
-            if self.turns > MOST_TURNS:
-                when = LONGEST_NIGHT + 1
-            if when > LONGEST_NIGHT and when != NEVER:
+            if self.turns > MOST_TURNS or LONGEST_NIGHT < when < NEVER:
                 self.error = self.error or StuckError()
-                item = (self.main, self.main.wakes)
-            elif self.error is not None:
+            if self.error is not None:
                 item = (self.main, self.main.wakes)
             elif when != NEVER:
                 self.time = max(self.time, when)
