@@ -34,14 +34,9 @@ def pytest_configure() -> None:
 @pytest.fixture(autouse=True)
 def _nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tests see no credential, proxy, keyring or taste of whoever runs them."""
+    prefixes = ("CLC_", "SSL_CERT_", "PYTHON_KEYRING_", "COLUMNS", "FORCE_COLOR", "NO_COLOR")
     for name in list(os.environ):
-        if name.startswith(("CLC_", "SSL_CERT_", "PYTHON_KEYRING_")) or name in {
-            "COLUMNS",
-            "FORCE_COLOR",
-            "NO_COLOR",
-        }:
-            monkeypatch.delenv(name)
-        if name.lower().endswith("_proxy"):
+        if name.startswith(prefixes) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
@@ -62,21 +57,19 @@ def _power_operations_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def memory_keyring() -> Iterator[MemoryKeyring]:
-    """A keyring that keeps what it is given, in memory."""
-    before = keyring.get_keyring()
-    backend = MemoryKeyring()
-    keyring.set_keyring(backend)
-    yield backend
-    keyring.set_keyring(before)
-
-
-@pytest.fixture
 def use_keyring() -> Iterator[Callable[[KeyringBackend], None]]:
     """Put a backend in the keyring's place."""
     before = keyring.get_keyring()
     yield keyring.set_keyring
     keyring.set_keyring(before)
+
+
+@pytest.fixture
+def memory_keyring(use_keyring: Callable[[KeyringBackend], None]) -> MemoryKeyring:
+    """A keyring that keeps what it is given, in memory."""
+    backend = MemoryKeyring()
+    use_keyring(backend)
+    return backend
 
 
 @pytest.fixture

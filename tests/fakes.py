@@ -226,19 +226,17 @@ def rows(stdout: str) -> list[list[str]]:
 
 
 def run_clc(
-    *arguments: str, env: Mapping[str, str] | None = None, stdin: str | bytes = b""
+    *arguments: str, env: Mapping[str, str] | None = None, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run the installed command in a pipe."""
-    ended = subprocess.run(
+    return subprocess.run(
         [CLC, *arguments],
         env={**os.environ, **(env or {})},
-        input=stdin.encode() if isinstance(stdin, str) else stdin,
+        input=stdin,
         capture_output=True,
         check=False,
+        text=True,
         timeout=60,
-    )
-    return subprocess.CompletedProcess(
-        ended.args, ended.returncode, ended.stdout.decode(), ended.stderr.decode()
     )
 
 
@@ -278,8 +276,8 @@ class Terminal:
         self.process, self.screen = pty.fork()
         if self.process == 0:
             usual = {"TERM": "xterm", "COLUMNS": "80", "LINES": "24", "HOME": os.environ["HOME"]}
-            variables = {**usual, **variables}
-            os.execve(program, [program, *arguments], variables)  # noqa: S606 - no shell is wanted
+            environment = {**usual, **variables}
+            os.execve(program, [program, *arguments], environment)  # noqa: S606 - no shell is wanted
 
     def read_until(self, words: bytes) -> None:
         wait_until(lambda: (self._read(), words in self.shown)[1])

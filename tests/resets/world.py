@@ -27,21 +27,13 @@ from tests.virtual import NOON
 
 Status = OperationStatus | PollFailure
 Answer = Status | Exception | str
+"""What is said of an operation; `executing` is a status, `500` one of FAILURES."""
 FAILURES = {
     "500": PollFailure("the API answered 500"),
     "503": PollFailure("the API answered 503", slow_down=True),
     "404": PollFailure("the API answered 404", not_found=True),
     "down": PollFailure("connection refused", unreachable=True),
 }
-
-
-def status(answer: Answer) -> Status:
-    """The answer to a poll: `executing` is a status, `500` a failure; an exception is raised."""
-    if isinstance(answer, Exception):
-        raise answer
-    if isinstance(answer, str):
-        return FAILURES.get(answer) or OperationStatus(answer)
-    return answer
 
 
 class World(Machine):
@@ -265,7 +257,12 @@ class Api:
         return self._world.answer(servers)
 
     def operation_status(self, asked: Operation) -> Status:
-        return status(self._world.statuses(asked))
+        answer = self._world.statuses(asked)
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, str):
+            return FAILURES.get(answer) or OperationStatus(answer)
+        return answer
 
     def server(self, account: str, server: str) -> Observation:
         assert account == ACCOUNT

@@ -48,10 +48,6 @@ def test_one_seed_makes_one_night_in_every_process() -> None:
     assert other.stdout.decode().strip() == digest()
 
 
-def test_the_protocol_keeps_its_promises() -> None:
-    assert protocol.check(protocol.SMALL[:2], protocol.Rules()) == {}
-
-
 def test_without_a_rule_the_protocol_breaks_a_promise() -> None:
     rules = protocol.Rules(claim_needs_record=False)
     assert "a run and those that take its rest send a server twice" in protocol.check(
