@@ -50,20 +50,18 @@ class Trouble:
             self.is_forgetful = True
             self._world.note("journal", "is corrupt")
             raise error(sqlite3.SQLITE_CORRUPT, "database disk image is malformed")
-        for episode in self.episodes:
-            if episode.begins <= self._world.time < episode.ends:
-                self._strike(episode.kind, word, in_transaction=in_transaction)
-
-    def _strike(self, kind: str, word: str, *, in_transaction: bool) -> None:
-        match kind:
-            case "locked" if not in_transaction:
-                raise error(sqlite3.SQLITE_BUSY, "database is locked")
-            case "readonly" if word in _CHANGES:
-                raise error(sqlite3.SQLITE_READONLY, "attempt to write a readonly database")
-            case "full" if word in _CHANGES or word == "COMMIT":
-                raise error(sqlite3.SQLITE_FULL, "database or disk is full")
-            case "ioerr" if self._world.random.random() < 0.3:
-                raise error(sqlite3.SQLITE_IOERR, "disk I/O error")
+        for begins, ends, kind in self.episodes:
+            if not begins <= self._world.time < ends:
+                continue
+            match kind:
+                case "locked" if not in_transaction:
+                    raise error(sqlite3.SQLITE_BUSY, "database is locked")
+                case "readonly" if word in _CHANGES:
+                    raise error(sqlite3.SQLITE_READONLY, "attempt to write a readonly database")
+                case "full" if word in _CHANGES or word == "COMMIT":
+                    raise error(sqlite3.SQLITE_FULL, "database or disk is full")
+                case "ioerr" if self._world.random.random() < 0.3:
+                    raise error(sqlite3.SQLITE_IOERR, "disk I/O error")
 
 
 def error(code: int, message: str) -> sqlite3.OperationalError:
@@ -102,22 +100,20 @@ class FaultyConnection(sqlite3.Connection):
         if is_change and process.world.random.random() < trouble.commit_fails:
             is_applied = process.world.random.random() < 0.5
             process.world.note(process.name, f"commit fails, {'' if is_applied else 'not '}applied")
-            if is_applied:
-                super().execute(sql)
-                self._count()
-            else:
-                super().execute("ROLLBACK")
+            self._end("COMMIT" if is_applied else "ROLLBACK", is_change=is_applied)
             raise error(sqlite3.SQLITE_IOERR, "disk I/O error")
-        cursor = super().execute(sql)
-        if is_change:
-            self._count()
+        cursor = self._end(sql, is_change=is_change)
         process.step()
         return cursor
 
-    def _count(self) -> None:
-        self.trouble.commits += 1
-        self.process.commit = self.trouble.commits
-        self.process.committed_at = self.process.world.time
+    def _end(self, sql: str, *, is_change: bool) -> sqlite3.Cursor:
+        """End a transaction, and count it if it changed the journal."""
+        cursor = super().execute(sql)
+        if is_change:
+            self.trouble.commits += 1
+            self.process.commit = self.trouble.commits
+            self.process.committed_at = self.process.world.time
+        return cursor
 
     def executemany(self, sql: str, *args: Any) -> sqlite3.Cursor:
         self.trouble.strike(sql.lstrip()[:6], in_transaction=self.in_transaction)

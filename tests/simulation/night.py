@@ -4,7 +4,6 @@ import logging
 import multiprocessing
 import os
 import random as global_random
-import shutil
 import signal
 import tempfile
 from collections.abc import Sequence
@@ -67,16 +66,15 @@ class Night:
         logger.setLevel(logging.INFO)
         state = global_random.getstate()
         global_random.seed(self.seed)
-        self.folder = tempfile.mkdtemp(prefix="night-", dir=FOLDER)
-        if self.random.random() < 0.9:
-            Path(self.folder, FILE).write_bytes(empty_database())
         try:
-            self._weather()
-            self._evening()
-            self.world.run()
-            self._morning()
+            with tempfile.TemporaryDirectory(prefix="night-", dir=FOLDER) as self.folder:
+                if self.random.random() < 0.9:
+                    Path(self.folder, FILE).write_bytes(empty_database())
+                self._weather()
+                self._evening()
+                self.world.run()
+                self._morning()
         finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
             logger.handlers[:], logger.propagate = before[:2]
             logger.setLevel(before[2])
             global_random.setstate(state)
