@@ -67,41 +67,40 @@ class Config(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A server of a run in the journal: its state, its intent's place, and who took it."""
+    """A server of a command: what it knows of it, and what the journal has in the command's run.
+
+    That is a state, the place of an intent, and the command that took the server.
+    """
 
     owner: int
     server: int
+    known: str = UNTOUCHED
     mark: str = ABSENT
     intent: int = 0
     taken_by: int = 0
 
 
-class Run(NamedTuple):
-    """A run in the journal. `plan` is the place at which its servers were planned, 0 before."""
+class Command(NamedTuple):
+    """A command: its next step, the servers that it sends, a row of each there is, and its end.
 
-    rows: tuple[Row, ...]
-    plan: int = 0
-    ended: bool = False
-
-
-class Process(NamedTuple):
-    """A command: its next step, the servers that it sends, what it knows of each server there is.
-
-    `noted` is false if its end couldn't be recorded.
+    `plan` is the place at which its run was planned, 0 if it has none. It may not know of its run,
+    nor have noted its end there.
     """
 
     step: str
     servers: tuple[int, ...]
-    known: str
-    wave: int = 0
+    rows: tuple[Row, ...]
+    plan: int = 0
     has_record: bool = False
+    wave: int = 0
     code: int | None = None
     noted: bool = True
+    ended: bool = False
 
     @property
-    def server(self) -> int:
-        """The server of its wave."""
-        return self.servers[self.wave]
+    def row(self) -> Row:
+        """The row of its wave."""
+        return self.rows[self.servers[self.wave]]
 
 
 class Post(NamedTuple):
@@ -113,80 +112,64 @@ class Post(NamedTuple):
 
 
 class State(NamedTuple):
-    """One state of everything: each command with its run, which has no rows that count at first.
+    """One state of everything. `aged` is the latest intent that is more than an hour old."""
 
-    `aged` is the latest intent that is more than an hour old.
-    """
-
-    runs: tuple[Run, ...]
-    processes: tuple[Process, ...]
+    commands: tuple[Command, ...]
     budget: Budget
     next_number: int = 1
     aged: int = 0
     posts: tuple[Post, ...] = ()
 
     def put(self, me: int, **values: Any) -> "State":
-        """Change a process."""
-        process = self.processes[me]._replace(**values)
-        return self._replace(processes=_replaced(self.processes, me, process))
+        """Change a command."""
+        command = self.commands[me]._replace(**values)
+        return self._replace(commands=_replaced(self.commands, me, command))
+
+    def set_row(self, row: Row, **values: Any) -> "State":
+        rows = self.commands[row.owner].rows
+        changed = rows[row.server]._replace(**values)
+        return self.put(row.owner, rows=_replaced(rows, row.server, changed))
 
     def know(self, me: int, known: str, step: str) -> "State":
-        """Let a process know something of its wave's server, and go on to a step."""
-        process = self.processes[me]
-        all_known = "".join(_replaced(process.known, process.server, known))
-        return self.put(me, known=all_known, step=step)
+        """Let a command know something of its wave's server, and go on to a step."""
+        return self.set_row(self.commands[me].row, known=known).put(me, step=step)
 
     def finish(self, me: int, code: int) -> "State":
         return self.put(me, step="end of it", code=code)
 
     def next_wave(self, me: int) -> "State":
-        process = self.processes[me]
-        if process.wave + 1 == len(process.servers):
+        command = self.commands[me]
+        if command.wave + 1 == len(command.servers):
             return self.put(me, step="end")
-        return self.put(me, step="wave", wave=process.wave + 1)
+        return self.put(me, step="wave", wave=command.wave + 1)
 
     def spend(self, *faults: str) -> "State":
         left = {fault: getattr(self.budget, fault) - 1 for fault in faults}
         return self._replace(budget=self.budget._replace(**left))
 
-    def set_run(self, owner: int, **values: Any) -> "State":
-        run = self.runs[owner]._replace(**values)
-        return self._replace(runs=_replaced(self.runs, owner, run))
-
-    def set_row(self, row: Row, mark: str, **values: Any) -> "State":
-        rows = self.runs[row.owner].rows
-        changed = row._replace(mark=mark, **values)
-        return self.set_run(row.owner, rows=_replaced(rows, row.server, changed))
-
-    def row(self, me: int) -> Row:
-        """Return the row of a command's wave."""
-        return self.runs[me].rows[self.processes[me].server]
-
     def intend(self, me: int) -> "State":
         """Record the intent for a wave, and go on to its POST."""
         number = self.next_number
-        after = self.set_row(self.row(me), INTENDED, intent=number)._replace(next_number=number + 1)
-        return after.put(me, step="post")
+        after = self.set_row(self.commands[me].row, mark=INTENDED, intent=number)
+        return after.put(me, step="post")._replace(next_number=number + 1)
 
     def begin(self, me: int, servers: tuple[int, ...], plan: int) -> "State":
         """Record a run whose first wave is intended, and go on to its POST."""
-        rows = tuple(
-            row._replace(mark=PLANNED) if row.server in servers else row
-            for row in self.runs[me].rows
-        )
-        after = self.set_run(me, rows=rows, plan=plan)
-        return after.put(me, servers=servers, has_record=True).intend(me)
+        after = self.put(me, servers=servers, plan=plan, has_record=True)
+        for server in servers:
+            after = after.set_row(after.commands[me].rows[server], mark=PLANNED)
+        return after.intend(me)
 
     def latest(self, server: int, but: int | None = None) -> Row | None:
-        """Return the latest possible reset of a server, but for those of one run."""
-        rows = [run.rows[server] for run in self.runs]
+        """Return the latest possible reset of a server, but for those of one command."""
+        rows = [command.rows[server] for command in self.commands]
         found = [row for row in rows if row.owner != but and row.mark in POSSIBLE]
         return max(found, key=lambda row: row.intent, default=None)
 
     def reset_since(self, planned: Row) -> Row | None:
         """Return the latest possible reset of a server by another run since it was planned."""
         latest = self.latest(planned.server, planned.owner)
-        return latest if latest and latest.intent > self.runs[planned.owner].plan else None
+        return latest if latest and latest.intent > self.commands[planned.owner].plan else None
 
 
 Steps = Iterator[tuple[str, State, *tuple[str, ...]]]
@@ -204,17 +187,16 @@ class Model:
     def first(self) -> State:
         steps = {"A": "begin", "B": "claim", "C": "claim", "D": "begin"}
         servers = {"A": self.all, "D": (self.config.d_server,)}
-        untouched = UNTOUCHED * self.config.servers
-        runs, processes = [], []
+        commands = []
         for me, name in enumerate(self.config.commands):
-            runs.append(Run(tuple(Row(me, server) for server in self.all)))
-            processes.append(Process(steps[name], servers.get(name, ()), untouched))
-        return State(tuple(runs), tuple(processes), self.config.budget)
+            rows = tuple(Row(me, server) for server in self.all)
+            commands.append(Command(steps[name], servers.get(name, ()), rows))
+        return State(tuple(commands), self.config.budget)
 
     def steps(self, state: State) -> Iterator[tuple[str, State]]:
         """Yield each thing that may happen next, and the state after it."""
         for me, name in enumerate(self.config.commands):
-            step = state.processes[me].step
+            step = state.commands[me].step
             if step == "end of it":
                 continue
             dead = ("is killed", state.put(me, step="end of it"), "kills")
@@ -228,8 +210,9 @@ class Model:
 
     def may_go_on(self, state: State, owner: int) -> bool:
         """Return whether a run isn't known to be over."""
-        is_alive = state.processes[owner].step != "end of it"
-        return not state.runs[owner].ended and (is_alive or not self.rules.lock_tells_life)
+        command = state.commands[owner]
+        is_alive = command.step != "end of it" or not self.rules.lock_tells_life
+        return is_alive and not command.ended
 
     def guard(
         self, state: State, asking: Sequence[Row], *, planned: bool = True
@@ -251,25 +234,22 @@ class Model:
             else:
                 branches.append((True, before))
                 if latest.mark == QUEUED:
-                    branches.append((False, before.set_row(latest, OVER)))
+                    branches.append((False, before.set_row(latest, mark=OVER)))
         return branches
 
     def is_planned(self, state: State, asker: Row) -> bool:
         """Return whether another run that may go on has still to send a server."""
-        return any(
-            owner != asker.owner
-            and run.rows[asker.server].mark == PLANNED
-            and self.may_go_on(state, owner)
-            for owner, run in enumerate(state.runs)
-        )
+        rows = [command.rows[asker.server] for command in state.commands]
+        planned = [row.owner for row in rows if row.mark == PLANNED and row.owner != asker.owner]
+        return any(self.may_go_on(state, owner) for owner in planned)
 
     def standing(self, state: State) -> list[Row]:
         """Return the rows that stand for the servers of A: those of the runs that took them."""
-        return [self.stands_for(state, row) for row in state.runs[0].rows]
+        return [self.stands_for(state, row) for row in state.commands[0].rows]
 
     def stands_for(self, state: State, row: Row) -> Row:
         if row.mark == TAKEN and self.rules.follow_chain:
-            return self.stands_for(state, state.runs[row.taken_by].rows[row.server])
+            return self.stands_for(state, state.commands[row.taken_by].rows[row.server])
         return row
 
     def left(self, state: State) -> list[Row]:
@@ -279,7 +259,7 @@ class Model:
 
     def code_of_rest(self, state: State) -> int | None:
         """Return the exit code of `--rest-of A` now; None if it would send something."""
-        if not state.runs[0].plan:
+        if not state.commands[0].plan:
             return 2
         rows = self.standing(state)
         if self.left(state):
@@ -292,10 +272,10 @@ class Model:
     # --- the steps of a command ---
 
     def step_begin(self, state: State, me: int) -> Steps:
-        servers = state.processes[me].servers
+        servers = state.commands[me].servers
         yield "can't record, warns", state.put(me, step="post"), "failures"
         is_again = self.config.commands[me] == self.config.again
-        guarded = () if is_again else [state.runs[me].rows[server] for server in servers]
+        guarded = () if is_again else [state.commands[me].rows[server] for server in servers]
         for is_bad, after in self.guard(state, guarded):
             if is_bad:
                 yield "finds something unsettled, exit 3", after.finish(me, 3)
@@ -324,10 +304,10 @@ class Model:
             if is_bad:
                 yield "finds something unsettled, exit 3", after.finish(me, 3)
                 continue
-            plan = min(after.runs[row.owner].plan for row in left)
+            plan = min(after.commands[row.owner].plan for row in left)
             claimed = after.begin(me, servers, plan if self.rules.leave_out else after.next_number)
             for row in left:
-                claimed = claimed.set_row(row, TAKEN, taken_by=me)
+                claimed = claimed.set_row(row, mark=TAKEN, taken_by=me)
             yield "claims the rest, with its first intent", claimed
             yield self.doubt(claimed, claimed.finish(me, 3))
 
@@ -338,52 +318,53 @@ class Model:
         return "takes its commit for failed", lost, "doubts"
 
     def step_post(self, state: State, me: int) -> Steps:
-        process = state.processes[me]
-        server = process.server
-        is_late = process.has_record and state.row(me).intent <= state.aged
+        command = state.commands[me]
+        name = f"S{command.row.server + 1}"
+        is_late = command.has_record and command.row.intent <= state.aged
         if is_late and self.rules.sixty_seconds:
             given_up = state.know(me, NOT_SENT, "record")
-            yield f"gives S{server + 1} up: its intent is too old", given_up
+            yield f"gives {name} up: its intent is too old", given_up
             return
-        arrived = state._replace(posts=(*state.posts, Post(me, server, is_late)))
+        arrived = state._replace(posts=(*state.posts, Post(me, command.row.server, is_late)))
         for label, known, after, *fault in (
             ("is queued", QUEUED, arrived),
             ("arrives, answer lost", UNKNOWN, arrived, "lost"),
             ("is lost on the way", UNKNOWN, state, "lost"),
             ("is certainly not sent", NOT_SENT, state, "not_sent"),
         ):
-            yield f"POST of S{server + 1} {label}", after.know(me, known, "record"), *fault
+            yield f"POST of {name} {label}", after.know(me, known, "record"), *fault
 
     def step_record(self, state: State, me: int) -> Steps:
-        process = state.processes[me]
-        known = process.known[process.server]
-        after = state.put(me, step="wait" if known == QUEUED else "end")
-        if not process.has_record:
+        row = state.commands[me].row
+        after = state.put(me, step="wait" if row.known == QUEUED else "end")
+        if not state.commands[me].has_record:
             yield "has no record", after
             return
         failed = after if self.rules.answer_is_kept_first else state.know(me, UNTOUCHED, "end")
         yield "can't record the answer", failed, "failures"
-        mark = PLANNED if known == NOT_SENT and self.rules.not_sent_goes_back else known
-        yield "records the answer", after.set_row(state.row(me), mark)
+        goes_back = row.known == NOT_SENT and self.rules.not_sent_goes_back
+        mark = PLANNED if goes_back else row.known
+        yield "records the answer", after.set_row(row, mark=mark)
 
     def step_wait(self, state: State, me: int) -> Steps:
         yield "stops (limit, signal, failed check)", state.put(me, step="end")
-        if state.processes[me].has_record and state.row(me).mark == QUEUED:
-            state = state.set_row(state.row(me), OVER)
+        command = state.commands[me]
+        if command.has_record and command.row.mark == QUEUED:
+            state = state.set_row(command.row, mark=OVER)
         yield "sees its operation over", state.know(me, OVER, "wait").next_wave(me)
 
     def step_wave(self, state: State, me: int) -> Steps:
-        if not state.processes[me].has_record:
+        if not state.commands[me].has_record:
             yield "goes on without a record", state.put(me, step="post")
             return
         yield "can't record the wave, stops", state.put(me, step="end"), "failures"
-        row = state.row(me)
+        row = state.commands[me].row
         name, since = f"S{row.server + 1}", state.reset_since(row)
         if row.mark != PLANNED:
             yield f"leaves {name} out: taken", state.next_wave(me)
             return
         if since and self.rules.leave_out:
-            taken = state.set_row(row, TAKEN, taken_by=since.owner)
+            taken = state.set_row(row, mark=TAKEN, taken_by=since.owner)
             yield f"leaves {name} out: reset since", taken.next_wave(me)
             return
         for is_bad, after in self.guard(state, [row]):
@@ -396,26 +377,26 @@ class Model:
             yield "can't tell whether it is recorded, stops", intended.put(me, step="end"), "doubts"
 
     def step_end(self, state: State, me: int) -> Steps:
-        process = state.processes[me]
-        code = _exit_code({process.known[server] for server in process.servers})
+        command = state.commands[me]
+        rows = [command.rows[server] for server in command.servers]
+        code = _exit_code({row.known for row in rows})
         ended = state.finish(me, code)
-        if not process.has_record:
+        if not command.has_record:
             yield f"ends with {code}", ended
             return
         yield f"can't record its end, ends with {code}", ended.put(me, noted=False), "failures"
-        for server in process.servers:
-            known, row = process.known[server], ended.runs[me].rows[server]
-            is_sent = known not in {NOT_SENT, UNTOUCHED}
+        for row in rows:
+            is_sent = row.known not in {NOT_SENT, UNTOUCHED}
             if row.mark == INTENDED and (is_sent or self.rules.end_puts_back):
-                ended = ended.set_row(row, known if is_sent else PLANNED)
-        yield f"records its end, ends with {code}", ended.set_run(me, ended=True)
+                ended = ended.set_row(row, mark=row.known if is_sent else PLANNED)
+        yield f"records its end, ends with {code}", ended.put(me, ended=True)
 
     # --- the promises ---
 
     def broken(self, state: State) -> Iterator[str]:
         yield from self.sent_twice(state)
         yield from self.said_not_sent(state)
-        if all(process.step == "end of it" for process in state.processes):
+        if all(command.step == "end of it" for command in state.commands):
             yield from self.can_be_repeated(state)
             yield from self.rest_can_be_sent(state)
 
@@ -426,7 +407,7 @@ class Model:
             if sum(names[post.owner] in "ABC" for post in posts) > 1:
                 yield "a run and those that take its rest send a server twice"
             elif len(posts) > 1:
-                first, second = (state.runs[post.owner] for post in posts)
+                first, second = (state.commands[post.owner] for post in posts)
                 if not (first.plan and second.plan):
                     continue
                 if posts[1].is_late:
@@ -440,20 +421,20 @@ class Model:
 
     def said_not_sent(self, state: State) -> Iterator[str]:
         for owner, server, _ in state.posts:
-            process, run = state.processes[owner], state.runs[owner]
-            if process.code is not None and process.known[server] in {NOT_SENT, UNTOUCHED}:
+            command = state.commands[owner]
+            row = command.rows[server]
+            if command.code is not None and row.known in {NOT_SENT, UNTOUCHED}:
                 yield "a command says 'not sent', but the cloud has it"
-            mark = run.rows[server].mark
-            if mark in {NOT_SENT, TAKEN} or (mark == PLANNED and run.ended):
+            if row.mark in {NOT_SENT, TAKEN} or (row.mark == PLANNED and command.ended):
                 yield "status says 'not sent' of what its run sent"
 
     def can_be_repeated(self, state: State) -> Iterator[str]:
         """Yield where 5, 'safe to run again', isn't true, though it doesn't say so."""
-        for me, process in enumerate(state.processes):
-            if process.code != 5 or not process.noted:
+        for me, command in enumerate(state.commands):
+            if command.code != 5 or not command.noted:
                 continue
             if self.config.commands[me] in "AD":
-                latest = state.latest(process.servers[0])
+                latest = state.latest(command.servers[0])
                 is_own = latest is not None and latest.owner == me and latest.mark in IN_DOUBT
                 if is_own and latest and latest.intent > state.aged:
                     yield "5, but running it again is refused"
@@ -465,12 +446,8 @@ class Model:
         if code == 2:
             return
         sent = {post.server for post in state.posts}
-        doubtful = {
-            server
-            for server in self.all
-            if any(run.rows[server].mark in IN_DOUBT for run in state.runs)
-            or any(process.known[server] == UNKNOWN for process in state.processes)
-        }
+        rows = [row for command in state.commands for row in command.rows]
+        doubtful = {row.server for row in rows if row.mark in IN_DOUBT or row.known == UNKNOWN}
         has_rest = not set(self.all) <= sent | doubtful
         if has_rest and code == 0:
             yield "--rest-of has nothing left, but a server was never sent"
@@ -478,10 +455,10 @@ class Model:
             yield "--rest-of needs --again, though nothing is alive"
         if code == 0 and any(row.mark in IN_DOUBT for row in self.standing(state)):
             yield "--rest-of ends with 0, though a server is in doubt"
-        owner, run = state.processes[0], state.runs[0]
-        for server in self.all if owner.code is not None and owner.noted else ():
-            is_left = owner.known[server] in "N." and server not in sent
-            if is_left and run.rows[server].mark in {NOT_SENT, INTENDED}:
+        first = state.commands[0]
+        for row in first.rows if first.code is not None and first.noted else ():
+            is_left = row.known in {NOT_SENT, UNTOUCHED} and row.server not in sent
+            if is_left and row.mark in {NOT_SENT, INTENDED}:
                 yield "A says 'not sent', but --rest-of doesn't send it"
 
 
