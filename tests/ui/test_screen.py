@@ -7,7 +7,6 @@ from typing import TextIO
 
 import pytest
 
-from clc_reset.ui.outlet import Outlet
 from clc_reset.ui.screen import Line, Screen
 from tests.ui.screens import IN_THE_BACKGROUND, Gone, Keyboard, Terminal, run_on_terminal, screen_of
 
@@ -80,16 +79,6 @@ def test_what_nobody_reads_blocks_nothing_and_what_a_stop_has_cut_is_written_aga
     shown, whole = board.shown.decode(), "".join(f"{text}\n" for text in texts)
     assert shown.endswith(whole)
     assert texts[0].startswith(shown.removesuffix(whole))
-
-
-def test_a_pipe_that_refuses_to_block_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Outlet, "wait", lambda *_: True)
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    with os.fdopen(writer, "w") as stream:
-        assert 0 < Outlet(stream).write(b"x" * 1_000_000) < 1_000_000
-        assert Outlet(stream).write(b"x") == 0
-    os.close(reader)
 
 
 def test_a_display_leaves_the_screen_before_a_stop_and_returns_after_it() -> None:
