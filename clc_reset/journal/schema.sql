@@ -53,7 +53,7 @@ CREATE INDEX server_by_name ON server (name, wave);
 -- servers with what their run and their wave tell
 CREATE VIEW server_row AS
 SELECT server.*, run.id AS run_id, run.base_url, run.account, run.user, run.ended,
-    wave.wall, wave.boot, wave.boot_id, wave.usual, wave.sending, wave.sent_at, wave.problem
+    wave.wall, wave.boot, wave.boot_id, wave.usual, wave.sent_at
 FROM server JOIN run ON run.number = server.run LEFT JOIN wave ON wave.number = server.wave;
 
 -- resets that may have reached their server
