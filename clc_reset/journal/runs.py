@@ -168,7 +168,7 @@ class Journal:
             self._warn_of_corrupt(database)
         if found:
             return found
-        record.recorded = now
+        record.recorded, record.confirmed = now, confirmed
         return record
 
     def rest_of(self, run: str) -> Rest:
@@ -326,7 +326,7 @@ class Journal:
                 FROM wave CROSS JOIN server_row ON server_row.run = wave.run
                 WHERE instr(operations, :listed) AND operation = :operation
                     AND base_url = :base_url
-                    AND coalesce(upper(alias), account) = coalesce(:account, upper(alias), account))
+                    AND (:account IS NULL OR :account = coalesce(upper(alias), account)))
         """
         values = {"account": account, "operation": operation}
         listed = rows.between_lines(operation)
@@ -350,7 +350,6 @@ class Journal:
                     AND NOT EXISTS (
                         SELECT 1 FROM possible_reset AS later
                         WHERE later.name = server.name AND later.wave > server.wave
-                            AND later.run <> server.run
                             AND later.base_url = :base_url AND later.account = :account))
             ORDER BY number DESC LIMIT 1
         """

@@ -75,7 +75,6 @@ def begin(request: ResetRequest, deps: Dependencies) -> Record:
         except JournalError as error:
             return _without_record(request, deps, error, now, asks=not is_confirmed)
         if isinstance(found, Record):
-            found.confirmed = confirmed
             return found
         unsettled = settle(found, request.where.account, deps)
         if unsettled and deps.confirm is None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from clc_reset.errors import Interrupted, JournalError, RefusedError
+from clc_reset.errors import JournalError, RefusedError
 from clc_reset.journal.database import Database, DoubtError
 from clc_reset.journal.record import Record
 from clc_reset.journal.runs import Rest
@@ -168,18 +168,6 @@ def test_an_answer_is_not_lost_when_a_later_check_can_not_be_committed(machine: 
     machine.at_commit = None
     assert record.end(not_sent(B))
     assert machine.states(record)[A] == "queued"
-
-
-def test_a_signal_ends_the_wait_for_a_wave_but_not_for_an_answer(machine: Machine) -> None:
-    record = machine.begin(A, B, options=ROLLING)
-    machine.inbox.interrupt(15)
-    machine.inbox.on_wait = lambda n: n == 4 and db.execute("ROLLBACK")
-    with machine.locked() as db:
-        with pytest.raises(Interrupted):
-            record.admit([B], check=True)
-        assert machine.inbox.pauses == []
-        assert record.answered(sent(queued(A)))
-    assert machine.states(record) == {A: "queued", B: "planned"}
 
 
 def test_a_run_whose_journal_was_replaced_touches_no_other_run(

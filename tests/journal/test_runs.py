@@ -18,7 +18,6 @@ from clc_reset.journal.rows import Run
 from clc_reset.journal.runs import MOST_DROPPED, RUNS_KEPT, Journal
 from clc_reset.models import (
     Operation,
-    OperationStatus,
     ResetAnswer,
     RollingOptions,
     Sending,
@@ -39,7 +38,6 @@ from tests.builders import (
     queued,
     refused,
     sent,
-    unknown,
 )
 from tests.machine import AWAY, HERE, JUNK, ROLLING, SUB, Machine, succeed
 from tests.virtual import NOON
@@ -53,36 +51,6 @@ def ids(*runs: Run | Record | None) -> list[str | None]:
 
 
 # the guard
-
-
-@pytest.mark.parametrize(
-    ("answer", "status", "is_unsettled"),
-    [
-        (None, None, True),  # killed between the record and the answer
-        (lost(A), None, True),
-        (ResetAnswer.not_sent([A]), None, False),
-        (sent(refused(A)), None, False),
-        (sent(unknown(A)), None, True),
-        (sent(queued(A, None)), None, True),
-        (sent(queued(A)), None, True),
-        (sent(queued(A)), "more", True),
-        (sent(queued(A)), "Succeeded", False),
-        (sent(queued(A)), "failed", False),
-        (sent(), None, True),
-    ],
-)
-def test_a_reset_is_unsettled_until_it_is_known_to_be_over(
-    machine: Machine, answer: ResetAnswer | None, status: str | None, *, is_unsettled: bool
-) -> None:
-    record = machine.begin(A)
-    if answer:
-        record.answered(answer)
-    if status:
-        succeed(record, status=OperationStatus(status))
-    record.end([])
-    before = machine.journal.runs(9)
-    assert machine.find(B, A) == ([A] if is_unsettled else [])
-    assert (machine.journal.runs(9) == before) is is_unsettled
 
 
 def test_what_is_unsettled_is_in_the_order_asked_with_what_is_known(machine: Machine) -> None:
@@ -183,31 +151,27 @@ def test_of_twenty_at_the_same_moment_one_goes_ahead(machine: Machine, journal: 
 # begin
 
 
-def test_a_run_that_is_not_recorded_leaves_no_lock(machine: Machine) -> None:
-    machine.begin(A)
-    before = {*machine.folder.iterdir()}
-    assert machine.find(A) == [A]
-    with machine.locked(), pytest.raises(JournalError):
-        machine.find(B)
-    assert {*machine.folder.iterdir()} == before
-
-
-@pytest.mark.parametrize("is_readable", [True, False])
-def test_a_record_in_doubt_keeps_its_lock(machine: Machine, *, is_readable: bool) -> None:
+@pytest.mark.parametrize("end", ["applied", "unreadable", "not applied"])
+def test_a_run_is_locked_if_it_is_recorded_or_may_be(machine: Machine, end: str) -> None:
     """If it is there, it must not look like that of a killed process."""
 
     def at_commit(execute: Callable[[str], object]) -> None:
-        execute("COMMIT")
-        if not is_readable:
+        execute("ROLLBACK" if end == "not applied" else "COMMIT")
+        if end == "unreadable":
             machine.file.rename(machine.folder / "aside")
             os.mkfifo(machine.file)
 
     machine.at_commit = at_commit
-    with nullcontext() if is_readable else pytest.raises(DoubtError):
+    with nullcontext() if end == "applied" else pytest.raises(JournalError) as raised:
         machine.begin(A)
-    (lock,) = machine.folder.glob("run-*.lock")
-    with lock.open() as file, pytest.raises(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    assert (raised and raised.type) == {"unreadable": DoubtError, "not applied": JournalError}.get(
+        end
+    )
+    locks = [*machine.folder.glob("run-*.lock")]
+    assert len(locks) == (end != "not applied")
+    for lock in locks:
+        with lock.open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def test_a_corrupt_journal_is_warned_about_by_who_renames_it_and_for_a_day(
@@ -240,12 +204,9 @@ def test_a_journal_that_is_turned_off_can_not_be_read(machine: Machine) -> None:
     assert (off.is_on, on.is_on, on.runs(9)) == (False, True, [])
     assert not machine.folder.exists()
     machine.begin(A)
-    for named in (environ, {"CLC_STATE_DIR": str(machine.folder)}):
-        before = len(machine.inbox.pauses)
-        on = Journal.of_environment(named, machine.inbox, machine.clocks)
-        with machine.locked(), pytest.raises(JournalError):
-            on.begin(machine.new(B))
-        assert len(machine.inbox.pauses) - before == pytest.approx(100, abs=2)  # 5 s
+    with machine.locked(), pytest.raises(JournalError):
+        on.begin(machine.new(B))
+    assert len(machine.inbox.pauses) == pytest.approx(100, abs=2)  # 5 s
 
 
 @pytest.mark.parametrize("options", ["[]", '{"unknown": 1}', "no JSON", None])
