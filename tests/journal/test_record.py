@@ -66,15 +66,10 @@ def test_an_answer_is_recorded_server_by_server(
     assert caplog.messages == []
 
 
-def keep(record: Record, at: datetime) -> None:
-    record.sent_at(at)
-    record.checks_failed({A: "It goes with this."})
-
-
 def test_when_a_request_left_is_stored_once(machine: Machine) -> None:
     stores: list[Callable[[Record, datetime], object]] = [
         lambda record, at: record.answered(lost(A)._replace(sent_at=at)),
-        keep,
+        lambda record, at: (record.sent_at(at), record.end([])),
         lambda record, at: machine.other.store_sent_at(machine.wave(record).number, at),
     ]
     for first in stores:
@@ -104,12 +99,10 @@ def test_each_wave_is_checked_and_recorded_for_itself(machine: Machine) -> None:
     assert machine.wave(record, C).number > machine.wave(record).number
 
 
-@pytest.mark.parametrize("answer", [sent(refused(B)), ResetAnswer.not_sent([B])])
-def test_a_wave_leaves_out_what_another_run_may_have_reset(
-    machine: Machine, answer: ResetAnswer
-) -> None:
+def test_a_wave_leaves_out_what_another_run_may_have_reset(machine: Machine) -> None:
     record = machine.begin(A, B, C, options=ROLLING)
-    machine.ended(answer)  # B certainly wasn't reset
+    machine.ended(sent(refused(B)))  # it certainly wasn't reset
+    machine.ended(ResetAnswer.not_sent([B]))
     between = machine.begin(C)
     assert record.admit([B, C], check=True) == ()
     assert machine.states(record) == {A: "intended", B: "intended", C: "taken"}
@@ -117,15 +110,6 @@ def test_a_wave_leaves_out_what_another_run_may_have_reset(
     machine.sql("DELETE FROM run WHERE id = ?", between.run)
     assert record.admit([C], check=True) == ()
     assert record.left_out == {C: between.run}
-
-
-def test_a_record_of_nothing_admits_all_and_writes_nothing(machine: Machine) -> None:
-    record = Record(None, machine.clocks, [A, B])
-    assert (record.servers, record.admit([A], check=True)) == ((A, B), ())
-    succeed(record)
-    assert not record.answered(sent(queued(A)))
-    assert not record.end(not_sent(B))
-    assert not machine.folder.exists()
 
 
 # what goes with the next transaction, and the end

@@ -162,13 +162,11 @@ def test_a_run_is_locked_if_it_is_recorded_or_may_be(machine: Machine, end: str)
             os.mkfifo(machine.file)
 
     machine.at_commit = at_commit
-    with nullcontext() if end == "applied" else pytest.raises(JournalError) as raised:
+    expected = {"unreadable": DoubtError, "not applied": JournalError}.get(end)
+    with pytest.raises(expected) if expected else nullcontext():
         machine.begin(A)
-    assert (raised and raised.type) == {"unreadable": DoubtError, "not applied": JournalError}.get(
-        end
-    )
     locks = [*machine.folder.glob("run-*.lock")]
-    assert len(locks) == (end != "not applied")
+    assert len(locks) == (expected is not JournalError)
     for lock in locks:
         with lock.open() as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -255,8 +253,10 @@ def test_old_runs_are_dropped_beyond_ten_thousand(
     machine.begin(B)
     assert [run.servers for run in machine.journal.runs(9)] == [(B,), (A,)][: 1 + is_kept]
     assert (machine.folder / f"run-{old.run}.lock").exists() is is_kept
-    for table in ("run", "wave", "server"):
-        assert machine.sql(f"SELECT count(*) FROM {table}") == [(1 + is_kept,)]  # noqa: S608
+    assert (
+        len(machine.sql("SELECT number FROM wave UNION ALL SELECT run FROM server"))
+        == 2 + 2 * is_kept
+    )
 
 
 def test_one_reset_does_not_wait_for_all_that_is_old(machine: Machine) -> None:
