@@ -383,10 +383,9 @@ def _check_home(folder: str, home: str) -> None:
     existing = folder
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)
-    for path in (existing, home):
+    for path, owners in ((existing, {os.geteuid(), 0}), (home, {os.geteuid()})):
         with suppress(FileNotFoundError):
-            owner = os.stat(path).st_uid
-            if owner not in {os.geteuid(), 0} or (owner == 0 and path == home and os.geteuid()):
+            if os.stat(path).st_uid not in owners:
                 raise UnusableError(
                     f"{path} belongs to another user",
                     "Set HOME to your own, or CLC_STATE_DIR to a folder of yours.",

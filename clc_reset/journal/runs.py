@@ -338,24 +338,21 @@ class Journal:
         Only where no later run has reset that server, and for a day.
         """
         query = """
-            SELECT * FROM (
-                SELECT DISTINCT run.* FROM wave CROSS JOIN run ON run.number = wave.run
-                WHERE run.base_url = :base_url AND run.account = :account
-                    AND run.number < (SELECT number FROM run WHERE id = :run)
-                    AND (wave.sending IS NULL OR wave.unknown > 0) AND wave.wall > :since
-                ORDER BY run.number DESC LIMIT 50) AS earlier
-            WHERE EXISTS (
-                SELECT 1 FROM server
-                WHERE server.run = earlier.number AND state IN ('intended', 'unknown') AND NOT over
-                    AND NOT EXISTS (
-                        SELECT 1 FROM possible_reset AS later
-                        WHERE later.name = server.name AND later.wave > server.wave
-                            AND later.base_url = :base_url AND later.account = :account))
-            ORDER BY number DESC LIMIT 1
+            SELECT DISTINCT run.* FROM wave CROSS JOIN run ON run.number = wave.run
+            WHERE base_url = :base_url AND account = :account
+                AND run.number < (SELECT number FROM run WHERE id = :run)
+                AND (sending IS NULL OR unknown > 0) AND wave.wall > :since
+            ORDER BY run.number DESC LIMIT 50
         """
+        where = Where(run.base_url, run.account)
         since = self._clocks.now().wall - _DAY
-        where = {"base_url": run.base_url, "account": run.account}
-        return self._find(query, **where, run=run.id, since=since)
+        with self._usable.read() as db:
+            for earlier in self._load(db, query, **where._asdict(), run=run.id, since=since):
+                in_doubt = (row for row in earlier.rows if row.is_in_doubt)
+                waves = {row.server: row.wave.number for row in in_doubt if row.wave}
+                if len(rows.reset_since(db, where, waves)) < len(waves):
+                    return earlier
+        return None
 
     def resolve(self, run: Run) -> list[tuple[Run, ServerRow]]:
         """Return the row that stands for each server of a run now, with the run that it is in.

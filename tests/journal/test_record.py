@@ -66,10 +66,15 @@ def test_an_answer_is_recorded_server_by_server(
     assert caplog.messages == []
 
 
+def keep(record: Record, at: datetime) -> None:
+    record.sent_at(at)
+    record.end([])
+
+
 def test_when_a_request_left_is_stored_once(machine: Machine) -> None:
     stores: list[Callable[[Record, datetime], object]] = [
         lambda record, at: record.answered(lost(A)._replace(sent_at=at)),
-        lambda record, at: (record.sent_at(at), record.end([])),
+        keep,
         lambda record, at: machine.other.store_sent_at(machine.wave(record).number, at),
     ]
     for first in stores:
