@@ -54,8 +54,8 @@ SELECT :run, key, value, :wave,
 FROM json_each(:servers)
 """
 _ANSWERED_WAVE = """
-UPDATE wave SET wall = ?, boot = ?, boot_id = ?, sending = ?, problem = ?, unknown = ?,
-    operations = ?, sent_at = coalesce(sent_at, ?)
+UPDATE wave SET wall = ?, boot = ?, boot_id = ?, sending = ?, unknown = ?, operations = ?,
+    sent_at = coalesce(sent_at, ?)
 WHERE number = ?
 """
 STORE_SENT_AT = "UPDATE wave SET sent_at = coalesce(sent_at, ?) WHERE number = ?"
@@ -354,16 +354,16 @@ class Record:
         self.statuses.new.clear()
 
     def _write_answer(self, db: sqlite3.Connection, wave: int, answer: ResetAnswer) -> None:
-        problem = utf8(answer.error.message if answer.error else answer.problem)
         left = answer.left or self.recorded or self._clocks.now()
         unknown = sum(result.state is ServerState.UNKNOWN for result in answer.results)
         sending = answer.sending.value
         operations = dict.fromkeys(r.operation.id for r in answer.results if r.operation)
         listed = "".join(map(between_lines, operations))
         sent_at = iso(answer.sent_at)
-        values = (*left._asdict().values(), sending, problem, unknown, listed, sent_at, wave)
+        values = (*left._asdict().values(), sending, unknown, listed, sent_at, wave)
         db.execute(_ANSWERED_WAVE, values)
         if answer.sending is Sending.NOT_SENT:
+            problem = utf8(answer.error.message if answer.error else answer.problem)
             db.execute(_PLANNED_AGAIN, (problem, self.number, wave))
             return
         turns = {server: turn for turn, server in enumerate(answer.turns)}
