@@ -36,8 +36,9 @@ def run(request: ResetRequest, deps: Dependencies, emit: events.Emit) -> Outcome
                 outcome = outcome._replace(wave=number)
                 pause(request.options.pause, deps, emit)
                 guard.admit(request, record, wave, deps)
-                outcome = outcome.leaving_out(record.left_out)
-                wave = tuple(s for s in wave if s not in record.left_out)  # noqa: PLW2901
+                left_out = record.left_out
+                outcome = outcome.leaving_out(left_out)
+                wave = tuple(s for s in wave if s not in left_out)  # noqa: PLW2901 - what is left
             if not wave:
                 continue
             if len(waves) > 1:

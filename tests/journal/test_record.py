@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from clc_reset.errors import JournalError, RefusedError
+from clc_reset.errors import Interrupted, JournalError, RefusedError
 from clc_reset.journal.database import Database, DoubtError
 from clc_reset.journal.record import Record
 from clc_reset.journal.runs import Rest
@@ -157,6 +157,26 @@ def test_an_answer_is_not_lost_when_a_later_check_can_not_be_committed(machine: 
     machine.at_commit = None
     assert record.end(not_sent(B))
     assert machine.states(record)[A] == "queued"
+
+
+def test_a_signal_ends_the_wait_for_a_wave_but_not_for_what_was_learned(machine: Machine) -> None:
+    record = machine.begin(A, B, options=ROLLING)
+    statuses = machine.other.statuses([record.run or ""])
+    statuses.add(ONE, SUCCEEDED)
+    machine.inbox.interrupt(15)
+    with machine.locked(), pytest.raises(Interrupted):
+        record.admit([B], check=True)
+    assert machine.inbox.pauses == []
+    machine.inbox.on_wait = lambda number: number % 2 == 0 and db.execute("ROLLBACK")
+    for write in (
+        lambda: record.answered(sent(queued(A))),
+        statuses.close,
+        lambda: machine.other.store_sent_at(record.wave_number, SENT_AT),
+    ):
+        with machine.locked() as db:
+            write()
+    row = machine.row(record)
+    assert (row.state, row.status, row.wave and row.wave.sent_at) == ("queued", SUCCEEDED, SENT_AT)
 
 
 def test_a_run_whose_journal_was_replaced_touches_no_other_run(
