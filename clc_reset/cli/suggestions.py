@@ -4,7 +4,7 @@ They come from the journal: no network, no credentials.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import islice
 
 import click
@@ -13,12 +13,9 @@ from clc_reset.identifiers import origin_in_use
 
 MOST_OFFERED = 500
 
-_Query = Callable[[Mapping[str, str], str, str, int], list[str]]
-"""A query of `journal.completion`: environment, origin, beginning, most."""
-
 
 def _latest(*kinds: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Return a function that offers the names of these kinds, each a query's name.
+    """Return a function that offers the names of these kinds.
 
     What is on the command line already is left out.
     """
@@ -32,11 +29,10 @@ def _latest(*kinds: str) -> Callable[[click.Context, click.Parameter, str], list
             return []
         value = ctx.params.get(param.name or "")
         used = {name.casefold() for name in (value if isinstance(value, tuple) else ())}
-        queries: list[_Query] = [getattr(completion, kind) for kind in kinds]
         found = dict.fromkeys(
             name
-            for query in queries
-            for name in query(os.environ, origin, incomplete, MOST_OFFERED)
+            for kind in kinds
+            for name in completion.names(kind, os.environ, origin, incomplete)
             if name.casefold() not in used
         )
         return list(islice(found, MOST_OFFERED))

@@ -27,13 +27,13 @@ def run(session: Session, servers: Sequence[str], number: int) -> int:
                 "run": run.id,
                 "time": show_time(run.at.utc),
                 "account": run.account,
-                "servers": ", ".join(f"{number:,} {state}" for state, number in states.items()),
+                "servers": ", ".join(f"{n:,} {state}" for state, n in _states(run).items()),
                 "base_url": run.base_url,
                 "age": show_age(now - run.at.utc),
                 "first_servers": ", ".join(run.servers[:FIRST])
                 + (", …" if len(run.rows) > FIRST else ""),
             }
-            for run, states in zip(runs, map(_states, runs), strict=True)
+            for run in runs
         ],
         lambda: {"runs": [_document(run) for run in runs]},
     )

@@ -126,45 +126,35 @@ class Database:
 
         `work` may be called several times. A commit that fails is read back with `is_there`.
         Raises JournalError where nothing was written, DoubtError where that can't be told, and
-        Interrupted if a signal came before the transaction could begin.
+        Interrupted if a signal came before the transaction could begin; `despite_signal` there is
+        a little time left.
         """
         attempt = partial(self._transact, work, is_there)
-        deadline = self._monotonic() + seconds
         with self._explained("written"):
             try:
-                return self._retried(attempt, deadline, despite_signal=despite_signal)
+                return self._retried(attempt, seconds, despite_signal=despite_signal)
             except sqlite3.DatabaseError as error:
                 if _code(error) not in _CORRUPT:
                     raise
             self._rename_corrupt()
-            return self._retried(attempt, deadline, despite_signal=despite_signal)
-
-    def persist(self, work: Callable[[sqlite3.Connection], _T], seconds: float) -> _T:
-        """Write even though a signal comes, for which there is little time. Raises JournalError."""
-        with suppress(Interrupted):
-            return self.write(work, seconds)
-        return self.write(work, seconds, despite_signal=True)
+            return self._retried(attempt, seconds, despite_signal=despite_signal)
 
     @contextmanager
     def read(self) -> Generator[sqlite3.Connection]:
         """Open one state of the database, an empty one where there is none.
 
-        Raises JournalError, and Interrupted.
+        Raises JournalError, and Interrupted if a signal comes while it waits.
         """
-        deadline = self._monotonic() + READ_SECONDS
-        with (
-            self._explained("read"),
-            closing(self._retried(self._open_to_read, deadline, despite_signal=True)) as db,
-        ):
-            db.row_factory = sqlite3.Row
-            yield db
+        came_before = self._inbox is not None and self._inbox.signum is not None
+        with self._explained("read"):
+            db = self._retried(self._open_to_read, READ_SECONDS, despite_signal=came_before)
+            with closing(db):
+                db.row_factory = sqlite3.Row
+                yield db
 
-    def _retried(self, attempt: Callable[[], _T], deadline: float, *, despite_signal: bool) -> _T:
-        """Try until the database isn't busy any more, or the deadline has passed.
-
-        Raises Interrupted, except `despite_signal` for one that came before: then there is little
-        time.
-        """
+    def _retried(self, attempt: Callable[[], _T], seconds: float, *, despite_signal: bool) -> _T:
+        """Try until the database isn't busy any more, or the time is up."""
+        deadline = self._monotonic() + seconds
         while True:
             try:
                 return attempt()
@@ -172,10 +162,8 @@ class Database:
                 code = _code(error)
                 if self._inbox is None or code not in _BUSY or self._monotonic() >= deadline:
                     raise
-            if despite_signal and self._inbox.signum is not None:
-                self._inbox.pause(_RETRY_SECONDS)
-            else:
-                self._inbox.sleep(_RETRY_SECONDS)
+            wait = self._inbox.pause if despite_signal else self._inbox.sleep
+            wait(_RETRY_SECONDS)
             if self._inbox.signum is not None or code == sqlite3.SQLITE_CANTOPEN:
                 deadline = min(deadline, self._monotonic() + _LAST_SECONDS)
 
@@ -206,8 +194,7 @@ class Database:
                 db.execute("COMMIT")
             except sqlite3.DatabaseError as error:
                 if _code(error) in _BUSY and db.in_transaction:
-                    db.execute("ROLLBACK")
-                    raise
+                    raise  # to close it rolls back
                 failure = self._error("written", error)
             else:
                 return result
@@ -240,15 +227,13 @@ class Database:
         path = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         db = self._connect(f"file://{path}?mode={mode}", timeout=0, isolation_level=None, uri=True)
         try:
-            version = self._version(db)  # before a statement changes anything
+            self._version(db)  # before a statement changes anything
             for statement in statements:
                 db.execute(statement)
-            if not version:  # another process may have made the tables meanwhile
-                version = self._version(db)
+            return db, self._version(db)
         except BaseException:  # its lock would keep all others from writing
             db.close()
             raise
-        return db, version
 
     def _version(self, db: sqlite3.Connection) -> int:
         """Return the version of the tables, 0 where there are none. Raises UnusableError."""
@@ -283,9 +268,7 @@ class Database:
         if not os.path.isdir(self.folder) and self._home:
             _check_home(self.folder, self._home)
         os.makedirs(self.folder, exist_ok=True)
-        if (
-            os.stat(self.folder).st_mode & stat.S_ISVTX
-        ):  # /tmp, which root could close to all others
+        if os.stat(self.folder).st_mode & stat.S_ISVTX:  # root could close /tmp to all others
             remedy = "Set CLC_STATE_DIR to a folder of yours."
             raise UnusableError(f"{self.folder} is for all users", remedy)
         os.chmod(self.folder, 0o700)
@@ -344,13 +327,13 @@ class Database:
     # --- the locks of live runs ----------------------------------------------------------------
 
     def hold_lock(self, run: str) -> None:
-        """Lock a run for the life of this process, where locks work."""
+        """Lock a run, in a transaction, for the life of this process, where locks work."""
+        if run in self._locks:
+            return
         try:
-            if not self._exists():
-                self._make()
             self._locks[run] = os.open(self._lock_path(run), os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._locks[run], fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (OSError, ValueError):
+        except OSError:
             self.release_lock(run, remove=True)
 
     def release_lock(self, run: str, *, remove: bool) -> None:
@@ -400,10 +383,9 @@ def _check_home(folder: str, home: str) -> None:
     existing = folder
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)
-    for path in (existing, home):
+    for path, owners in ((existing, {os.geteuid(), 0}), (home, {os.geteuid()})):
         with suppress(FileNotFoundError):
-            owner = os.stat(path).st_uid
-            if owner not in {os.geteuid(), 0} or (owner == 0 and path == home and os.geteuid()):
+            if os.stat(path).st_uid not in owners:
                 raise UnusableError(
                     f"{path} belongs to another user",
                     "Set HOME to your own, or CLC_STATE_DIR to a folder of yours.",

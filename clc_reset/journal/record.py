@@ -53,13 +53,9 @@ SELECT :run, key, value, :wave,
     iif(key < :size, 'intended', 'planned'), iif(key < :size, :wave, NULL)
 FROM json_each(:servers)
 """
-_INSERT_WAVE = """
-INSERT INTO wave (run, wall, boot, boot_id, usual)
-VALUES (:run, :wall, :boot, :boot_id, :usual)
-"""
 _ANSWERED_WAVE = """
-UPDATE wave SET wall = ?, boot = ?, boot_id = ?, sending = ?, problem = ?, unknown = ?,
-    operations = ?, sent_at = coalesce(sent_at, ?)
+UPDATE wave SET wall = ?, boot = ?, boot_id = ?, sending = ?, unknown = ?, operations = ?,
+    sent_at = coalesce(sent_at, ?)
 WHERE number = ?
 """
 STORE_SENT_AT = "UPDATE wave SET sent_at = coalesce(sent_at, ?) WHERE number = ?"
@@ -70,10 +66,13 @@ WHERE run = ? AND place = ? AND wave = ?
 _PLANNED_AGAIN = """
 UPDATE server SET state = 'planned', wave = NULL, message = ? WHERE run = ? AND wave = ?
 """
-# what is final stays, whoever is late
 _PENDING = """
 SELECT run, place, operation, path, alias FROM server
 WHERE run = (SELECT number FROM run WHERE id = ?) AND operation IS NOT NULL AND NOT over
+"""
+_TAKEN = """
+UPDATE server SET state = 'taken', taken_by = ?
+WHERE name = ? AND +run = (SELECT number FROM run WHERE id = ?)
 """
 _STATES = {
     ServerState.QUEUED: "queued",
@@ -91,16 +90,6 @@ class NewRun(NamedTuple):
     user: str | None
     servers: tuple[str, ...]
     options: RollingOptions
-
-
-class Admitted(NamedTuple):
-    """The servers of a wave whose intent is recorded, and those left out, each with its taker.
-
-    A server is left out because the run with that id may have reset it since it was planned.
-    """
-
-    servers: tuple[str, ...]
-    left_out: Mapping[str, str]
 
 
 class Statuses:
@@ -137,11 +126,11 @@ class Statuses:
 
     def _persist(self, seconds: float) -> None:
         if self.new and self._database is not None:
-            self._database.persist(self.write, seconds)
+            self._database.write(self.write, seconds, despite_signal=True)
             self.new.clear()
 
     def write(self, db: sqlite3.Connection) -> None:
-        """Write the new statuses in a transaction."""
+        """Write the new statuses in a transaction; one that is final stays, whoever is late."""
         values = []
         for run in self._runs if self.new else ():
             for row in db.execute(_PENDING, (run,)):
@@ -155,8 +144,9 @@ class Record:
     """The record of one run. `run` is its id, None where nothing is recorded.
 
     `places` are the servers that it plans, in order, and `recorded` is the moment of the latest
-    intent. `left_out` are the servers, with their takers, that a claim left out. `confirmed` are
-    earlier resets that somebody said yes to. `number` and `wave_number` are those of its rows.
+    intent. `left_out` are the servers that its claim or its latest wave left out, each with the run
+    that took it or may have reset it since it was planned. `confirmed` are earlier resets that
+    somebody said yes to. `number` and `wave_number` are those of its rows.
     """
 
     def __init__(
@@ -220,16 +210,12 @@ class Record:
             "UPDATE server SET plan = ? WHERE run = ? AND place = ?",
             [(row.plan, self.number, self.places[row.server]) for row in left],
         )
-        db.executemany(
-            "UPDATE server SET state = 'taken', taken_by = ? "
-            "WHERE name = ? AND +run = (SELECT number FROM run WHERE id = ?)",
-            [(self.run, row.server, row.run) for row in left],
-        )
+        db.executemany(_TAKEN, [(self.run, row.server, row.run) for row in left])
         _forget_options(db, {row.run for row in left})
 
     # --- waves ---------------------------------------------------------------------------------
 
-    def admit(self, servers: Sequence[str], *, check: bool) -> Admitted | tuple[ServerRow, ...]:
+    def admit(self, servers: Sequence[str], *, check: bool) -> tuple[ServerRow, ...]:
         """Record that a later wave is about to be sent, or return what is unsettled.
 
         Servers that another run took, or may have reset since they were planned, are left out.
@@ -237,14 +223,14 @@ class Record:
         """
         database = self._database
         if database is None:
-            return Admitted(tuple(servers), {})
+            return ()
         now = self._clocks.now()
 
-        def work(db: sqlite3.Connection) -> Admitted | tuple[ServerRow, ...]:
+        def work(db: sqlite3.Connection) -> tuple[ServerRow, ...]:
             self.wave_number = 0  # nothing else proves that this transaction is there
             self._write_kept(db)
-            left_out = self._leave_out(db, servers)
-            admitted = tuple(server for server in servers if server not in left_out)
+            self.left_out = self._leave_out(db, servers)
+            admitted = [server for server in servers if server not in self.left_out]
             args = (db, self._where, admitted, now, database.may_go_on)
             if check and (found := unsettled(*args, this_run=self.run, but=self.confirmed)):
                 return found
@@ -255,16 +241,17 @@ class Record:
                     "WHERE run = ? AND place = ?",
                     [(self.wave_number, self.number, self.places[server]) for server in admitted],
                 )
-            return Admitted(admitted, left_out)
+            return ()
 
-        result = database.write(work, INTENT_SECONDS, self._has_wave)
+        found = database.write(work, INTENT_SECONDS, self._has_wave)
         self._forget_kept()
         self.recorded = now
-        return result
+        return found
 
     def _insert_wave(self, db: sqlite3.Connection, servers: Sequence[str], now: Moment) -> None:
-        values = {"run": self.number, **now._asdict(), "usual": usual_limit(servers)}
-        self.wave_number = db.execute(_INSERT_WAVE, values).lastrowid or 0
+        insert = "INSERT INTO wave (run, wall, boot, boot_id, usual) VALUES (?, ?, ?, ?, ?)"
+        values = (self.number, *now._asdict().values(), usual_limit(servers))
+        self.wave_number = db.execute(insert, values).lastrowid or 0
 
     def _leave_out(self, db: sqlite3.Connection, servers: Sequence[str]) -> dict[str, str]:
         """Mark the servers that another run may have reset; return all that were taken, by whom."""
@@ -278,12 +265,8 @@ class Record:
             else:
                 takers[server] = taker
         since = reset_since(db, self._where, planned)
-        takers |= {server: row.run for server, row in since.items()}
-        db.executemany(
-            "UPDATE server SET state = 'taken', taken_by = ? WHERE run = ? AND place = ?",
-            [(takers[server], self.number, self.places[server]) for server in since],
-        )
-        return {server: takers[server] for server in servers if server in takers}
+        db.executemany(_TAKEN, [(row.run, server, self.run) for server, row in since.items()])
+        return takers | {server: row.run for server, row in since.items()}
 
     def _has_wave(self, db: sqlite3.Connection) -> bool:
         query = "SELECT 1 FROM wave JOIN run ON run.number = run WHERE wave.number = ? AND id = ?"
@@ -294,8 +277,7 @@ class Record:
     def answered(self, answer: ResetAnswer) -> bool:
         """Record the answer to the latest wave; return whether it is on disk. Never raises."""
         wave = self.wave_number
-        self._kept.append(lambda db: self._write_answer(db, wave, answer))
-        return self._write(ANSWER_SECONDS)
+        return self._write(lambda db: self._write_answer(db, wave, answer), ANSWER_SECONDS)
 
     def checks_failed(self, messages: Mapping[str, str]) -> None:
         """Record that the checks of servers, whose operations are over, failed. Never raises."""
@@ -305,8 +287,7 @@ class Record:
             for server, message in messages.items()
         ]
         if values:
-            self._kept.append(lambda db: db.executemany(query, values))
-            self._write(ANSWER_SECONDS)
+            self._write(lambda db: db.executemany(query, values), ANSWER_SECONDS)
 
     def sent_at(self, instant: datetime) -> None:
         """Keep when the latest request left, on the API's clock; it goes with the end."""
@@ -334,17 +315,18 @@ class Record:
             db.execute("UPDATE run SET ended = 1 WHERE number = ?", (self.number,))
             _forget_options(db, [self.run or ""])
 
-        self._kept.append(work)
-        has_ended = self._write(END_SECONDS)
+        has_ended = self._write(work, END_SECONDS)
         if self._database is not None and self.run is not None:
             self._database.release_lock(self.run, remove=has_ended)
         return has_ended
 
-    def _write(self, seconds: float) -> bool:
+    def _write(self, work: Callable[[sqlite3.Connection], object], seconds: float) -> bool:
+        """Keep work until it is on disk; return whether it is. Never raises."""
+        self._kept.append(work)
         if self._database is None:
             return False
         try:
-            self._database.persist(self._write_kept, seconds)
+            self._database.write(self._write_kept, seconds, despite_signal=True)
         except JournalError as error:
             if not self._has_warned:
                 self._has_warned = True
@@ -372,16 +354,16 @@ class Record:
         self.statuses.new.clear()
 
     def _write_answer(self, db: sqlite3.Connection, wave: int, answer: ResetAnswer) -> None:
-        problem = utf8(answer.error.message if answer.error else answer.problem)
         left = answer.left or self.recorded or self._clocks.now()
         unknown = sum(result.state is ServerState.UNKNOWN for result in answer.results)
         sending = answer.sending.value
         operations = dict.fromkeys(r.operation.id for r in answer.results if r.operation)
         listed = "".join(map(between_lines, operations))
         sent_at = iso(answer.sent_at)
-        values = (*left._asdict().values(), sending, problem, unknown, listed, sent_at, wave)
+        values = (*left._asdict().values(), sending, unknown, listed, sent_at, wave)
         db.execute(_ANSWERED_WAVE, values)
         if answer.sending is Sending.NOT_SENT:
+            problem = utf8(answer.error.message if answer.error else answer.problem)
             db.execute(_PLANNED_AGAIN, (problem, self.number, wave))
             return
         turns = {server: turn for turn, server in enumerate(answer.turns)}

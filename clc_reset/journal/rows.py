@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from clc_reset.clocks import Moment
-from clc_reset.models import Operation, OperationStatus, RollingOptions, Sending
+from clc_reset.models import Operation, OperationStatus, RollingOptions
 
 RECENT_SECONDS = 3600.0
 """An earlier reset of this age matters; to repeat what is older is nobody's mistake."""
@@ -50,15 +50,13 @@ class Wave(NamedTuple):
 
     `number` is its place in the sequence of all runs. `at` is when it was recorded or, once that is
     known, when it left; `sent_at` is that on the API's clock. `usual` is how many seconds its
-    resets take at the most. `sending` is None until the answer is recorded.
+    resets take at the most.
     """
 
     number: int
     at: Moment
     usual: float
-    sending: Sending | None
     sent_at: datetime | None
-    problem: str | None
 
     def is_recent(self, now: Moment) -> bool:
         """Return whether it is young enough to matter; an age that can't be is recent."""
@@ -109,7 +107,6 @@ class Run(NamedTuple):
     at: Moment
     base_url: str
     account: str
-    user: str | None
     may_go_on: bool
     options: RollingOptions | None
     rows: tuple[ServerRow, ...]
@@ -167,9 +164,11 @@ def read_rows(found: Iterable[sqlite3.Row]) -> Iterator[ServerRow]:
     """Yield rows of the view `server_row` as values; those of a wave share it."""
     waves: dict[int | None, Wave | None] = {None: None}
     for row in found:
-        number = row["wave"]
+        number, sent_at = row["wave"], row["sent_at"]
         if number not in waves:
-            waves[number] = _read_wave(row)
+            at = Moment(row["wall"], row["boot"], row["boot_id"])
+            sent = None if sent_at is None else datetime.fromisoformat(sent_at)
+            waves[number] = Wave(number, at, row["usual"], sent)
         operation, status = row["operation"], row["status"]
         if operation is not None:
             operation = Operation(operation, row["path"], row["alias"])
@@ -188,18 +187,6 @@ def read_rows(found: Iterable[sqlite3.Row]) -> Iterator[ServerRow]:
             taken_by=row["taken_by"],
             wave=waves[number],
         )
-
-
-def _read_wave(row: sqlite3.Row) -> Wave:
-    sending, sent_at = row["sending"], row["sent_at"]
-    return Wave(
-        number=row["wave"],
-        at=Moment(row["wall"], row["boot"], row["boot_id"]),
-        usual=row["usual"],
-        sending=None if sending is None else Sending(sending),
-        sent_at=None if sent_at is None else datetime.fromisoformat(sent_at),
-        problem=row["problem"],
-    )
 
 
 def read_options(text: str | None) -> RollingOptions | None:

@@ -9,7 +9,7 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import datetime
@@ -41,58 +41,7 @@ LISTINGS_KEPT = 50
 _DAY = 86400.0
 _TO_LIST_RUNS = "To list runs: clc history"
 
-_OLD_RUNS = """
-SELECT number, id FROM (SELECT number, id, wall FROM run ORDER BY number LIMIT 100)
-WHERE number <= ? AND wall NOT BETWEEN ? AND ?
-"""
 _BY_ID = "SELECT * FROM run WHERE id = :id"
-_LATEST = """
-SELECT * FROM run WHERE base_url = :base_url AND account = coalesce(:account, account)
-ORDER BY number DESC LIMIT 1
-"""
-_LATEST_OF = """
-SELECT * FROM run WHERE number = coalesce((
-    SELECT iif(over, NULL, run) FROM possible_reset
-    WHERE name = :server AND base_url = :base_url AND account = coalesce(:account, account)
-    ORDER BY wave DESC LIMIT 1
-), (
-    SELECT max(run) FROM server_row
-    WHERE name = :server AND base_url = :base_url AND account = coalesce(:account, account)
-))
-"""
-_WITH_OPERATION = """
-SELECT * FROM run WHERE number = (
-    SELECT max(server_row.run) FROM wave CROSS JOIN server_row ON server_row.run = wave.run
-    WHERE instr(operations, :listed) AND operation = :operation AND base_url = :base_url
-        AND coalesce(upper(alias), account) = coalesce(:account, upper(alias), account))
-"""
-_EARLIER_IN_DOUBT = """
-SELECT * FROM (
-    SELECT DISTINCT run.* FROM wave CROSS JOIN run ON run.number = wave.run
-    WHERE run.base_url = :base_url AND run.account = :account
-        AND run.number < (SELECT number FROM run WHERE id = :run)
-        AND (wave.sending IS NULL OR wave.unknown > 0) AND wave.wall > :since
-    ORDER BY run.number DESC LIMIT 50) AS earlier
-WHERE EXISTS (
-    SELECT 1 FROM server
-    WHERE server.run = earlier.number AND state IN ('intended', 'unknown') AND NOT over
-        AND NOT EXISTS (
-            SELECT 1 FROM possible_reset AS later
-            WHERE later.name = server.name AND later.wave > server.wave
-                AND later.run <> server.run
-                AND later.base_url = :base_url AND later.account = :account))
-ORDER BY number DESC LIMIT 1
-"""
-_RUNS = "SELECT * FROM run ORDER BY number DESC LIMIT :most"
-_RUNS_OF = """
-SELECT * FROM run WHERE number IN (
-    SELECT run FROM server WHERE name IN (SELECT value FROM json_each(:servers)))
-ORDER BY number DESC LIMIT :most
-"""
-_PROGRESS = """
-SELECT run.id, run.ended, count(wave.number), count(wave.sending)
-FROM run LEFT JOIN wave ON wave.run = run.number WHERE run.id = ? GROUP BY run.number
-"""
 
 _log = logging.getLogger(__name__)
 
@@ -202,27 +151,24 @@ class Journal:
                 but = confirmed | {row.key for row in left}
                 if unsettled := rows.unsettled(*args, but=but):
                     return unsettled
+            database.hold_lock(run)
             record.insert(db, new, servers, now)
             record.take(db, left)
             if rest is None:
                 self._drop_old_runs(db, record.number, now)
             return ()
 
-        has_begun = False
-        database.hold_lock(run)
         try:
-            result = database.write(work, INTENT_SECONDS, record.is_there)
-            has_begun = not result
-        except DoubtError:
-            has_begun = True  # it may be there, and others must not take it for a dead one
+            found = database.write(work, INTENT_SECONDS, record.is_there)
+        except JournalError as error:
+            if not isinstance(error, DoubtError):  # it may be there, and its process is alive
+                database.release_lock(run, remove=True)
             raise
         finally:
-            if not has_begun:
-                database.release_lock(run, remove=True)
             self._warn_of_corrupt(database)
-        if result:
-            return result
-        record.recorded = now
+        if found:
+            return found
+        record.recorded, record.confirmed = now, confirmed
         return record
 
     def rest_of(self, run: str) -> Rest:
@@ -232,8 +178,12 @@ class Journal:
 
     def _drop_old_runs(self, db: sqlite3.Connection, latest: int, now: Moment) -> None:
         before = db.total_changes
+        oldest = """
+            SELECT number, id FROM (SELECT number, id, wall FROM run ORDER BY number LIMIT 100)
+            WHERE number <= ? AND wall NOT BETWEEN ? AND ?
+        """
         values = (latest - RUNS_KEPT, now.wall - 30 * _DAY, now.wall)
-        for number, run in db.execute(_OLD_RUNS, values).fetchall():
+        for number, run in db.execute(oldest, values).fetchall():
             db.execute("DELETE FROM run WHERE number = ?", (number,))
             self._usable.remove_lock(run)
             if db.total_changes - before > MOST_DROPPED:
@@ -281,10 +231,11 @@ class Journal:
             holder, row = run, own
             while row.taken_by is not None:
                 if row.taken_by not in takers:
-                    taker = self._load(db, _BY_ID, id=row.taken_by)
-                    takers[row.taken_by] = (
-                        {other.server: (taker, other) for other in taker.rows} if taker else {}
-                    )
+                    takers[row.taken_by] = {
+                        other.server: (taker, other)
+                        for taker in self._load(db, _BY_ID, id=row.taken_by)
+                        for other in taker.rows
+                    }
                 if row.server not in takers[row.taken_by]:
                     break
                 holder, row = takers[row.taken_by][row.server]
@@ -316,7 +267,9 @@ class Journal:
         """Write something that isn't missed where it can't be written."""
         if self._database is not None:
             with suppress(JournalError):
-                self._database.persist(lambda db: db.execute(statement, values), ANSWER_SECONDS)
+                self._database.write(
+                    lambda db: db.execute(statement, values), ANSWER_SECONDS, despite_signal=True
+                )
 
     # --- find runs -----------------------------------------------------------------------------
 
@@ -331,17 +284,21 @@ class Journal:
             return self._find_run(db, beginning)
 
     def _find_run(self, db: sqlite3.Connection, beginning: str) -> Run | None:
-        query = "SELECT id FROM run WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 3"
+        query = "SELECT * FROM run WHERE id BETWEEN :begun AND :end ORDER BY id DESC LIMIT 3"
         begun = rows.utf8(beginning) or LAST_CHARACTER  # nothing is the beginning of no run
-        found = [run for (run,) in db.execute(query, (begun, begun + LAST_CHARACTER))]
+        found = list(self._load(db, query, begun=begun, end=begun + LAST_CHARACTER))
         if len(found) > 1:
-            several = ", ".join(found)
+            several = ", ".join(run.id for run in found)
             raise UsageError(f"Several runs begin with {beginning}: {several}.", hint=_TO_LIST_RUNS)
-        return self._load(db, _BY_ID, id=found[0]) if found else None
+        return found[0] if found else None
 
     def latest(self, base_url: str, account: str | None) -> Run | None:
         """Return the latest run in an account, None for any account."""
-        return self._find(_LATEST, base_url=base_url, account=account)
+        query = """
+            SELECT * FROM run WHERE base_url = :base_url AND account = coalesce(:account, account)
+            ORDER BY number DESC LIMIT 1
+        """
+        return self._find(query, base_url=base_url, account=account)
 
     def latest_of(self, base_url: str, account: str | None, server: str) -> Run | None:
         """Return the run that tells most of a server now.
@@ -349,23 +306,53 @@ class Journal:
         The latest one that may have reset it, if that isn't known to be over; else the latest one
         that has it.
         """
-        return self._find(_LATEST_OF, base_url=base_url, account=account, server=server)
+        query = """
+            SELECT * FROM run WHERE number = coalesce((
+                SELECT iif(over, NULL, run) FROM possible_reset WHERE name = :server
+                    AND base_url = :base_url AND account = coalesce(:account, account)
+                ORDER BY wave DESC LIMIT 1
+            ), (
+                SELECT max(run) FROM server_row WHERE name = :server
+                    AND base_url = :base_url AND account = coalesce(:account, account)
+            ))
+        """
+        return self._find(query, base_url=base_url, account=account, server=server)
 
     def with_operation(self, base_url: str, operation: str, account: str | None) -> Run | None:
         """Return the latest run that has an operation; the account is the one in its link."""
+        query = """
+            SELECT * FROM run WHERE number = (
+                SELECT max(server_row.run)
+                FROM wave CROSS JOIN server_row ON server_row.run = wave.run
+                WHERE instr(operations, :listed) AND operation = :operation
+                    AND base_url = :base_url
+                    AND (:account IS NULL OR :account = coalesce(upper(alias), account)))
+        """
+        values = {"account": account, "operation": operation}
         listed = rows.between_lines(operation)
-        values = {"account": account, "operation": operation, "listed": listed}
-        return self._find(_WITH_OPERATION, base_url=base_url, **values)
+        return self._find(query, base_url=base_url, listed=listed, **values)
 
     def earlier_in_doubt(self, run: Run) -> Run | None:
         """Return the latest run before this one that left a server's outcome unknown.
 
         Only where no later run has reset that server, and for a day.
         """
+        query = """
+            SELECT DISTINCT run.* FROM wave CROSS JOIN run ON run.number = wave.run
+            WHERE base_url = :base_url AND account = :account
+                AND run.number < (SELECT number FROM run WHERE id = :run)
+                AND (sending IS NULL OR unknown > 0) AND wave.wall > :since
+            ORDER BY run.number DESC LIMIT 50
+        """
+        where = Where(run.base_url, run.account)
         since = self._clocks.now().wall - _DAY
-        return self._find(
-            _EARLIER_IN_DOUBT, base_url=run.base_url, account=run.account, run=run.id, since=since
-        )
+        with self._usable.read() as db:
+            for earlier in self._load(db, query, **where._asdict(), run=run.id, since=since):
+                in_doubt = (row for row in earlier.rows if row.is_in_doubt)
+                waves = {row.server: row.wave.number for row in in_doubt if row.wave}
+                if len(rows.reset_since(db, where, waves)) < len(waves):
+                    return earlier
+        return None
 
     def resolve(self, run: Run) -> list[tuple[Run, ServerRow]]:
         """Return the row that stands for each server of a run now, with the run that it is in.
@@ -377,39 +364,45 @@ class Journal:
 
     def progress(self, runs: Iterable[str]) -> tuple[object, ...]:
         """Return a value that changes when one of these runs sends a wave, is answered, or ends."""
+        query = """
+            SELECT run.id, run.ended, count(wave.number), count(wave.sending)
+            FROM run LEFT JOIN wave ON wave.run = run.number WHERE run.id = ? GROUP BY run.number
+        """
         with self._usable.read() as db:
-            found = [db.execute(_PROGRESS, (run,)).fetchone() for run in runs]
+            found = [db.execute(query, (run,)).fetchone() for run in runs]
         return tuple(
             row and (*row, not row["ended"] and self._may_go_on(row["id"])) for row in found
         )
 
     def runs(self, most: int, servers: Sequence[str] = ()) -> list[Run]:
         """Return the latest runs, the newest first; where servers are named, those with any."""
+        query = "SELECT * FROM run ORDER BY number DESC LIMIT :most"
+        if servers:
+            query = """
+                SELECT * FROM run WHERE number IN (
+                    SELECT run FROM server WHERE name IN (SELECT value FROM json_each(:servers)))
+                ORDER BY number DESC LIMIT :most
+            """
         values = {"most": min(most, sys.maxsize), "servers": json.dumps(servers)}
         with self._usable.read() as db:
-            found = db.execute(_RUNS_OF if servers else _RUNS, values).fetchall()
-            return [self._read_run(db, row) for row in found]
+            return list(self._load(db, query, **values))
 
     def _find(self, query: str, **values: object) -> Run | None:
         with self._usable.read() as db:
-            return self._load(db, query, **values)
+            return next(self._load(db, query, **values), None)
 
-    def _load(self, db: sqlite3.Connection, query: str, **values: object) -> Run | None:
-        row = db.execute(query, values).fetchone()
-        return None if row is None else self._read_run(db, row)
-
-    def _read_run(self, db: sqlite3.Connection, row: sqlite3.Row) -> Run:
-        query = "SELECT * FROM server_row WHERE run = ? ORDER BY place"
-        return Run(
-            id=row["id"],
-            at=Moment(row["wall"], row["boot"], row["boot_id"]),
-            base_url=row["base_url"],
-            account=row["account"],
-            user=row["user"],
-            may_go_on=not row["ended"] and self._may_go_on(row["id"]),
-            options=rows.read_options(row["options"]),
-            rows=tuple(rows.read_rows(db.execute(query, (row["number"],)))),
-        )
+    def _load(self, db: sqlite3.Connection, query: str, **values: object) -> Iterator[Run]:
+        for row in db.execute(query, values):
+            servers = "SELECT * FROM server_row WHERE run = ? ORDER BY place"
+            yield Run(
+                id=row["id"],
+                at=Moment(row["wall"], row["boot"], row["boot_id"]),
+                base_url=row["base_url"],
+                account=row["account"],
+                may_go_on=not row["ended"] and self._may_go_on(row["id"]),
+                options=rows.read_options(row["options"]),
+                rows=tuple(rows.read_rows(db.execute(servers, (row["number"],)))),
+            )
 
     # --- what Tab offers -----------------------------------------------------------------------
 

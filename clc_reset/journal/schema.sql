@@ -23,7 +23,6 @@ CREATE TABLE wave (
     usual     REAL NOT NULL, -- seconds that its resets usually take, at the most
     sending   TEXT, -- NULL until the answer is recorded
     sent_at   TEXT, -- on the API's clock; stored once
-    problem   TEXT,
     operations TEXT NOT NULL DEFAULT '', -- the ids in the answer, in upper case, each between line ends
     unknown   INTEGER NOT NULL DEFAULT 0 -- servers whose outcome the answer left unknown
 );
@@ -53,7 +52,7 @@ CREATE INDEX server_by_name ON server (name, wave);
 -- servers with what their run and their wave tell
 CREATE VIEW server_row AS
 SELECT server.*, run.id AS run_id, run.base_url, run.account, run.user, run.ended,
-    wave.wall, wave.boot, wave.boot_id, wave.usual, wave.sending, wave.sent_at, wave.problem
+    wave.wall, wave.boot, wave.boot_id, wave.usual, wave.sent_at
 FROM server JOIN run ON run.number = server.run LEFT JOIN wave ON wave.number = server.wave;
 
 -- resets that may have reached their server

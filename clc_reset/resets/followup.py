@@ -327,7 +327,7 @@ class FollowUp:
     def _sent(self, shown: Shown) -> evidence.Sent:
         """Return the request of a row."""
         at = self._sent_times.of(shown.row.wave)
-        return evidence.Sent(shown.run.account, shown.run.user, at)
+        return evidence.Sent(shown.run.account, shown.row.user, at)
 
     def _may_change(self, shown: Shown) -> bool:
         """Return whether the usual limit of a reset, counted from the request, has not passed."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from clc_reset.clocks import Moment
 from clc_reset.errors import AuthenticationError, DeclinedError, JournalError, UnsettledError
 from clc_reset.journal.database import DoubtError
-from clc_reset.journal.record import Admitted, NewRun, Record
+from clc_reset.journal.record import NewRun, Record
 from clc_reset.journal.rows import RowState, ServerRow, Wave
 from clc_reset.journal.runs import Rest
 from clc_reset.models import Evidence, Operation, OperationStatus, PollFailure
@@ -75,7 +75,6 @@ def begin(request: ResetRequest, deps: Dependencies) -> Record:
         except JournalError as error:
             return _without_record(request, deps, error, now, asks=not is_confirmed)
         if isinstance(found, Record):
-            found.confirmed = confirmed
             return found
         unsettled = settle(found, request.where.account, deps)
         if unsettled and deps.confirm is None:
@@ -140,16 +139,14 @@ def _without_record(
 
 def admit(
     request: ResetRequest, record: Record, servers: Sequence[str], deps: Dependencies
-) -> Admitted:
+) -> None:
     """Record the intent of a later wave. Nobody and nothing is asked any more.
 
     Raises UnsettledError, JournalError and Interrupted.
     """
     check = request.rest is not None or not request.again
-    found = record.admit(servers, check=check)
-    if isinstance(found, Admitted):
-        return found
-    raise _refusal(list(map(Unsettled, found)), deps.clocks.now(), may_add_again=False)
+    if found := record.admit(servers, check=check):
+        raise _refusal(list(map(Unsettled, found)), deps.clocks.now(), may_add_again=False)
 
 
 def _confirm(request: ResetRequest, unsettled: Sequence[Unsettled], deps: Dependencies) -> None:

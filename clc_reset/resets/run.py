@@ -35,9 +35,10 @@ def run(request: ResetRequest, deps: Dependencies, emit: events.Emit) -> Outcome
             if number > 1:
                 outcome = outcome._replace(wave=number)
                 pause(request.options.pause, deps, emit)
-                admitted = guard.admit(request, record, wave, deps)
-                outcome = outcome.leaving_out(admitted.left_out)
-                wave = admitted.servers  # noqa: PLW2901 - the wave is what is left of it
+                guard.admit(request, record, wave, deps)
+                left_out = record.left_out
+                outcome = outcome.leaving_out(left_out)
+                wave = tuple(s for s in wave if s not in left_out)  # noqa: PLW2901 - what is left
             if not wave:
                 continue
             if len(waves) > 1:
