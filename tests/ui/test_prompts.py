@@ -100,7 +100,7 @@ def test_a_signal_before_a_question_ends_it() -> None:
     screen = Terminal()
     with pytest.raises(Interrupted):
         prompts(Terminal("y\n"), screen, inbox).confirm("Reset it?")
-    assert screen.getvalue() == ""
+    assert screen.getvalue() == "\n"
 
 
 # --- on a pseudo-terminal ----------------------------------------------------------------------
