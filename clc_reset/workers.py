@@ -13,7 +13,6 @@ from collections.abc import Callable, Container, Generator, Hashable, Iterable
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
-from queue import Empty
 from threading import Lock, Thread
 from types import FrameType
 from typing import NamedTuple, TypeVar
@@ -61,10 +60,10 @@ class Inbox:
         self._monotonic = monotonic
         self._signalled_at = 0.0
         self._raises = False
-        # None: a signal. Not a SimpleQueue: its `get` waits for ever where a signal handler returns
-        # after the time is up, as after a stop (Ctrl-Z)
-        self._queue: deque[tuple[int, object] | None] = deque()
-        self._bell = Lock()  # released when something was put into the queue
+        # not a SimpleQueue: its `get` waits for ever where a signal handler returns after the time
+        # is up, as after a stop (Ctrl-Z)
+        self._queue: deque[tuple[int, object]] = deque()
+        self._bell = Lock()  # released when a result was put into the queue, or a signal came
         self._keys: dict[int, Hashable] = {}  # of the calls that are waited for, by their tickets
         self._ready: dict[int, object] = {}  # results that arrived, in order
         self._tickets = count(1)
@@ -95,7 +94,7 @@ class Inbox:
         """Leave the mark of a signal and wake the main thread; safe in a signal handler."""
         if self.signum is None:
             self.signum = signum
-        self._put(None)
+        self._ring()
 
     def check(self) -> None:
         """Raise Interrupted if a signal came."""
@@ -123,9 +122,9 @@ class Inbox:
         ticket = next(self._tickets)
         self._keys[ticket] = key
         try:
-            self._start(lambda: self._put((ticket, attempt(work))))
+            self._start(lambda: self._put(ticket, attempt(work)))
         except RuntimeError as error:
-            self._put((ticket, Failure(error)))
+            self._put(ticket, Failure(error))
         return ticket
 
     def next(self, seconds: float) -> Done | None:
@@ -135,7 +134,7 @@ class Inbox:
         came and there is no result.
         """
         taken = self._take(seconds, self._keys)
-        return None if taken is None else Done(self._keys.pop(taken[0]), taken[1])
+        return None if taken is None else taken[1]
 
     def forget(self, *tickets: int) -> None:
         """Drop the results of these calls, whether they have arrived or not."""
@@ -201,10 +200,10 @@ class Inbox:
                 asked = self._monotonic()
                 pause = max(0.0, min(deadline - asked, _LONGEST_SLEEP))
                 if (taken := self._take(pause, running)) is not None:
-                    key = running.pop(taken[0])
-                    if isinstance(taken[1], Failure):  # no thread was to be had
-                        results[key] = taken[1]
-                    self.forget(taken[0])
+                    ticket, done = taken
+                    key = running.pop(ticket)
+                    if isinstance(done.result, Failure):  # no thread was to be had
+                        results[key] = done.result
                     continue
                 now = self._monotonic()
                 if now - asked > pause + SUSPENDED_SECONDS:
@@ -217,41 +216,43 @@ class Inbox:
             self.forget(*running)
         return dict(results)
 
-    def _take(self, seconds: float, tickets: Container[int]) -> tuple[int, object] | None:
-        """Return the next result of these calls; None if there is none in time."""
+    def _take(self, seconds: float, tickets: Container[int]) -> tuple[int, Done] | None:
+        """Return the next of these calls that has finished; None if none has in time."""
         deadline = self._monotonic() + seconds
         while True:
+            signum = self.signum  # read before the queue: what arrived before it is in there
+            while self._queue:
+                ticket, result = self._queue.popleft()
+                if ticket in self._keys:
+                    self._ready[ticket] = result
             for ticket in self._ready:
                 if ticket in tickets:
-                    return ticket, self._ready.pop(ticket)
-            signum = self.signum  # read before the queue: what arrived before it is in there
-            left = 0.0 if signum is not None else max(0.0, deadline - self._monotonic())
-            try:
-                item = self._get(left)
-            except Empty:
-                if signum is not None:
-                    raise Interrupted(signum) from None
+                    return ticket, Done(self._keys.pop(ticket), self._ready.pop(ticket))
+            if signum is not None:
+                raise Interrupted(signum)
+            if not self._wait(max(0.0, deadline - self._monotonic())):
                 return None
-            if item is not None and item[0] in self._keys:
-                self._ready[item[0]] = item[1]
 
     # the simulation has its own of these and of `pause`
 
     def _start(self, run: Callable[[], None]) -> None:
         Thread(target=run, name="worker", daemon=True).start()
 
-    def _get(self, seconds: float) -> tuple[int, object] | None:
-        """Return the next item of the queue. Raises Empty if there is none in time."""
+    def _wait(self, seconds: float) -> bool:
+        """Return True as soon as there is a result or a signal, False if there is none in time."""
         deadline = time.monotonic() + seconds
-        while not self._queue and (left := deadline - time.monotonic()) > 0:
+        while not self._queue and self.signum is None:
+            if (left := deadline - time.monotonic()) <= 0:
+                return False
             self._bell.acquire(timeout=min(left, _LONGEST_SLEEP))
-        if not self._queue:
-            raise Empty
-        return self._queue.popleft()
+        return True
 
-    def _put(self, item: tuple[int, object] | None) -> None:
-        """Put an item into the queue; safe in a signal handler."""
-        self._queue.append(item)
+    def _put(self, ticket: int, result: object) -> None:
+        self._queue.append((ticket, result))
+        self._ring()
+
+    def _ring(self) -> None:
+        """Wake the main thread; safe in a signal handler."""
         with suppress(RuntimeError):  # it rings already
             self._bell.release()
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from heapq import heappop, heappush
 from itertools import count
-from queue import Empty
 
 from clc_reset.clocks import Clocks, Moment
 from clc_reset.workers import Inbox
@@ -84,17 +83,19 @@ class VirtualInbox(Inbox):
     def _start(self, run: Callable[[], None]) -> None:
         self.at(self.clocks.seconds + self.latency(self.calls[-1][1]), run)
 
-    def _get(self, seconds: float) -> tuple[int, object] | None:
+    def _wait(self, seconds: float) -> bool:
         until = self.clocks.seconds + seconds
-        while not self._queue and self._coming and self._coming[0][0] <= until:
+        while not self._has_news and self._coming and self._coming[0][0] <= until:
             at, _, act = heappop(self._coming)
             self.clocks.seconds = max(self.clocks.seconds, at)
             act()
-        if not self._queue and (left := until - self.clocks.seconds) > 0:
+        if not self._has_news and (left := until - self.clocks.seconds) > 0:
             self.pause(left)
-        if not self._queue:
-            raise Empty
-        return self._queue.popleft()
+        return self._has_news
+
+    @property
+    def _has_news(self) -> bool:
+        return bool(self._queue) or self.signum is not None
 
 
 class PatientInbox(Inbox):

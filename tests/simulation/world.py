@@ -7,8 +7,8 @@ by virtual time. All chance comes from one generator, so that one seed makes one
 import _thread
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from heapq import heappop, heappush
-from queue import Empty
 from random import Random
 from typing import Any
 
@@ -245,24 +245,21 @@ class VirtualInbox(Inbox):
 
         world.after(world.random.expovariate(20), leave)
 
-    def _get(self, seconds: float) -> tuple[int, object] | None:
+    def _wait(self, seconds: float) -> bool:
         process = self._process
-        if not self._queue:
+        if not self._queue and self.signum is None:
             process.is_listening = True
             process.step(seconds)
             process.is_listening = False
-        if not self._queue:
-            raise Empty
-        return self._queue.popleft()
+        return bool(self._queue) or self.signum is not None
 
-    def _put(self, item: tuple[int, object] | None) -> None:
+    def _put(self, ticket: int, result: object) -> None:
         if self._delay is None:
-            self._deliver(item)
+            super()._put(ticket, result)
         else:
-            self._process.world.after(self._delay, lambda: self._deliver(item))
+            self._process.world.after(self._delay, partial(super()._put, ticket, result))
 
-    def _deliver(self, item: tuple[int, object] | None) -> None:
-        self._queue.append(item)
+    def _ring(self) -> None:
         if self._process.is_listening:
             self._process.wake(self._process.world.time)
 
