@@ -77,7 +77,7 @@ def test_a_command_has_a_state_folder_that_goes_with_it() -> None:
 def test_without_a_temporary_folder_nothing_starts(
     clc: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
-    def refuse(**_options: object) -> str:
+    def refuse(*_options: object) -> str:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
