@@ -83,7 +83,6 @@ def run(
             return dict.fromkeys(servers, _show_error(error))
         kept = {name: value for name, value in environ.items() if name not in CREDENTIALS}
         wave = _Wave(partial(_Try, command, directory, kept), watcher, inbox, servers, seconds)
-        stack.callback(wave.end)
         wave.run(attempt)
     if inbox.signum is not None:
         return dict.fromkeys(wave.problems, "interrupted before it passed")
@@ -99,7 +98,7 @@ class _Wave:
 
     def __init__(
         self,
-        start: Callable[[str], "_Try"],
+        start: Callable[[str, float], "_Try"],
         watcher: FileIO,
         inbox: Inbox,
         servers: Sequence[str],
@@ -119,23 +118,22 @@ class _Wave:
         self._looked = monotonic()
 
     def run(self, attempt: Callable[[str, int], None]) -> None:
-        """Try until every server has passed, the time is over or a signal came."""
-        while (self._waiting or self._running) and self._inbox.signum is None:
-            now = self._now()
-            if now >= self._seconds:
-                break
-            self._begin(attempt)
-            self._kill(now)
-            self._look(min(_LOOK_SECONDS, self._seconds - now))
+        """Try until every server has passed, the time is over or a signal came; leave none running.
 
-    def end(self) -> None:
-        """End what is running: SIGTERM, then SIGKILL; let go of what can't be killed."""
-        self._look(0.0)  # one that has just ended counts
-        for running in self._running:
-            running.terminate(self._now())
-        while self._running:
-            self._look(_LOOK_SECONDS)
-            self._kill(self._now())
+        What is running then gets SIGTERM, then SIGKILL; what can't be killed is let go.
+        """
+        try:
+            while (self._waiting or self._running) and self._now() < self._seconds:
+                if self._inbox.signum is not None:
+                    break
+                self._begin(attempt)
+                self._step()
+        finally:
+            self._step()  # one that has just ended counts
+            for running in self._running:
+                running.terminate(self._now())
+            while self._running:
+                self._step()
 
     def _now(self) -> float:
         before, self._looked = self._looked, monotonic()
@@ -152,7 +150,7 @@ class _Wave:
                 self._make_room()
                 return
             try:
-                begun = self._start(server)
+                begun = self._start(server, self._now())
             except OSError as error:
                 if self._running:  # the system gives no more processes or files
                     self._make_room()
@@ -163,7 +161,6 @@ class _Wave:
                 return
             self._waiting.popleft()
             self._tries[server] += 1
-            begun.began = self._now()
             self._running.append(begun)
             self._watch()
             attempt(server, self._tries[server])
@@ -179,24 +176,21 @@ class _Wave:
             if running.began + share <= now:
                 running.terminate(now)
 
-    def _kill(self, now: float) -> None:
-        """Kill what hasn't ended at SIGTERM in time, and let go of what hasn't at SIGKILL."""
+    def _step(self) -> None:
+        """Wait until something is printed, take it and the results of what has ended.
+
+        Kill what hasn't ended at SIGTERM in time, and let go of what hasn't at SIGKILL.
+        """
+        select([running.output for running in self._running], [], [], _LOOK_SECONDS)
         interrupted = self._inbox.signum is not None
         patience = _INTERRUPTED_TERM_SECONDS if interrupted else _TERM_SECONDS
         for running in tuple(self._running):
-            waited = now - running.terminated
-            if waited >= patience + _KILL_SECONDS:
-                self._remove(running, None)
+            waited = self._now() - running.terminated  # each time: all together may say much
+            code = running.exit_code()
+            if code is not None or waited >= patience + _KILL_SECONDS:
+                self._remove(running, code)
             elif waited >= patience:
                 running.send(signal.SIGKILL)
-
-    def _look(self, seconds: float) -> None:
-        """Wait until something is printed, and take it and the results of what has ended."""
-        select([running.output for running in self._running], [], [], seconds)
-        for running in tuple(self._running):
-            self._now()  # all together may have much to say
-            if (code := running.exit_code()) is not None:
-                self._remove(running, code)
 
     def _remove(self, running: "_Try", code: int | None) -> None:
         """Take the result of a try that has ended, or is let go; note when the next may begin."""
@@ -224,15 +218,20 @@ class _Wave:
 class _Try:
     """A command that runs in a process group of its own.
 
-    Raises OSError if it can't be started. `_Wave` sets `began`, the time; `terminated` is when it
-    was told to end.
+    It `began` at a time, and was `terminated` when it was told to end. Raises OSError if it can't
+    be started.
     """
 
     def __init__(
-        self, command: str, directory: str | None, environ: Mapping[str, str], server: str
+        self,
+        command: str,
+        directory: str | None,
+        environ: Mapping[str, str],
+        server: str,
+        began: float,
     ) -> None:
         self.server = server
-        self.began = 0.0
+        self.began = began
         self.terminated = inf
         self.last_line = ""
         self._rest = b""
