@@ -5,7 +5,7 @@ by virtual time. All chance comes from one generator, so that one seed makes one
 """
 
 import _thread
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from datetime import UTC, datetime
 from functools import partial
 from heapq import heappop, heappush
@@ -245,19 +245,22 @@ class VirtualInbox(Inbox):
 
         world.after(world.random.expovariate(20), leave)
 
-    def _wait(self, seconds: float) -> bool:
-        process = self._process
-        if not self._queue and self.signum is None:
-            process.is_listening = True
-            process.step(seconds)
-            process.is_listening = False
-        return bool(self._queue) or self.signum is not None
+    def _wait(self, finished: Sized, seconds: float) -> bool:
+        process, world = self._process, self._process.world
+        until = world.time + max(0.0, seconds)
+        process.is_listening = True
+        while not finished and self.signum is None:
+            process.step(until - world.time)
+            if world.time >= until:
+                break
+        process.is_listening = False
+        return bool(finished) or self.signum is not None
 
-    def _put(self, ticket: int, result: object) -> None:
+    def _put(self, finished: Any, done: Any) -> None:
         if self._delay is None:
-            super()._put(ticket, result)
+            super()._put(finished, done)
         else:
-            self._process.world.after(self._delay, partial(super()._put, ticket, result))
+            self._process.world.after(self._delay, partial(super()._put, finished, done))
 
     def _ring(self) -> None:
         if self._process.is_listening:
