@@ -133,6 +133,14 @@ def test_a_signal_ends_every_wait_within_a_second_whichever_thread_it_wakes(
         assert time.monotonic() - began < LONG / 2
 
 
+def test_a_result_ends_a_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_LONGEST_SLEEP", LONG)
+    inbox, began = Inbox(), time.monotonic()
+    inbox.submit("key", lambda: time.sleep(0.05))
+    assert inbox.next(LONG) == Done("key", None)
+    assert time.monotonic() - began < LONG / 2
+
+
 def test_what_arrived_before_a_signal_is_returned_before_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -202,18 +210,25 @@ def test_a_tick_tells_each_second_how_long_a_call_takes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("latency", "result"), [(4.0, "done"), (3609.0, "done"), (3611.0, TimeoutError)]
+    ("limit", "latency", "result"),
+    [
+        (5.0, 4.0, "done"),
+        (5.0, 3609.0, "done"),
+        (5.0, 3611.0, TimeoutError),
+        (5000.0, 4000.0, "done"),
+    ],
 )
 def test_a_call_that_was_suspended_past_its_limit_has_ten_seconds_more(
-    latency: float, result: object
+    limit: float, latency: float, result: object
 ) -> None:
-    """A call with a limit of 5 s is suspended for an hour in its first second."""
+    """It is suspended for an hour in its first second."""
     inbox = VirtualInbox(VirtualClocks())
     inbox.latency = lambda _key: latency
     inbox.suspend(0.5, until=3600.0)
-    found = attempt(lambda: inbox.call(lambda: "done", 5.0))
+    found = attempt(lambda: inbox.call(lambda: "done", limit))
     assert (type(found.error) if isinstance(found, Failure) else found) == result
-    assert inbox.clocks.seconds == min(max(3600.0, latency), 3610.0)
+    expected = 3610.0 if result is TimeoutError else max(3600.0, latency)
+    assert inbox.clocks.seconds == expected
 
 
 def test_all_are_called_sixteen_at_a_time() -> None:
