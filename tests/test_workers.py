@@ -149,9 +149,11 @@ def test_what_arrived_before_a_signal_is_returned_before_it(
     inbox.submit("first", lambda: 1)
     inbox.submit("second", lambda: 2)
     inbox.interrupt(signal.SIGTERM)
+    inbox.interrupt(signal.SIGHUP)  # the first one counts
     assert [inbox.next(LONG), inbox.next(LONG)] == [Done("first", 1), Done("second", 2)]
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted) as raised:
         inbox.next(LONG)
+    assert raised.value.signum == signal.SIGTERM
     inbox.pause(0)  # waits even so
 
 
