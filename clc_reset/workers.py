@@ -9,14 +9,12 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Container, Generator, Hashable, Iterable
+from collections.abc import Callable, Generator, Hashable, Iterable, Sized
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import count
-from queue import Empty
 from threading import Lock, Thread
 from types import FrameType
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from clc_reset.errors import Interrupted
 
@@ -43,11 +41,11 @@ class Failure(NamedTuple):
     error: BaseException
 
 
-class Done(NamedTuple):
+class Done(NamedTuple, Generic[_K, _T]):
     """A finished call: the key that it was submitted with, and its result or Failure."""
 
-    key: Hashable
-    result: object
+    key: _K
+    result: _T | Failure
 
 
 class Inbox:
@@ -61,13 +59,10 @@ class Inbox:
         self._monotonic = monotonic
         self._signalled_at = 0.0
         self._raises = False
-        # None: a signal. Not a SimpleQueue: its `get` waits for ever where a signal handler returns
-        # after the time is up, as after a stop (Ctrl-Z)
-        self._queue: deque[tuple[int, object] | None] = deque()
-        self._bell = Lock()  # released when something was put into the queue
-        self._keys: dict[int, Hashable] = {}  # of the calls that are waited for, by their tickets
-        self._ready: dict[int, object] = {}  # results that arrived, in order
-        self._tickets = count(1)
+        self._finished: deque[Done[Hashable, object]] = deque()  # for `next`
+        # not a SimpleQueue: its `get` waits for ever where a signal handler returns after the time
+        # is up, as after a stop (Ctrl-Z)
+        self._bell = Lock()  # released when a call has finished, or a signal came
 
     # --- signals -------------------------------------------------------------------------------
 
@@ -95,7 +90,7 @@ class Inbox:
         """Leave the mark of a signal and wake the main thread; safe in a signal handler."""
         if self.signum is None:
             self.signum = signum
-        self._put(None)
+        self._ring()
 
     def check(self) -> None:
         """Raise Interrupted if a signal came."""
@@ -114,42 +109,28 @@ class Inbox:
 
     # --- calls ---------------------------------------------------------------------------------
 
-    def submit(self, key: Hashable, work: Callable[[], object]) -> int:
+    def submit(self, key: Hashable, work: Callable[[], object]) -> None:
         """Run a call in a thread of its own; `next` returns its result with the key.
 
-        Returns a ticket for `forget`. Where no thread can be had the result is a Failure with a
-        RuntimeError.
+        Where no thread can be had the result is a Failure with a RuntimeError.
         """
-        ticket = next(self._tickets)
-        self._keys[ticket] = key
-        try:
-            self._start(lambda: self._put((ticket, attempt(work))))
-        except RuntimeError as error:
-            self._put((ticket, Failure(error)))
-        return ticket
+        self._run(key, work, self._finished)
 
-    def next(self, seconds: float) -> Done | None:
+    def next(self, seconds: float) -> Done[Hashable, object] | None:
         """Return the next finished call, or None if there is none within that time.
 
         A result that arrived before a signal is returned before it. Raises Interrupted if a signal
         came and there is no result.
         """
-        taken = self._take(seconds, self._keys)
-        return None if taken is None else Done(self._keys.pop(taken[0]), taken[1])
-
-    def forget(self, *tickets: int) -> None:
-        """Drop the results of these calls, whether they have arrived or not."""
-        for ticket in tickets:
-            self._keys.pop(ticket, None)
-            self._ready.pop(ticket, None)
+        return self._take(self._finished, seconds)
 
     def forget_all(self) -> None:
-        """Drop the results of all calls."""
-        self.forget(*self._keys)
+        """Drop the results of all calls submitted so far."""
+        self._finished = deque()
 
     def sleep(self, seconds: float) -> None:
         """Wait. Raises Interrupted if a signal came; results that arrive meanwhile are kept."""
-        self._take(seconds, ())
+        self._take(deque(), seconds)
 
     def pause(self, seconds: float) -> None:
         """Wait even though a signal came."""
@@ -185,73 +166,68 @@ class Inbox:
         with its key; one that hasn't arrived by then is missing. Raises Interrupted.
         """
         results: dict[_K, _T | Failure] = {}
+        finished: deque[Done[_K, _T]] = deque()
         waiting = list(dict.fromkeys(keys))[::-1]
-        running: dict[int, _K] = {}
+        running = 0
         began = self._monotonic()
         deadline = began + seconds
+        while waiting or running:
+            while waiting and running < AT_A_TIME:
+                key = waiting.pop()
+                self._run(key, partial(work, key), finished)
+                running += 1
+            asked = self._monotonic()
+            pause = max(0.0, min(deadline - asked, _LONGEST_SLEEP))
+            if (done := self._take(finished, pause)) is not None:
+                results[done.key] = done.result
+                running -= 1
+                continue
+            now = self._monotonic()
+            if now - asked > pause + SUSPENDED_SECONDS:
+                deadline = max(deadline, now + RESUMED_SECONDS)
+            if now >= deadline:
+                break
+            if tick is not None:
+                tick(now - began)
+        return results
 
-        def call(key: _K) -> None:
-            results[key] = attempt(lambda: work(key))
-
-        try:
-            while waiting or running:
-                while waiting and len(running) < AT_A_TIME:
-                    key = waiting.pop()
-                    running[self.submit(key, partial(call, key))] = key
-                asked = self._monotonic()
-                pause = max(0.0, min(deadline - asked, _LONGEST_SLEEP))
-                if (taken := self._take(pause, running)) is not None:
-                    key = running.pop(taken[0])
-                    if isinstance(taken[1], Failure):  # no thread was to be had
-                        results[key] = taken[1]
-                    self.forget(taken[0])
-                    continue
-                now = self._monotonic()
-                if now - asked > pause + SUSPENDED_SECONDS:
-                    deadline = max(deadline, now + RESUMED_SECONDS)
-                if now >= deadline:
-                    break
-                if tick is not None:
-                    tick(now - began)
-        finally:
-            self.forget(*running)
-        return dict(results)
-
-    def _take(self, seconds: float, tickets: Container[int]) -> tuple[int, object] | None:
-        """Return the next result of these calls; None if there is none in time."""
-        deadline = self._monotonic() + seconds
+    def _take(self, finished: deque[Done[_K, _T]], seconds: float) -> Done[_K, _T] | None:
+        """Take the next of these calls; None if none has finished in time."""
         while True:
-            for ticket in self._ready:
-                if ticket in tickets:
-                    return ticket, self._ready.pop(ticket)
-            signum = self.signum  # read before the queue: what arrived before it is in there
-            left = 0.0 if signum is not None else max(0.0, deadline - self._monotonic())
-            try:
-                item = self._get(left)
-            except Empty:
-                if signum is not None:
-                    raise Interrupted(signum) from None
+            signum = self.signum  # read first: what arrived before it is there
+            if finished:
+                return finished.popleft()
+            if signum is not None:
+                raise Interrupted(signum)
+            if not self._wait(finished, seconds):
                 return None
-            if item is not None and item[0] in self._keys:
-                self._ready[item[0]] = item[1]
+
+    def _run(self, key: _K, work: Callable[[], _T], finished: deque[Done[_K, _T]]) -> None:
+        try:
+            self._start(lambda: self._put(finished, Done(key, attempt(work))))
+        except RuntimeError as error:
+            self._put(finished, Done(key, Failure(error)))
 
     # the simulation has its own of these and of `pause`
 
     def _start(self, run: Callable[[], None]) -> None:
         Thread(target=run, name="worker", daemon=True).start()
 
-    def _get(self, seconds: float) -> tuple[int, object] | None:
-        """Return the next item of the queue. Raises Empty if there is none in time."""
+    def _wait(self, finished: Sized, seconds: float) -> bool:
+        """Return True as soon as one has finished or a signal came, False if none does in time."""
         deadline = time.monotonic() + seconds
-        while not self._queue and (left := deadline - time.monotonic()) > 0:
+        while not finished and self.signum is None:
+            if (left := deadline - time.monotonic()) <= 0:
+                return False
             self._bell.acquire(timeout=min(left, _LONGEST_SLEEP))
-        if not self._queue:
-            raise Empty
-        return self._queue.popleft()
+        return True
 
-    def _put(self, item: tuple[int, object] | None) -> None:
-        """Put an item into the queue; safe in a signal handler."""
-        self._queue.append(item)
+    def _put(self, finished: deque[Done[_K, _T]], done: Done[_K, _T]) -> None:
+        finished.append(done)
+        self._ring()
+
+    def _ring(self) -> None:
+        """Wake the main thread; safe in a signal handler."""
         with suppress(RuntimeError):  # it rings already
             self._bell.release()
 

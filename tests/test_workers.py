@@ -133,6 +133,14 @@ def test_a_signal_ends_every_wait_within_a_second_whichever_thread_it_wakes(
         assert time.monotonic() - began < LONG / 2
 
 
+def test_a_result_ends_a_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_LONGEST_SLEEP", LONG)
+    inbox, began = Inbox(), time.monotonic()
+    inbox.submit("key", lambda: time.sleep(0.05))
+    assert inbox.next(LONG) == Done("key", None)
+    assert time.monotonic() - began < LONG / 2
+
+
 def test_what_arrived_before_a_signal_is_returned_before_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -141,9 +149,11 @@ def test_what_arrived_before_a_signal_is_returned_before_it(
     inbox.submit("first", lambda: 1)
     inbox.submit("second", lambda: 2)
     inbox.interrupt(signal.SIGTERM)
+    inbox.interrupt(signal.SIGHUP)  # the first one counts
     assert [inbox.next(LONG), inbox.next(LONG)] == [Done("first", 1), Done("second", 2)]
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted) as raised:
         inbox.next(LONG)
+    assert raised.value.signum == signal.SIGTERM
     inbox.pause(0)  # waits even so
 
 
@@ -165,21 +175,14 @@ def test_each_result_has_its_key_and_a_key_may_come_again() -> None:
 
 def test_forgotten_results_are_dropped_whether_they_arrived_or_not(held: threading.Event) -> None:
     inbox = Inbox()
-    done = inbox.submit("done", lambda: 1)
-    kept = inbox.submit("kept", lambda: 2)
-    late = inbox.submit("late", held.wait)
-    inbox.forget(done, late)
-    inbox.forget(done)
-    held.set()
-    assert inbox.next(LONG) == Done("kept", 2)
-    inbox.submit("a", lambda: 3)
-    inbox.submit("b", lambda: 4)
+    inbox.submit("arrived", lambda: 1)
+    inbox.submit("late", held.wait)
     inbox.sleep(0.01)
-    inbox.forget()  # nothing
-    assert inbox.next(LONG) is not None
     inbox.forget_all()
-    inbox.forget(kept)
+    held.set()
     assert inbox.next(0.01) is None
+    inbox.submit("new", lambda: 2)
+    assert inbox.next(LONG) == Done("new", 2)
 
 
 def test_a_call_returns_or_raises_what_its_thread_does_in_its_time(held: threading.Event) -> None:
@@ -208,20 +211,26 @@ def test_a_tick_tells_each_second_how_long_a_call_takes() -> None:
     assert (ticks, inbox.clocks.seconds) == ([1.0, 2.0], 102.5)
 
 
-@pytest.mark.parametrize(("latency", "is_late"), [(4.0, False), (3609.0, False), (3611.0, True)])
+@pytest.mark.parametrize(
+    ("limit", "latency", "result"),
+    [
+        (5.0, 4.0, "done"),
+        (5.0, 3609.0, "done"),
+        (5.0, 3611.0, TimeoutError),
+        (5000.0, 4000.0, "done"),
+    ],
+)
 def test_a_call_that_was_suspended_past_its_limit_has_ten_seconds_more(
-    latency: float, *, is_late: bool
+    limit: float, latency: float, result: object
 ) -> None:
-    """A call with a limit of 5 s is suspended for an hour in its first second."""
+    """It is suspended for an hour in its first second."""
     inbox = VirtualInbox(VirtualClocks())
     inbox.latency = lambda _key: latency
     inbox.suspend(0.5, until=3600.0)
-    if is_late:
-        with pytest.raises(TimeoutError):
-            inbox.call(lambda: "done", 5.0)
-        assert inbox.clocks.seconds == 3610.0
-    else:
-        assert inbox.call(lambda: "done", 5.0) == "done"
+    found = attempt(lambda: inbox.call(lambda: "done", limit))
+    assert (type(found.error) if isinstance(found, Failure) else found) == result
+    expected = 3610.0 if result is TimeoutError else max(3600.0, latency)
+    assert inbox.clocks.seconds == expected
 
 
 def test_all_are_called_sixteen_at_a_time() -> None:

@@ -1,11 +1,11 @@
 """A machine on which time passes only while something waits for it: clocks, and the inbox."""
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sized
 from datetime import UTC, datetime
 from heapq import heappop, heappush
 from itertools import count
-from queue import Empty
+from typing import Any
 
 from clc_reset.clocks import Clocks, Moment
 from clc_reset.workers import Inbox
@@ -53,7 +53,7 @@ class VirtualInbox(Inbox):
         self.clocks = clocks
         self.latency: Callable[[Hashable], float] = lambda _key: 0.0
         self.calls: list[tuple[float, Hashable]] = []
-        self.most_at_once = 0
+        self.most_at_once = self._under_way = 0
         self.pauses: list[float] = []
         self.on_wait: Callable[[int], object] = lambda _number: None
         self._coming: list[tuple[float, int, Callable[[], object]]] = []
@@ -71,10 +71,15 @@ class VirtualInbox(Inbox):
         """Suspend this process from one time to another."""
         self.at(seconds, lambda: setattr(self.clocks, "seconds", until))
 
-    def submit(self, key: Hashable, work: Callable[[], object]) -> int:
+    def _run(self, key: Any, work: Callable[[], Any], finished: Any) -> None:
         self.calls.append((self.clocks.seconds, key))
-        self.most_at_once = max(self.most_at_once, len(self._keys) + 1)
-        return super().submit(key, work)
+        self._under_way += 1
+        self.most_at_once = max(self.most_at_once, self._under_way)
+        super()._run(key, work, finished)
+
+    def _put(self, finished: Any, done: Any) -> None:
+        self._under_way -= 1
+        super()._put(finished, done)
 
     def pause(self, seconds: float) -> None:
         self.clocks.go_on(seconds)
@@ -84,17 +89,18 @@ class VirtualInbox(Inbox):
     def _start(self, run: Callable[[], None]) -> None:
         self.at(self.clocks.seconds + self.latency(self.calls[-1][1]), run)
 
-    def _get(self, seconds: float) -> tuple[int, object] | None:
-        until = self.clocks.seconds + seconds
-        while not self._queue and self._coming and self._coming[0][0] <= until:
+    def _wait(self, finished: Sized, seconds: float) -> bool:
+        until = self.clocks.seconds + max(0.0, seconds)
+        while not self._has_news(finished) and self._coming and self._coming[0][0] <= until:
             at, _, act = heappop(self._coming)
             self.clocks.seconds = max(self.clocks.seconds, at)
             act()
-        if not self._queue and (left := until - self.clocks.seconds) > 0:
+        if not self._has_news(finished) and (left := until - self.clocks.seconds) > 0:
             self.pause(left)
-        if not self._queue:
-            raise Empty
-        return self._queue.popleft()
+        return self._has_news(finished)
+
+    def _has_news(self, finished: Sized) -> bool:
+        return bool(finished) or self.signum is not None
 
 
 class PatientInbox(Inbox):

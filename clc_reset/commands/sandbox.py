@@ -1,17 +1,16 @@
 """`clc sandbox`: serve a cloud on loopback, for one command or until it is stopped."""
 
 import os
-import re
 import shlex
 import shutil
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 from clc_reset.commands.session import Session
 from clc_reset.errors import UsageError
@@ -38,7 +37,6 @@ _MISLEADING = (
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # where env and the shells end so
 _SHELLS = {"sh", "bash", "zsh", "dash", "fish", "ksh"}
-_SHELL_OPTION = r"--[a-z-]+|-[abd-z]+"  # any but `-c`
 
 
 def run(
@@ -50,16 +48,12 @@ def run(
     here. Raises UsageError and Interrupted.
     """
     log = session.streams.note if session.verbose or not command else lambda _line: None
-    with _start(behaviour, port, latency, log) as server:
-        folder = _make_state_folder()
-        try:
-            if command:
-                return _become(command, server, folder, session)
-            _invite(server, folder, session)
-            with session.inbox.interruptible():
-                server.serve_forever()
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with _start(behaviour, port, latency, log) as server, _state_folder() as folder:
+        if command:
+            return _become(command, server, folder, session)
+        _invite(server, folder, session)
+        with session.inbox.interruptible():
+            server.serve_forever()
     return ExitCode.OK
 
 
@@ -94,7 +88,10 @@ def _become(command: Sequence[str], server: Server, folder: str, session: Sessio
     if path is not None:
         kept = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
         environ = {**kept, **_variables(server.url, folder), "PATH": search_path}
-        if _is_interactive_shell(command) and is_terminal(sys.stdin) and is_terminal(sys.stderr):
+        # a shell without a script: `bash`, `/bin/zsh -l`, but not `sh -c …`
+        shell, *options = command
+        is_shell = Path(shell).name in _SHELLS and all(option.startswith("-") for option in options)
+        if is_shell and is_terminal(sys.stdin) and is_terminal(sys.stderr):
             session.streams.note(f"Sandbox at {server.url}, account {ALIAS}. 'exit' leaves it.")
         clean_up = partial(shutil.rmtree, folder, ignore_errors=True)
         try:
@@ -102,21 +99,13 @@ def _become(command: Sequence[str], server: Server, folder: str, session: Sessio
                 server, path, command, environ, quiet=not session.verbose, clean_up=clean_up
             )
         except OSError as error:
-            reason, code = error.strerror or f"{error}", _NOT_EXECUTABLE
+            reason, code = f"{error.strerror}", _NOT_EXECUTABLE
     elif Path(command[0]).exists() or shutil.which(command[0], mode=os.F_OK, path=search_path):
         reason, code = "not executable", _NOT_EXECUTABLE
     else:
         reason, code = "not found", _NOT_FOUND
     session.renderer.error(UsageError.kind, f"{quote(command[0])}: {reason}.", "", code)
     return code
-
-
-def _is_interactive_shell(command: Sequence[str]) -> bool:
-    """Return True for a shell without a script: `bash`, `/bin/zsh -l`, but not `sh -c …`."""
-    shell, *options = command
-    return Path(shell).name in _SHELLS and all(
-        re.fullmatch(_SHELL_OPTION, option) for option in options
-    )
 
 
 def _invite(server: Server, folder: str, session: Session) -> None:
@@ -160,13 +149,13 @@ def _variables(url: str, folder: str) -> dict[str, str]:
     return variables
 
 
-def _make_state_folder() -> str:
+def _state_folder() -> TemporaryDirectory[str]:
     """Return a new folder (0700) for the journal of a rehearsal. Raises UsageError."""
     try:
-        return tempfile.mkdtemp(prefix="clc-sandbox-")
+        return TemporaryDirectory(prefix="clc-sandbox-", ignore_cleanup_errors=True)
     except OSError as error:
         raise UsageError(
-            f"No temporary folder can be made: {error.strerror or error}.",
+            f"No temporary folder can be made: {error.strerror}.",
             hint="Set TMPDIR to a folder that you can write to.",
         ) from error
 

@@ -44,8 +44,6 @@ JITTER = 0.1
 SLOWED_SECONDS = 10.0
 LONGEST_RETRY_AFTER = 60.0
 """However long the API asks to be left alone: an end must still be noticed."""
-LONGEST_POLL = 90.0
-"""Seconds; some calls take about a minute to answer (reported)."""
 LAST_SECONDS = 10.0
 GIVE_UP_SECONDS = 30.0
 TICK = 1.0
@@ -113,7 +111,7 @@ class Polling:
         self._unfinished = {operation: _Poll() for operation in operations}
         self._order = count()
         self._due = [(self._began, next(self._order), op) for op in self._unfinished]  # a heap
-        self._in_flight: dict[Hashable, tuple[int, float]] = {}  # ticket, and when it is overdue
+        self._in_flight: set[Hashable] = set()
 
     def run(self) -> None:
         """Poll until the end. Raises Interrupted."""
@@ -165,15 +163,8 @@ class Polling:
         self._begin_polls(now)
         self._begin_looks(now)
         done = self._deps.inbox.next(self._time_to_sleep(self._clock()))
-        now = self._clock()
         if done is not None:
-            del self._in_flight[done.key]
-            self._take(done.key, done.result, now)
-        for key, (ticket, overdue) in list(self._in_flight.items()):
-            if now >= overdue:
-                self._deps.inbox.forget(ticket)
-                del self._in_flight[key]
-                self._take(key, PollFailure(f"no answer within {LONGEST_POLL:g} s"), now)
+            self._take(done.key, done.result, self._clock())
 
     def _places(self, now: float) -> int:
         at_a_time = AT_A_TIME if now >= self._slowed_until else AT_A_TIME // 2
@@ -183,7 +174,7 @@ class Polling:
         while self._due and self._due[0][0] <= now and self._places(now) > 0:
             _, _, operation = heapq.heappop(self._due)
             self._unfinished[operation].asked_at = now
-            self._submit(operation, partial(self._deps.api.operation_status, operation), now)
+            self._submit(operation, partial(self._deps.api.operation_status, operation))
 
     def _begin_looks(self, now: float) -> None:
         """Look at the servers that come next, unless the API asked to slow down."""
@@ -194,10 +185,11 @@ class Polling:
         most = min(self._places(now), most)
         for server in self._watch.next(now - self._began, most, self._in_flight):
             account = self._watch.sent(server).account
-            self._submit(server, partial(self._deps.api.server, account, server), now)
+            self._submit(server, partial(self._deps.api.server, account, server))
 
-    def _submit(self, key: Operation | str, work: Callable[[], object], now: float) -> None:
-        self._in_flight[key] = (self._deps.inbox.submit(key, work), now + LONGEST_POLL)
+    def _submit(self, key: Operation | str, work: Callable[[], object]) -> None:
+        self._in_flight.add(key)
+        self._deps.inbox.submit(key, work)
 
     def _time_to_sleep(self, now: float) -> float:
         """Return the time until something is due, unless that has to wait for an answer."""
@@ -207,6 +199,7 @@ class Polling:
         return max(0.0, until - now)
 
     def _take(self, key: Hashable, result: object, now: float) -> None:
+        self._in_flight.discard(key)
         match key, result:
             case Operation() as operation, OperationStatus() as status:
                 self._take_status(operation, status, now)

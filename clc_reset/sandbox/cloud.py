@@ -45,18 +45,19 @@ _SEQUENCE = ((0.4, "notStarted"), (0.7, "executing"), (0.9, "resumed"), (inf, "e
 _CHANGES_BEGIN = 0.4
 _CHANGES_END = 0.98
 
-# The documented operations: the power states for which each is queued, and the resulting one. A
-# stopped server is refused a reset (reported); a paused one is started by a reboot (recorded). The
-# names are in lower case: the platform's routes accept any.
-_POWER = {
-    "reset": ({"started", "paused"}, "started"),
-    "reboot": ({"started", "paused"}, "started"),
-    "poweron": ({"stopped", "paused"}, "started"),
-    "poweroff": ({"started", "paused"}, "stopped"),
-    "shutdown": ({"started", "paused"}, "stopped"),
-    "pause": ({"started"}, "paused"),
+# The documented operations: what each changes of a server, the values from which it is queued, and
+# the resulting one. A stopped server is refused a reset (reported); a paused one is started by a
+# reboot (recorded). The names are in lower case: the platform's routes accept any.
+_OPERATIONS: dict[str, tuple[str, set[str | bool], str | bool]] = {
+    "reset": ("power", {"started", "paused"}, "started"),
+    "reboot": ("power", {"started", "paused"}, "started"),
+    "poweron": ("power", {"stopped", "paused"}, "started"),
+    "poweroff": ("power", {"started", "paused"}, "stopped"),
+    "shutdown": ("power", {"started", "paused"}, "stopped"),
+    "pause": ("power", {"started"}, "paused"),
+    "startmaintenance": ("in_maintenance", {False}, True),
+    "stopmaintenance": ("in_maintenance", {True}, False),
 }
-_MAINTENANCE = {"startmaintenance": True, "stopmaintenance": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class HTTPResponse:
 
 
 class _Change(NamedTuple):
-    """A scheduled change of a server."""
+    """A scheduled change of a server by an operation."""
 
     at: float
     machine: Machine
@@ -162,11 +163,6 @@ class Cloud:
         """The time by the cloud's own clock, in seconds since 1970."""
         return self._clock() + self.behaviour.clock_skew
 
-    @property
-    def date(self) -> str:
-        """The time by the cloud's own clock, in the format of a `Date` header."""
-        return formatdate(self.now, usegmt=True)
-
     def handle(self, request: HTTPRequest) -> HTTPResponse | None:
         """Return the response to a request, or None if the answer is lost."""
         self._apply_changes()
@@ -178,7 +174,8 @@ class Cloud:
         return self._dated(_error(status, message))
 
     def _dated(self, response: HTTPResponse) -> HTTPResponse:
-        return replace(response, headers={"Date": self.date, **response.headers})
+        date = {"Date": formatdate(self.now, usegmt=True)}
+        return replace(response, headers={**date, **response.headers})
 
     def _respond(self, request: HTTPRequest) -> HTTPResponse | None:
         path = request.target.partition("?")[0]
@@ -255,7 +252,7 @@ class Cloud:
 
     def _operate(self, request: HTTPRequest, part: str) -> HTTPResponse | None:
         operation = part.lower()
-        if operation not in _POWER and operation not in _MAINTENANCE:
+        if operation not in _OPERATIONS:
             return _error(404, _WRONG_PATH)
         body = _parse(request.body)
         if not isinstance(body, list) or not all(isinstance(server, str) for server in body):
@@ -264,39 +261,36 @@ class Cloud:
             return _invalid("serverIds", "It is empty.")
         ids = list(dict.fromkeys(server.upper() for server in body))  # recorded: no duplicates
         refusals = {server: self._refusal(operation, server) for server in self._another_order(ids)}
-        accepted = [self.servers[server] for server in refusals if refusals[server] is None]
-        links: dict[str, _Entity] = {}
         # recorded: one operation for each data centre
-        for datacenter in dict.fromkeys(s[:3].lower() for s in ids if refusals[s] is None):
-            batch = [machine for machine in accepted if machine.datacenter == datacenter]
-            operation_id = self._queue(operation, datacenter, batch)
-            href = f"{_href('operations')}/status/{operation_id}"
-            links[datacenter] = {"rel": "status", "href": href, "id": operation_id}
+        batches: dict[str, list[Machine]] = {s[:3]: [] for s in ids if refusals[s] is None}
+        for server, message in refusals.items():
+            if message is None:
+                batches[server[:3]].append(self.servers[server])
+        links = {place: self._queue(operation, batch) for place, batch in batches.items()}
         if self.behaviour.lose_answer:
             return None
         entities: list[_Entity] = [
             {"server": server.lower(), "isQueued": False, "errorMessage": message}
             if message
-            else {"server": server.lower(), "isQueued": True, "links": [links[server[:3].lower()]]}
+            else {"server": server.lower(), "isQueued": True, "links": [links[server[:3]]]}
             for server, message in refusals.items()
         ]
-        return _response(entities, f"{len(accepted)} of {len(ids)} queued")
+        queued = sum(map(len, batches.values()))
+        return _response(entities, f"{queued} of {len(ids)} queued")
 
     def _refusal(self, operation: str, server: str) -> str | None:
         """Return the reason why an operation isn't queued for a server, or None if it is."""
         machine = self.servers.get(server)
         if machine is None or machine.status != "active" or server in self.behaviour.refuse:
             return _CANNOT_BE_QUEUED
-        if operation in _MAINTENANCE:
-            is_there = machine.in_maintenance is _MAINTENANCE[operation]
-            return _IN_DESIRED_STATE if is_there else None
-        before, after = _POWER[operation]
-        if machine.power in before:
+        attribute, before, after = _OPERATIONS[operation]
+        value = getattr(machine, attribute)
+        if value in before:
             return None
-        return _IN_DESIRED_STATE if machine.power == after else _CANNOT_BE_QUEUED
+        return _IN_DESIRED_STATE if value == after else _CANNOT_BE_QUEUED
 
-    def _queue(self, operation: str, datacenter: str, batch: list[Machine]) -> str:
-        """Start an operation that changes the servers in this order, and return its id."""
+    def _queue(self, operation: str, batch: list[Machine]) -> _Entity:
+        """Start an operation that changes the servers in this order, and return its link."""
         began, duration = self.now, self.behaviour.duration
         ends, final = began + duration, "succeeded"
         step = (_CHANGES_END - _CHANGES_BEGIN) / len(batch)
@@ -309,20 +303,18 @@ class Cloud:
             insort(self._changes, _Change(at, machine, operation), key=lambda change: change.at)
         for machine in batch:
             machine.resets += operation == "reset"
-        operation_id = f"{datacenter}-{FIRST_OPERATION + len(self._operations)}"
+        operation_id = f"{batch[0].datacenter}-{FIRST_OPERATION + len(self._operations)}"
         self._operations[operation_id] = _Operation(began, ends, final)
-        return operation_id
+        href = f"{_href('operations')}/status/{operation_id}"
+        return {"rel": "status", "href": href, "id": operation_id}
 
     def _apply_changes(self) -> None:
         """Change the servers whose time has come."""
         due = bisect(self._changes, self.now, key=lambda change: change.at)
-        for change in self._changes[:due]:
-            machine = change.machine
-            if change.operation in _MAINTENANCE:
-                machine.in_maintenance = _MAINTENANCE[change.operation]
-            else:
-                machine.power = _POWER[change.operation][1]
-            machine.modified = f"{datetime.fromtimestamp(change.at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        for at, machine, operation in self._changes[:due]:
+            attribute, _, after = _OPERATIONS[operation]
+            setattr(machine, attribute, after)
+            machine.modified = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
         del self._changes[:due]
 
     def _another_order(self, ids: list[str]) -> list[str]:

@@ -67,15 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         began = time.monotonic()
-        body = self._body()
-        if body is None:
-            return
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        hosts, target = self._addressed()
-        with self.server.lock:
-            response = self._foreign(hosts) or self.server.cloud.handle(
-                HTTPRequest(self.command, target, headers, body)
-            )
+        response = self._response()
         time.sleep(self.server.latency)
         milliseconds = (time.monotonic() - began) * 1000
         outcome = f"{response.status}" if response else "(taken; the answer is lost)"
@@ -84,21 +76,28 @@ class _Handler(BaseHTTPRequestHandler):
         if response is None:
             self.close_connection = True
         else:
-            self._send(response, compressed="gzip" in headers.get("accept-encoding", ""))
+            self._send(response)
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
-    def _addressed(self) -> tuple[list[str], str]:
-        """Return the hosts that the request names, and its path and query.
-
-        A client with a proxy sends the whole URL, and some proxies forward it.
-        """
-        hosts = self.headers.get_all("Host", [])
-        scheme, separator, rest = self.path.partition("://")
-        if not separator or scheme.lower() != "http":
-            return hosts, self.path
-        authority, slash, path = rest.partition("/")
-        return [*hosts, authority], slash + path
+    def _response(self) -> HTTPResponse | None:
+        """Return the response to the request, or None if the answer is lost."""
+        cloud, length = self.server.cloud, self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not length.isdecimal():
+            self.close_connection = True
+            return cloud.refusal(411, "The length of the body must be given.")
+        if int(length) > LARGEST_REQUEST:
+            self.close_connection = True
+            return cloud.refusal(413, "The body is too long.")
+        body = self.rfile.read(int(length))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        hosts, target = self.headers.get_all("Host", []), self.path
+        if target.lower().startswith("http://"):  # from a client with a proxy that forwards it so
+            authority, _, path = target[7:].partition("/")
+            hosts, target = [*hosts, authority], f"/{path}"
+        with self.server.lock:
+            request = HTTPRequest(self.command, target, headers, body)
+            return self._foreign(hosts) or cloud.handle(request)
 
     def _foreign(self, hosts: Sequence[str]) -> HTTPResponse | None:
         """Return a refusal of a request that a web page may have sent, or None for all others.
@@ -115,37 +114,23 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         return cloud.refusal(403, "This sandbox takes no requests from other sites.")
 
-    def _body(self) -> bytes | None:
-        """Return the request's body, or None if the request was refused."""
-        length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not length.isdecimal():
-            self.send_error(411)
-        elif int(length) > LARGEST_REQUEST:
-            self.send_error(413)
-        else:
-            return self.rfile.read(int(length))
-        self.close_connection = True
-        return None
-
-    def _send(self, response: HTTPResponse, *, compressed: bool) -> None:
+    def _send(self, response: HTTPResponse) -> None:
         headers, body = dict(response.headers), response.body
-        if compressed and len(body) > WORTH_COMPRESSING:  # answers are often gzip-encoded
+        is_compressed = "gzip" in self.headers.get("Accept-Encoding", "")
+        if is_compressed and len(body) > WORTH_COMPRESSING:  # answers are often gzip-encoded
             body = gzip.compress(body, compresslevel=1)
             headers |= {"Content-Encoding": "gzip", "Content-Length": str(len(body))}
+        if self.close_connection:
+            headers["Connection"] = "close"
         self.send_response_only(response.status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
-    def date_time_string(self, timestamp: float | None = None) -> str:
-        """Return the cloud's time by default, for the answers of http.server itself."""
-        return self.server.cloud.date if timestamp is None else super().date_time_string(timestamp)
-
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's
-        """Log the errors of http.server, not its line for each request."""
-        if args and not str(args[0]).startswith(f"{self.command} "):
-            self.server.log(format % args)
+        """Log what http.server says of a request that it refuses."""
+        self.server.log(format % args)
 
 
 def serve_beside(
@@ -168,7 +153,12 @@ def serve_beside(
     if between == 0:
         try:
             if os.fork() == 0:  # not the command's child: it may wait for all of its children
-                _serve_until_the_end_of(process, server, quiet=quiet)
+                os.setsid()  # Ctrl-C is for the command
+                null = os.open(os.devnull, os.O_RDWR)
+                for descriptor in (0, 1, 2) if quiet else (0, 1):
+                    os.dup2(null, descriptor)  # a reader of the command's output must see its end
+                threading.Thread(target=server.serve_forever, daemon=True).start()
+                wait_for_the_end_of(process)
                 clean_up()
         finally:
             os._exit(0)
@@ -181,15 +171,6 @@ def serve_beside(
         if error.errno != errno.ENOEXEC:
             raise
     os.execve("/bin/sh", ["sh", path, *command[1:]], environ)  # noqa: S606 - as env and shells do
-
-
-def _serve_until_the_end_of(process: int, server: Server, *, quiet: bool) -> None:
-    os.setsid()  # Ctrl-C is for the command
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2) if quiet else (0, 1):
-        os.dup2(null, descriptor)  # a reader of the command's output must see its end
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    wait_for_the_end_of(process)
 
 
 def wait_for_the_end_of(process: int) -> None:

@@ -3,14 +3,11 @@ import json
 import os
 import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, RemoteDisconnected
-from pathlib import Path
 from random import Random
 from typing import NamedTuple, Self
 
@@ -105,17 +102,18 @@ def test_a_lost_answer_is_a_closed_connection() -> None:
 @pytest.mark.parametrize(
     ("status", "header"),
     [
-        ("411", "Transfer-Encoding: chunked"),
-        ("411", "Content-Length: -1"),
-        ("411", "Content-Length: x"),
-        ("413", "Content-Length: 99999999999"),
+        (411, "Transfer-Encoding: chunked"),
+        (411, "Content-Length: -1"),
+        (411, "Content-Length: x"),
+        (413, "Content-Length: 99999999999"),
     ],
 )
 def test_a_body_of_unknown_or_absurd_length_is_refused(
-    sandbox: Sandbox, status: str, header: str
+    sandbox: Sandbox, status: int, header: str
 ) -> None:
     answer = sandbox.raw("POST /v2/authentication/login HTTP/1.1", header)
-    assert answer.split()[1] == status
+    assert answer.startswith(f"HTTP/1.1 {status} ")
+    assert "Connection: close\r\n" in answer
 
 
 def test_what_is_no_http_is_answered_and_logged(sandbox: Sandbox) -> None:
@@ -144,15 +142,11 @@ def test_an_answer_has_one_date_and_that_is_the_clouds() -> None:
             assert 86400 <= behind < 86460
 
 
-LOGIN, USER = "/v2/authentication/login", '{"username": "demo", "password": "demo"}'
-WRONG = '{"username": "demo", "password": "wrong"}'
-OWN = ["127.0.0.1:{port}", "localhost:{port}", "LOCALHOST:{port}"]
-FOREIGN = ["", "evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1{port}"]
-FOREIGN += ["localhost.evil.example:{port}", "127.0.0.1:{port}.evil.example"]
-
-
-PATH = "/v2/datacenters/ALIAS"
+PATH, LOGIN = "/v2/datacenters/ALIAS", "/v2/authentication/login"
 ME = "127.0.0.1:{port}"
+OWN = [ME, "localhost:{port}", "LOCALHOST:{port}"]
+FOREIGN = ["", "evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1{port}"]
+FOREIGN += ["localhost.evil.example:{port}", f"{ME}.evil.example"]
 
 
 @pytest.mark.parametrize(
@@ -173,115 +167,47 @@ def test_it_answers_to_its_own_names_and_to_no_others(
 ) -> None:
     answer = sandbox.raw(f"GET {target} HTTP/1.1", *(f"Host: {host}" for host in hosts))
     assert int(answer.split()[1]) == status
-
-
-def test_another_host_has_no_effect_and_is_told_why(sandbox: Sandbox) -> None:
-    answer = sandbox.ask("POST", RESET, A, Host="evil.example")
-    message = f"This sandbox is {sandbox.server.url}, and no other host."
-    assert (answer.status, json.loads(answer.body)) == (421, {"message": message})
-    assert sandbox.cloud.servers["WA1ALIASWB01"].resets == 0
+    is_told = f"This sandbox is {sandbox.server.url}, and no other host." in answer
+    assert is_told == (status == 421)
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("status", "headers"),
     [
-        *(
-            ("Origin", value)
-            for value in ("https://evil.example", "null", "", "http://localhost:1")
-        ),
-        *(("Sec-Fetch-Site", value) for value in ("cross-site", "same-site")),
+        *((421, {"Host": host}) for host in ("evil.example", "")),
+        *((403, {"Origin": site}) for site in ("https://evil.example", "null", "")),
+        (403, {"Origin": "http://localhost:1"}),
+        *((403, {"Sec-Fetch-Site": site}) for site in ("cross-site", "same-site")),
+        *((200, {"Sec-Fetch-Site": site}) for site in ("none", "same-origin")),
+        *((200, {"Origin": f"http://{host}"}) for host in OWN),
     ],
 )
-def test_another_site_can_not_lock_the_user(sandbox: Sandbox, name: str, value: str) -> None:
-    for _ in range(3):
-        assert sandbox.ask("POST", LOGIN, WRONG, **{name: value}).status == 403
-    assert sandbox.ask("POST", LOGIN, USER).status == 200
-
-
-@pytest.mark.parametrize("site", ["none", "same-origin"])
-def test_a_page_of_its_own_would_be_answered(sandbox: Sandbox, site: str) -> None:
-    for host in ("127.0.0.1", "localhost"):
-        headers = {"Origin": f"http://{host}:{sandbox.port}", "Sec-Fetch-Site": site}
-        assert sandbox.ask("GET", PATH, **headers).status == 200
+def test_a_page_of_another_site_has_no_effect(
+    sandbox: Sandbox, status: int, headers: dict[str, str]
+) -> None:
+    headers = {name: value.format(port=sandbox.port) for name, value in headers.items()}
+    assert sandbox.ask("POST", RESET, A, **headers).status == status
+    assert sandbox.cloud.servers["WA1ALIASWB01"].resets == (status == 200)
 
 
 def test_on_the_port_of_http_its_name_is_enough() -> None:
     assert own_hosts(80) == {"127.0.0.1", "localhost", "127.0.0.1:80", "localhost:80"}
-    assert own_hosts(8080) == {"127.0.0.1:8080", "localhost:8080"}
 
 
-@pytest.mark.parametrize("reason", [OSError, None])
+@pytest.mark.parametrize("is_linux", [True, False])
 def test_where_the_kernel_does_not_tell_the_process_is_looked_for(
-    monkeypatch: pytest.MonkeyPatch, reason: type[OSError] | None
+    monkeypatch: pytest.MonkeyPatch, *, is_linux: bool
 ) -> None:
-    def refused(_process: int) -> int:
-        assert reason
-        raise reason
+    found: list[type[OSError] | None] = [None, PermissionError, ProcessLookupError]
 
-    signals: list[int] = []
+    def look(process: int, _signum: int = 0) -> None:
+        if problem := found.pop(0):
+            raise problem  # the first is somebody else's process, but there
 
-    def kill(process: int, signum: int) -> None:
-        signals.append(signum)
-        if len(signals) == 2:
-            raise PermissionError  # somebody else's, but there
-        if len(signals) == 3:
-            raise ProcessLookupError(process)
-
-    if reason:
-        monkeypatch.setattr(os, "pidfd_open", refused, raising=False)
+    if is_linux:
+        monkeypatch.setattr(os, "pidfd_open", lambda _process: os.close(-1), raising=False)
     else:
-        monkeypatch.delattr(os, "pidfd_open", raising=False)  # not on Linux
-    monkeypatch.setattr(os, "kill", kill)
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    monkeypatch.setattr(os, "kill", look)
     wait_for_the_end_of(7)
-    assert signals == [0, 0, 0]
-
-
-BESIDE = """
-import os, sys, time
-from random import Random
-from clc_reset.sandbox.cloud import Behaviour, Cloud
-from clc_reset.sandbox.server import Server, serve_beside
-server = Server(Cloud(Behaviour(), time.time, Random()), port=0, latency=0, log=print)
-quiet, path, *command = sys.argv[1:]
-environ = {**os.environ, "URL": server.url}
-def clean_up():
-    if os.environ.get("MARK"):
-        open(os.environ["MARK"], "w").close()
-try:
-    serve_beside(server, path, command, environ, quiet=quiet == "quiet", clean_up=clean_up)
-except OSError as error:
-    sys.exit(error.strerror)
-"""
-ASK = """
-import os, urllib.request
-assert not os.path.exists(os.environ["MARK"])
-urllib.request.urlopen(os.environ["URL"] + "/v2/nothing")
-"""
-
-
-def beside(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", BESIDE, *arguments], capture_output=True, check=False, text=True
-    )
-
-
-@pytest.mark.parametrize("quiet", ["quiet", "aloud"])
-def test_a_command_is_served_until_it_ends_and_then_all_is_cleaned_up(
-    quiet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
-    result = beside(quiet, sys.executable, "python", "-c", ASK)
-    assert result.returncode == 1
-    assert "HTTP Error 404" in result.stderr
-    wait_until((tmp_path / "mark").exists)
-
-
-def test_a_script_without_a_first_line_is_run_by_the_shell_and_a_folder_can_not_be_run(
-    tmp_path: Path,
-) -> None:
-    script = tmp_path / "script"
-    script.write_text('echo "$1"; exit 3')
-    script.chmod(0o755)
-    result = beside("quiet", str(script), "script", "word")
-    assert (result.returncode, result.stdout) == (3, "word\n")
-    assert beside("quiet", str(tmp_path), "x").stderr == "Permission denied\n"
+    assert found == []

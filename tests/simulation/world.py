@@ -5,10 +5,10 @@ by virtual time. All chance comes from one generator, so that one seed makes one
 """
 
 import _thread
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from datetime import UTC, datetime
+from functools import partial
 from heapq import heappop, heappush
-from queue import Empty
 from random import Random
 from typing import Any
 
@@ -242,24 +242,24 @@ class VirtualInbox(Inbox):
 
         world.after(world.random.expovariate(20), leave)
 
-    def _get(self, seconds: float) -> tuple[int, object] | None:
-        process = self._process
-        if not self._queue:
-            process.is_listening = True
-            process.step(seconds)
-            process.is_listening = False
-        if not self._queue:
-            raise Empty
-        return self._queue.popleft()
+    def _wait(self, finished: Sized, seconds: float) -> bool:
+        process, world = self._process, self._process.world
+        until = world.time + max(0.0, seconds)
+        process.is_listening = True
+        while not finished and self.signum is None:
+            process.step(until - world.time)
+            if world.time >= until:
+                break
+        process.is_listening = False
+        return bool(finished) or self.signum is not None
 
-    def _put(self, item: tuple[int, object] | None) -> None:
+    def _put(self, finished: Any, done: Any) -> None:
         if self._delay is None:
-            self._deliver(item)
+            super()._put(finished, done)
         else:
-            self._process.world.after(self._delay, lambda: self._deliver(item))
+            self._process.world.after(self._delay, partial(super()._put, finished, done))
 
-    def _deliver(self, item: tuple[int, object] | None) -> None:
-        self._queue.append(item)
+    def _ring(self) -> None:
         if self._process.is_listening:
             self._process.wake(self._process.world.time)
 
