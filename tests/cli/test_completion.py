@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from clc_reset.cli.completion import FILES
 from clc_reset.cli.main import command
 from tests.fakes import Run, run_clc
 
-FILES = {"bash": "clc.bash", "zsh": "_clc", "fish": "clc.fish"}
 SHIPPED = Path(__file__).parents[2] / "completions"
 
 
