@@ -143,7 +143,6 @@ def test_a_look_up_is_0_unless_it_was_not_read_or_could_not_be_printed() -> None
     [
         (DeclinedError("No.", hint="h"), ("declined", "No.", "h", 1)),
         (Interrupted(15), ("interrupted", "Interrupted.", "", 143)),
-        (KeyboardInterrupt(), ("interrupted", "Interrupted.", "", 130)),
         (
             ZeroDivisionError("x"),
             ("internal", "ZeroDivisionError: x (this is a bug in clc).", "", 1),
@@ -314,10 +313,6 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
                 f"The token was refused. {GOES_ON}",
                 *("Log in.", "To follow it: clc status --wait --run R1"),
             ],
-        ),
-        (  # nobody was asked first, so nothing is recorded
-            NOTHING_SENT.ended_by(DENIED)._replace(has_record=False),
-            ["The token was refused. No server was reset.", "Log in."],
         ),
         (  # without a journal
             of(QUEUED, result(A, "unknown"), result(B, "unknown")),
