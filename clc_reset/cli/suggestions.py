@@ -4,17 +4,13 @@ They come from the journal: no network, no credentials.
 """
 
 import os
-from collections.abc import Callable, Mapping
-from itertools import islice
+from collections.abc import Callable
 
 import click
 
 from clc_reset.identifiers import origin_in_use
 
 MOST_OFFERED = 500
-
-_Query = Callable[[Mapping[str, str], str, str, int], list[str]]
-"""A query of `journal.completion`: environment, origin, beginning, most."""
 
 
 def _latest(*kinds: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
@@ -32,14 +28,11 @@ def _latest(*kinds: str) -> Callable[[click.Context, click.Parameter, str], list
             return []
         value = ctx.params.get(param.name or "")
         used = {name.casefold() for name in (value if isinstance(value, tuple) else ())}
-        queries: list[_Query] = [getattr(completion, kind) for kind in kinds]
-        found = dict.fromkeys(
-            name
-            for query in queries
-            for name in query(os.environ, origin, incomplete, MOST_OFFERED)
-            if name.casefold() not in used
-        )
-        return list(islice(found, MOST_OFFERED))
+        found: dict[str, None] = {}
+        for kind in kinds:
+            query = getattr(completion, kind)
+            found |= dict.fromkeys(query(os.environ, origin, incomplete, MOST_OFFERED))
+        return [name for name in found if name.casefold() not in used][:MOST_OFFERED]
 
     return offer
 
