@@ -2,12 +2,9 @@
 
 import json
 import signal
-from collections.abc import Callable
 
 import pytest
 import respx
-from keyring.backend import KeyringBackend
-from keyring.backends import fail
 
 from clc_reset.errors import Interrupted
 from clc_reset.ui.prompts import Prompts
@@ -54,26 +51,6 @@ def test_the_user_name_is_stripped_and_the_account_to_act_in_is_stored(
     monkeypatch.setenv("CLC_USERNAME", variable)
     assert "as demo, account" in log_in(clc, *options, "-a", "sub", stdin="demo")[1]
     assert json.loads(memory_keyring.kept[ENTRY])["account"] == "SUB"
-
-
-@pytest.mark.usefixtures("served")
-def test_a_wrong_password_is_4_and_stores_nothing(clc: Run, memory_keyring: MemoryKeyring) -> None:
-    code, shown = log_in(clc, stdin="guess")
-    assert code == 4
-    assert "We didn't recognize the username" in shown
-    assert "guess" not in shown
-    assert memory_keyring.kept == {}
-
-
-def test_an_unusable_keyring_is_refused_before_the_password_is_sent(
-    clc: Run, api_ctl_io: respx.Router, use_keyring: Callable[[KeyringBackend], None]
-) -> None:
-    backend: Callable[[], KeyringBackend] = fail.Keyring
-    use_keyring(backend())
-    code, shown = log_in(clc)
-    assert code == 4
-    assert "no usable keyring backend" in shown
-    assert not api_ctl_io.calls
 
 
 @pytest.mark.parametrize(
