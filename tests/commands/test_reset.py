@@ -1,6 +1,3 @@
-import json
-import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -9,15 +6,9 @@ from clc_reset.commands.reset import screenful
 from clc_reset.sandbox.cloud import Cloud
 from tests.builders import FAR, A, B
 from tests.fakes import (
-    HANG,
     Run,
-    http,
-    loopback,
-    queued,
     rows,
     run_clc,
-    start_clc,
-    wait_until,
 )
 
 
@@ -101,25 +92,15 @@ def test_what_is_no_list_of_servers_is_not_taken_for_one(
     assert were_reset(served) == [A]
 
 
-@pytest.mark.parametrize(
-    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-)
-def test_a_signal_ends_the_wait_at_once_and_tells_what_is_known(signum: int, code: int) -> None:
-    with loopback(http(200, [queued(A, "wa1-1"), queued(FAR, "va1-2")]), HANG) as server:
-        running = start_clc("reset", A, FAR, "--wait", "-o", "json", CLC_BASE_URL=server.url)
-        wait_until(lambda: len(server.requests) == 3)
-        began = time.monotonic()
-        running.send_signal(signum)
-        out, err = running.communicate(timeout=20)
-    assert running.returncode == code
-    assert time.monotonic() - began < 1.5
-    shown = json.loads(out)
-    assert [row["state"] for row in shown["servers"]] == ["queued", "queued"]
-    assert (shown["error"]["kind"], shown["error"]["exit_code"]) == ("interrupted", code)
-    assert err.endswith(
-        "Interrupted. The resets continue in the cloud: 2 operations are still running.\n"
-        f"To follow them: clc status --wait --run {shown['run']}\n"
-    )
+def test_no_secret_is_in_the_journal(
+    clc: Run, served: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = served.token()
+    monkeypatch.setenv("CLC_TOKEN", token)
+    assert clc("reset", A, "VA1ALIASJOB03").exit_code == 1
+    kept = b"".join(file.read_bytes() for file in (tmp_path / "clc-reset").iterdir())
+    assert A.encode() in kept
+    assert not [word for word in (b"eyJ", b"Bearer", token.encode()) if word in kept]
 
 
 @pytest.mark.parametrize(
