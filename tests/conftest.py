@@ -156,22 +156,3 @@ def with_token(monkeypatch: pytest.MonkeyPatch) -> str:
 def posts(with_token: str, api_ctl_io: respx.Router) -> Callable[..., respx.Route]:
     """Let a reset be answered by these entities."""
     return lambda *entities: api_ctl_io.post().respond(200, json=entities)
-
-
-@pytest.fixture
-def statuses(with_token: str, api_ctl_io: respx.Router) -> Callable[..., respx.Route]:
-    """Let an operation be answered by these words, the last one for ever."""
-
-    def answer(operation: str, *words: str | int, alias: str = "abcd") -> respx.Route:
-        left = list(words)
-
-        def next_word(_request: httpx.Request) -> httpx.Response:
-            word = left.pop(0) if len(left) > 1 else left[0]
-            if isinstance(word, int):
-                return httpx.Response(word)
-            return httpx.Response(200, json={"status": word})
-
-        path = f"(?i)/v2/operations/{alias}/status/{operation}$"
-        return api_ctl_io.get(url__regex=path).mock(side_effect=next_word)
-
-    return answer

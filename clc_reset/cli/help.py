@@ -10,32 +10,19 @@ from clc_reset.exit_codes import ExitCode
 EXIT_CODES = "exit-codes"
 
 
-def _program(ctx: click.Context) -> click.Group:
-    return cast("click.Group", ctx.find_root().command)
-
-
 def _topics(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    topics = [*_program(ctx).commands, EXIT_CODES]
+    topics = [*cast("click.Group", ctx.find_root().command).commands, EXIT_CODES]
     return [topic for topic in topics if topic.startswith(incomplete)]
 
 
 @options.command("help", "clc help reset", "clc help exit-codes")
 @click.argument("topic", metavar="[COMMAND|exit-codes]", required=False, shell_complete=_topics)
-@options.verbose_without_requests
+@options.verbose
 @click.pass_context
-def command(ctx: click.Context, topic: str | None) -> str:
+def command(ctx: click.Context, topic: str | None) -> object:
     """Show help for a command, or what the exit codes mean."""
-    root = ctx.find_root()
-    if topic is None:
-        return root.get_help()
-    if topic == EXIT_CODES:
-        return _exit_codes(ctx)
-    _, found, _ = _program(ctx).resolve_command(root, [topic])  # raises UsageError for others
-    named = cast("click.Command", found)
-    return named.get_help(click.Context(named, info_name=topic, parent=root))
-
-
-def _exit_codes(ctx: click.Context) -> str:
+    if topic != EXIT_CODES:
+        return ctx.find_root().command.main([topic, "--help"] if topic else ["--help"])
     formatter = ctx.make_formatter()
     formatter.write("The exit codes, and in brackets whether anything was reset:\n\n")
     with formatter.indentation():

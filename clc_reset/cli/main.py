@@ -2,9 +2,10 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -32,22 +33,38 @@ _GROUPS = {
     "Identity": ("login", "logout", "whoami"),
     "More": ("sandbox", "completion", "help"),
 }
-_EPILOG = "More: clc help COMMAND, clc help exit-codes, clc --version"
 _COMPLETE = "_CLC_COMPLETE"
 
 
 class Commands(click.Group):
     """The group. Its `main` always ends in SystemExit with one of the documented codes."""
 
-    def main(self, *args: Any, **extra: Any) -> NoReturn:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        *_: object,
+        obj: Invocation | None = None,
+        **__: object,
+    ) -> NoReturn:
         """Run a command line and exit.
 
         Click's own ends with 1 where a pipe is closed.
         """
-        arguments = [*(args[0] if args else extra.get("args", sys.argv[1:]))]
-        invocation: Invocation = extra.get("obj") or Invocation()
+        arguments = sys.argv[1:] if args is None else [*args]
+        invocation = obj or Invocation()
+        code: int = ExitCode.OK
         try:
-            code = self._run([*arguments], invocation)
+            if instruction := os.environ.get(_COMPLETE):
+                from click.shell_completion import shell_complete
+
+                code = shell_complete(self, {}, "clc", _COMPLETE, instruction)
+            else:
+                with self.make_context("clc", [*arguments], obj=invocation) as ctx:
+                    result = self.invoke(ctx)
+                if isinstance(result, str):
+                    click.echo(result)
+                else:
+                    code = result
         except click.exceptions.Exit as end:
             code = end.exit_code
         except BrokenPipeError:
@@ -62,19 +79,6 @@ class Commands(click.Group):
                 code = invocation.report(problem)
         _flush()
         sys.exit(code)
-
-    def _run(self, arguments: list[str], invocation: Invocation) -> int:
-        if instruction := os.environ.get(_COMPLETE):
-            from click.shell_completion import shell_complete
-
-            return shell_complete(self, {}, "clc", _COMPLETE, instruction)
-        with self.make_context("clc", arguments, obj=invocation) as ctx:
-            result = self.invoke(ctx)
-        if isinstance(result, str):
-            click.echo(result)
-            return ExitCode.OK
-        code: int = result
-        return code
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -128,7 +132,7 @@ def run() -> NoReturn:
     cls=Commands,
     commands={name: click.Command(name, help=summary) for name, summary in _SUMMARIES.items()},
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=_EPILOG,
+    epilog="More: clc help COMMAND, clc help exit-codes, clc --version",
 )
 @click.version_option(__version__, "-V", "--version", message="clc %(version)s")
 def command() -> None:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
-from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -134,14 +133,9 @@ def command(name: str, *examples: str, **details: Any) -> Callable[[_Function], 
 
 def requested_form(arguments: Sequence[str]) -> str | None:
     """Return the output form asked for by a command line that can't be parsed, or None."""
-    form = None
-    line = takewhile(lambda argument: argument != "--", arguments)
-    for argument, following in pairwise([*line, ""]):
-        match = re.fullmatch(r"(?:--output=?|-[A-Za-z]*?o)(\w*)", argument)
-        value = match and (match[1] or following)
-        if value in FORMS:
-            form = value
-    return form
+    line = "\n".join(arguments).partition("\n--\n")[0]
+    forms = re.findall(r"^(?:--output[=\n]|-[A-Za-z]*?o\n?)(table|tsv|json)$", line, re.MULTILINE)
+    return forms[-1] if forms else None
 
 
 def duration(value: str) -> float:
@@ -167,25 +161,20 @@ def _seconds(value: str, text: str) -> float:
     return seconds
 
 
-def _account_alias(_ctx: click.Context, _param: click.Parameter, alias: str | None) -> str | None:
-    """Return the alias in upper case."""
-    if alias is None or is_account_alias(alias):
-        return alias and alias.upper()
-    if not alias.strip():
+def _account_alias(value: str) -> str:
+    """Return an account alias in upper case."""
+    if not value.strip():
         raise click.BadParameter("It is empty: is a shell variable unset?")
-    raise click.BadParameter(f"{alias!r} has more than letters and digits.")
+    if not is_account_alias(value):
+        raise click.BadParameter(f"{value!r} has more than letters and digits.")
+    return value.upper()
 
 
-def not_empty(
-    noun: str, hint: str = ""
-) -> Callable[[click.Context, click.Parameter, str | Sequence[str] | None], object]:
-    """Return a callback that raises UsageError for an empty value, as of an unset variable."""
+def not_empty(noun: str, hint: str = "") -> Callable[[str], str]:
+    """Return a type of values that raises UsageError for an empty one, as of an unset variable."""
 
-    def check(
-        _ctx: click.Context, _param: click.Parameter, value: str | Sequence[str] | None
-    ) -> object:
-        texts = [value] if isinstance(value, str) else value or ()
-        if not all(map(str.strip, texts)):
+    def check(value: str) -> str:
+        if not value.strip():
             raise UsageError(f"{noun} is empty: is a shell variable unset?", hint=hint)
         return value
 
@@ -194,7 +183,7 @@ def not_empty(
 
 def time(name: str, help_text: str, default: str | None = None) -> Callable[[_Function], _Function]:
     """Return an option that takes a duration."""
-    shows = default not in {None, "0"}
+    shows = default != "0"
     return click.option(
         name, type=duration, metavar="TIME", default=default, show_default=shows, help=help_text
     )
@@ -206,7 +195,7 @@ def run(name: str, help_text: str) -> Callable[[_Function], _Function]:
         name,
         metavar="RUN",
         shell_complete=suggestions.runs,
-        callback=not_empty("A run's id", "To list the runs: clc history"),
+        type=not_empty("A run's id", "To list the runs: clc history"),
         help=help_text,
     )
 
@@ -238,7 +227,7 @@ account = click.option(
     metavar="ALIAS",
     envvar=ACCOUNT_VARIABLES,
     show_envvar=True,
-    callback=_account_alias,
+    type=_account_alias,
     help="Account alias to act in; by default the login's own.",
 )
 groups = click.option(
@@ -248,7 +237,7 @@ groups = click.option(
     metavar="GROUP",
     multiple=True,
     shell_complete=suggestions.groups,
-    callback=not_empty("A group's name", "Leave -g out, or give it the name or id of a group."),
+    type=not_empty("A group's name", "Leave -g out, or give it the name or id of a group."),
     help="All servers of a group and of the groups inside it. GROUP is a name in upper or "
     "lower case, also as 'WA1 Web', or an id. Repeatable.",
 )
@@ -264,10 +253,4 @@ verbose = click.option(
     "--verbose",
     is_flag=True,
     help="Log each request to standard error: method, URL, status, milliseconds.",
-)
-verbose_without_requests = click.option(
-    "-v",
-    "--verbose",
-    is_flag=True,
-    help="Accepted by every command; this one sends no requests.",
 )

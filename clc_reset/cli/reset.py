@@ -44,7 +44,7 @@ from clc_reset.cli.options import Invocation
 @click.option(
     "--check",
     metavar="COMMAND",
-    callback=options.not_empty("The command of --check"),
+    type=options.not_empty("The command of --check"),
     help="Run by sh for each server whose operation succeeded, with its id in CLC_SERVER, until "
     "it succeeds; tried every 5 s. Implies --wait.",
 )

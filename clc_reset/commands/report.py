@@ -4,7 +4,6 @@ Only the outcome of a reset says whether something was reset.
 """
 
 import sys
-from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -23,7 +22,7 @@ from clc_reset.errors import (
 )
 from clc_reset.exit_codes import ExitCode, of_signal
 from clc_reset.identifiers import is_operation_id
-from clc_reset.models import ServerResult, ServerState
+from clc_reset.models import ServerState
 from clc_reset.resets.outcome import Ending, Outcome, servers_of
 from clc_reset.text import (
     NAMED_IN_COMMANDS,
@@ -65,26 +64,26 @@ def outcome(
     code = known.exit_code
     if missing and code == ExitCode.OK:
         code = ExitCode.FAILED
-    advice = Advice(known, session.usual_account, is_whole=whole_run is not None)
+    is_silent = session.quiet and code == ExitCode.OK
+    advice = Advice(known, session.usual_account, whole_run is not None)
     remarks = [*missing]
     with _bugs_among(remarks):
         remarks.extend(advice.remarks())
-    has_remarks = bool(remarks)
+    follows = not remarks and not session.quiet and is_terminal(session.streams.stderr)
     delivery = Delivery.PRINTED
-    is_silent = session.quiet and code == ExitCode.OK
-    if known.has_result and not (is_silent and session.form is None):
-        beside = dict(whole_run or {})
-        if remarks:
-            beside["error"] = problem(remarks[0].kind, remarks[0].message, code)
-        with _bugs_among(remarks):
+    with _bugs_among(remarks):
+        if known.has_result and not (is_silent and session.form is None):
+            beside = dict(whole_run or {})
+            if remarks:
+                beside["error"] = problem(remarks[0].kind, remarks[0].message, code)
             delivery = session.renderer.results(
                 known.account, known.results, beside, run=known.run, verbose=session.verbose
             )
             if delivery is Delivery.ELSEWHERE and sys.stdout is not None:
                 session.streams.note("Standard output can't be written; the result is above.")
-    if not is_silent:
-        with _bugs_among(remarks):
-            _notes(session, known, None if has_remarks else advice)
+    with _bugs_among(remarks):
+        for note in () if is_silent else advice.notes(follows=follows):
+            session.streams.note(note)
     for remark in remarks:
         session.renderer.error(*remark, code)
     if delivery is Delivery.CLOSED_PIPE and code != ExitCode.UNKNOWN:
@@ -120,8 +119,6 @@ def error(renderer: Renderer, raised: BaseException) -> int:
             remark, code = Remark(raised.kind, raised.message, raised.hint), int(raised.exit_code)
         case Interrupted():
             remark, code = Remark(INTERRUPTED, "Interrupted."), of_signal(raised.signum)
-        case KeyboardInterrupt():
-            remark, code = Remark(INTERRUPTED, "Interrupted."), int(ExitCode.INTERRUPTED)
         case _:
             remark, code = Remark(INTERNAL, _describe(raised)), int(ExitCode.FAILED)
     renderer.error(*remark, code)
@@ -132,21 +129,7 @@ def _describe(error: BaseException) -> str:
     return f"{describe(error) if isinstance(error, OSError) else describe_bug(error)}."
 
 
-def _notes(session: Session, known: Outcome, advice: "Advice | None") -> None:
-    line = summary(known)
-    if line is not None:
-        session.streams.note(line)
-    if known.unasked:
-        session.streams.note(
-            "Warning: the API also answered for servers that were not asked for: "
-            f"{enumerate_names(known.unasked)}."
-        )
-    is_read = is_terminal(session.streams.stderr) and not session.quiet
-    if is_read and advice is not None and not known.waited and known.pending:
-        session.streams.note(f"{advice.in_the_cloud()}\n{advice.how_to_follow()}")
-
-
-def _them(names: Sequence[str]) -> str:
+def _them(names: Sequence[object]) -> str:
     return "it" if len(names) == 1 else "them"
 
 
@@ -156,17 +139,37 @@ def _joined(message: str, more: str) -> str:
     return separator.join(filter(None, (message, more)))
 
 
-class Advice:
-    """The remarks about an outcome, with the next steps as commands to paste."""
+def _lines(*lines: str) -> str:
+    return "\n".join(filter(None, lines))
 
-    def __init__(self, known: Outcome, usual_account: str | None, *, is_whole: bool) -> None:
-        self._known = known
-        self._usual_account = usual_account
-        self._is_whole = is_whole
+
+class Advice(NamedTuple):
+    """The texts about an outcome, with the next steps as commands to paste.
+
+    A command names an account other than `usual_account`. `is_whole` tells that all servers of the
+    run are shown.
+    """
+
+    known: Outcome
+    usual_account: str | None
+    is_whole: bool
+
+    def notes(self, *, follows: bool) -> Iterator[str]:
+        """Yield the notes below a result; with `follows` how to wait for what goes on."""
+        known = self.known
+        if line := summary(known):
+            yield line
+        if known.unasked:
+            yield (
+                "Warning: the API also answered for servers that were not asked for: "
+                f"{enumerate_names(known.unasked)}."
+            )
+        if follows and not known.waited and known.pending:
+            yield f"{self.in_the_cloud()}\n{self.how_to_follow()}"
 
     def remarks(self) -> Iterator[Remark]:
         """Yield the remarks; the first one tells most of the exit code."""
-        known = self._known
+        known = self.known
         unknown = known.servers(ServerState.UNKNOWN)
         kind = OUTCOME_UNKNOWN
         if known.ending is Ending.INTERRUPTED and known.problem and unknown:
@@ -177,32 +180,35 @@ class Advice:
             yield self._unknown(unknown, kind)
         if known.has_result:
             yield from self._not_sent()
-            yield from self._failed_in_part()
+            # of a shared operation, whose servers show different things
+            failed = servers_of(
+                r for r in known.results if r.state is ServerState.FAILED and r.evidence
+            )
+            if failed and (hint := self._next_step(ServerState.FAILED)):
+                message = f"A shared operation failed: {enumerate_names(failed)}."
+                yield Remark(SHARED_FAILURE, message, hint)
 
     def _cut_short(self) -> Remark:
-        known, follow = self._known, self.how_to_follow()
+        known = self.known
         goes_on = self.in_the_cloud() if known.was_sent or not known.resets else NOTHING
-        match known.ending:
-            case Ending.INTERRUPTED:
-                return Remark(INTERRUPTED, _joined("Interrupted.", goes_on), follow)
-            case Ending.TIME_LIMIT:
-                passed = f"The time limit of {show_seconds(known.limit or 0)} has passed."
-                return Remark(TIME_LIMIT, _joined(passed, goes_on), follow)
-            case Ending.ERROR if known.error is not None:
-                hints = [known.error.hint, follow]
-                is_safe = goes_on == NOTHING and known.error.exit_code is ExitCode.NOT_SENT
-                if is_safe and known.run is not None and not known.has_record:
-                    hints.append(
-                        "The journal couldn't note this, so the next reset of these servers will "
-                        "ask first, or end with exit code 3."
-                    )
-                message = _joined(known.error.message, goes_on)
-                return Remark(known.error.kind, message, "\n".join(filter(None, hints)))
-            case _:
-                return Remark(INTERNAL, _joined(known.crash or "", goes_on), follow)
+        kind, message, hint = INTERNAL, known.crash or "", ""
+        if known.ending is Ending.INTERRUPTED:
+            kind, message = INTERRUPTED, "Interrupted."
+        elif known.ending is Ending.TIME_LIMIT:
+            passed = show_seconds(known.limit or 0)
+            kind, message = TIME_LIMIT, f"The time limit of {passed} has passed."
+        elif known.error is not None:
+            kind, message, hint = known.error.kind, known.error.message, known.error.hint
+        asks = ""
+        if goes_on == NOTHING and known.run is not None and not known.has_record:
+            asks = (
+                "The journal couldn't note this, so the next reset of these servers will "
+                "ask first, or end with exit code 3."
+            )
+        return Remark(kind, _joined(message, goes_on), _lines(hint, asks, self.how_to_follow()))
 
     def _unknown(self, names: Sequence[str], kind: str) -> Remark:
-        known = self._known
+        known = self.known
         servers = count(len(names), "server")
         message = f"The outcome is unknown for {servers}: {enumerate_names(names)}."
         if not known.resets:
@@ -225,41 +231,45 @@ class Advice:
 
         Servers of several accounts can't be named in one command.
         """
-        known = self._known
-        changed, unchanged, unseen = _by_evidence(known, state)
-        is_one = len(changed) + len(unchanged) + len(unseen) == 1
+        known = self.known
+        of_state = [result for result in known.results if result.state is state]
+        changed, unchanged, unseen = (
+            servers_of(r for r in of_state if (r.evidence and r.evidence.changed) is shown)
+            for shown in (True, False, None)
+        )
         is_unknown = state is ServerState.UNKNOWN
+        can_change = is_unknown and known.can_change
         hints = []
         if changed:
             hints.append("Those that have changed were most likely reset: leave them alone.")
-        was_cut_short = known.ending is Ending.INTERRUPTED
-        if is_unknown and known.can_change and (unchanged or was_cut_short):
+        if can_change and (unchanged or known.ending is Ending.INTERRUPTED):
             hints.append("A change can still come: the API takes up to 30 s a server.")
             if known.can_be_awaited and known.run is not None:
                 hints.append(f"To wait for a change: clc status --wait --run {known.run}")
         if known.account is None:
-            return "\n".join(hints)
+            return _lines(*hints)
         if unchanged and len(unchanged) <= NAMED_IN_COMMANDS:
-            them = "it" if is_one else "those that haven't changed"
-            if is_unknown and known.can_change:
-                them = "it, if it hasn't changed by then" if is_one else f"{them} by then"
+            if len(servers_of(of_state)) == 1:
+                them = "it, if it hasn't changed by then" if can_change else "it"
+            else:
+                them = "those that haven't changed" + (" by then" * can_change)
             again = " --again" if is_unknown else ""
             hints.append(f"To reset {them}: {self._command('reset', unchanged)}{again}")
         if unseen and is_unknown:
             look = self._command("servers", unseen[:NAMED_IN_COMMANDS])
             hints.append(f"To look at {_them(unseen)}: {look}")
-        return "\n".join(hints)
+        return _lines(*hints)
 
     def _command(self, name: str, servers: Sequence[str]) -> str:
         """Return a command about these servers, to paste."""
-        return " ".join(["clc", name, *self._elsewhere(self._known.account), *servers])
+        return " ".join(["clc", name, *self._elsewhere(self.known.account), *servers])
 
     def _elsewhere(self, account: str | None) -> list[str]:
-        return ["-a", account] if account and account != self._usual_account else []
+        return ["-a", account] if account and account != self.usual_account else []
 
     def _not_sent(self) -> Iterator[Remark]:
         """Name the servers that weren't sent, and why, with the command that sends them alone."""
-        known = self._known
+        known = self.known
         unsent = [r for r in known.results if r.state is ServerState.NOT_SENT]
         taken = [r for r in unsent if known.resets and r.run not in {None, known.run}]
         left = servers_of(r for r in unsent if r not in taken)
@@ -271,8 +281,7 @@ class Advice:
         if left:
             were = "was" if len(left) == 1 else "were"
             these = f"{count(len(left), 'server')} {were} not sent: {enumerate_names(left)}."
-            message = _joined(message, these)
-            hint = "\n".join(filter(None, (hint, self._how_to_send(left))))
+            message, hint = _joined(message, these), _lines(hint, self._how_to_send(left))
         if message:
             yield Remark(kind, message, hint)
         if taken:
@@ -280,25 +289,17 @@ class Advice:
             yield Remark(STOPPED, f"Left out, since another run may have reset them: {names}.")
 
     def _how_to_send(self, left: Sequence[str]) -> str:
-        known = self._known
-        if known.run is not None and self._is_whole:
+        known = self.known
+        if known.run is not None and self.is_whole:
             once = ", once the others are over" if known.pending else ""
             return f"To reset {_them(left)}{once}: clc reset --rest-of {known.run}"
         if known.account is not None and len(left) <= NAMED_IN_COMMANDS:
             return f"To reset {_them(left)}: {self._command('reset', left)}"
         return ""
 
-    def _failed_in_part(self) -> Iterator[Remark]:
-        """Say what to do where a shared operation failed and its servers show different things."""
-        results = self._known.results
-        failed = servers_of(r for r in results if r.state is ServerState.FAILED and r.evidence)
-        if failed and (hint := self._next_step(ServerState.FAILED)):
-            message = f"A shared operation failed: {enumerate_names(failed)}."
-            yield Remark(SHARED_FAILURE, message, hint)
-
     def in_the_cloud(self) -> str:
         """Return what becomes of operations that nobody waits for any more."""
-        known, pending = self._known, self._known.pending
+        known, pending = self.known, self.known.pending
         if not pending:
             return ""
         number = count(len(pending), "operation")
@@ -313,10 +314,10 @@ class Advice:
 
         It names the run. Without a journal it names up to ten operations.
         """
-        known, pending = self._known, self._known.pending
+        known, pending = self.known, self.known.pending
         if not pending and not known.servers(ServerState.PLANNED):
             return ""
-        begins = f"To follow {'it' if len(pending) == 1 else 'them'}: clc status --wait"
+        begins = f"To follow {_them(pending)}: clc status --wait"
         if known.run is not None:
             return f"{begins} --run {known.run}"
         named = [op for op in pending if is_operation_id(op.id)][:NAMED_IN_COMMANDS]
@@ -326,27 +327,15 @@ class Advice:
         lines = [" ".join([begins, *self._elsewhere(of), *some]) for of, some in ids.items()]
         if more := len(pending) - len(named):
             lines.append(f"{count(more, 'more operation')} can't be named here.")
-        return "\n".join(lines)
-
-
-def _by_evidence(known: Outcome, state: ServerState) -> tuple[list[str], list[str], list[str]]:
-    """Return the servers with a state: those that changed, that didn't, and all others."""
-    found: dict[bool | None, list[ServerResult]] = {True: [], False: [], None: []}
-    for result in known.results:
-        if result.state is state:
-            found[result.evidence and result.evidence.changed].append(result)
-    changed, unchanged, others = map(servers_of, found.values())
-    return changed, unchanged, others
+        return _lines(*lines)
 
 
 def summary(known: Outcome) -> str | None:
     """Return one line about several servers: `299 succeeded, 2 failed in 6 s. Failed: …`."""
     if not known.has_result or len(known.results) <= 1:
         return None
-    states = Counter(result.state for result in known.results)
-    order = [state for state in ServerState if state is not ServerState.UNKNOWN]
-    parts = [_counted(known, s, states[s]) for s in [*order, ServerState.UNKNOWN] if states[s]]
-    line = ", ".join(parts)
+    parts = [_counted(known, state) for state in ServerState if state is not ServerState.UNKNOWN]
+    line = ", ".join(filter(None, [*parts, _counted(known, ServerState.UNKNOWN)]))
     if known.seconds is not None and known.seconds >= 1:
         seconds = f"{known.seconds:,.0f} s"  # behind evidence, "in" would tell when it changed
         line += f" ({seconds})" if ": " in line else f" in {seconds}"
@@ -354,13 +343,11 @@ def summary(known: Outcome) -> str | None:
     return f"{line}. Failed: {enumerate_names(failed)}" if failed else line
 
 
-def _counted(known: Outcome, state: ServerState, number: int) -> str:
-    """Return how many servers have a state, and their evidence: `3 unknown: 1 changed since`."""
-    shown = Counter(
-        result.evidence.changed
-        for result in known.results
-        if result.evidence is not None and result.state is state
-    )
-    evidence = [f"{shown[True]:,} changed since"] * bool(shown[True])
-    evidence += [f"{shown[False]:,} not yet"] * bool(shown[False])
-    return f"{number:,} {state}" + (f": {', '.join(evidence)}" if evidence else "")
+def _counted(known: Outcome, state: ServerState) -> str:
+    """Return how many servers have a state, if any, and what they show: `3 unknown: 2 not yet`."""
+    shown = [r.evidence and r.evidence.changed for r in known.results if r.state is state]
+    if not shown:
+        return ""
+    counts = {"changed since": shown.count(True), "not yet": shown.count(False)}
+    evidence = ", ".join(f"{number:,} {words}" for words, number in counts.items() if number)
+    return f"{len(shown):,} {state}" + (f": {evidence}" if evidence else "")

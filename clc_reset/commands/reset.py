@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from textwrap import TextWrapper
 from typing import NamedTuple
 
@@ -57,13 +57,11 @@ def run(session: Session, given: Given) -> int:
         if given.groups and not (given.yes or given.dry_run):
             session.prompts.require_terminal("a confirmation", _NEEDS_YES)
         rest = None if given.rest_of is None else _rest_of(session, given, given.rest_of)
-        if given.dry_run and not given.groups:
+        if given.dry_run:
             return _dry_run(session, given, rest)
         credential = session.log_in()
         alias = rest.run.account if rest else sources.account(given.account, credential)
         places = _places(session, alias, given)
-        if given.dry_run:
-            return _show_dry_run(session, list(places), alias)
         options = _options(given, RollingOptions() if rest is None else rest.options)
         request = ResetRequest(
             Where(session.origin, alias),
@@ -193,19 +191,15 @@ def _places(session: Session, account: str, given: Given) -> dict[str, str]:
 
 
 def _dry_run(session: Session, given: Given, rest: Rest | None) -> int:
-    """Show what would be reset, as far as that needs no token."""
+    """Show what would be reset; only what a group holds needs a request."""
+    account, servers = given.account, given.servers
     if rest is not None:
-        return _show_dry_run(session, rest.servers, rest.run.account, rest)
-    account = given.account
-    if account is None and (credential := session.sources.without_request()):
-        account = credential.account
-    alias = None if account is None else sources.checked_alias(account)
-    return _show_dry_run(session, given.servers, alias)
-
-
-def _show_dry_run(
-    session: Session, servers: Sequence[str], account: str | None, rest: Rest | None = None
-) -> int:
+        account, servers = rest.run.account, rest.servers
+    elif given.groups:
+        account = sources.account(account, session.log_in())
+        servers = tuple(_places(session, account, given))
+    elif account is None and (credential := session.sources.without_request()):
+        account = credential.account and sources.checked_alias(credential.account)
     where = f"in account {account}" if account else "in the login's own account"
     message = f"Would be reset {where}."
     results = [ServerResult(server, ServerState.NOT_SENT, None, message) for server in servers]

@@ -8,7 +8,7 @@ from clc_reset.commands.session import Session
 from clc_reset.exit_codes import ExitCode
 from clc_reset.models import Observation
 from clc_reset.resets import evidence
-from clc_reset.resets.groups import Groups, Member
+from clc_reset.resets.groups import Groups
 
 LOOK_SECONDS = 30.0
 """The limit for all looks at servers that are named."""
@@ -30,7 +30,12 @@ def run(
     found = Groups(alias, session.client.groups(alias, detailed=True))
     listed = [member.server for member in found.members()]
     session.journal.keep_listing(session.origin, alias, found.names, listed)
-    seen = [_observation(member) for member in found.members(groups)]
+    seen = [
+        (member.shown or Observation(member.server))._replace(
+            group=member.group, datacenter=member.datacenter
+        )
+        for member in found.members(groups)
+    ]
     code = report.looked_up(session.renderer.servers(alias, seen))
     if not seen:
         session.streams.note(f"Account {alias} has no server that could be reset.")
@@ -40,31 +45,19 @@ def run(
 def _look(session: Session, account: str, servers: Sequence[str]) -> int:
     """Look at each server; one that can't be seen doesn't hide the others."""
     places = [(account, server) for server in servers]
-    found = evidence.look(places, session.client, session.inbox, LOOK_SECONDS)
-    seen = _with_group_names(session, account, list(found.values()))
-    errors = [observation.error for observation in seen]
-    if errors and errors[0] is not None and all(error is not None for error in errors):
+    found = evidence.look(places, session.client, session.inbox, LOOK_SECONDS).values()
+    errors = [observation.error for observation in found if observation.error is not None]
+    if len(errors) == len(found):
         raise errors[0]
+    names = session.inbox.map(
+        lambda group: session.client.group_name(account, group),
+        [observation.group for observation in found if observation.group],
+        evidence.SECONDS_FOR_ALL,
+    )
+    seen = []
+    for observation in found:
+        name = names.get(observation.group or "")
+        group = name if isinstance(name, str) else observation.group  # the API may not tell it
+        seen.append(observation._replace(group=group))
     code = report.looked_up(session.renderer.servers(account, seen))
     return code or (ExitCode.FAILED if any(o.problem for o in seen) else ExitCode.OK)
-
-
-def _with_group_names(
-    session: Session, account: str, seen: Sequence[Observation]
-) -> list[Observation]:
-    """Return the observations with the names of their groups, where the API tells them."""
-    ids = [observation.group for observation in seen if observation.group]
-    names = session.inbox.map(
-        lambda group: session.client.group_name(account, group), ids, evidence.SECONDS_FOR_ALL
-    )
-    named = []
-    for observation in seen:
-        name = names.get(observation.group or "")
-        group = name if isinstance(name, str) else observation.group
-        named.append(observation._replace(group=group))
-    return named
-
-
-def _observation(member: Member) -> Observation:
-    shown = member.shown or Observation(member.server)
-    return shown._replace(group=member.group, datacenter=member.datacenter)

@@ -51,21 +51,6 @@ def test_ids_are_upper_case_in_the_order_given(
     assert server_ids(given, read) == ids
 
 
-@pytest.mark.parametrize("empty", ["", " ", "\t"])
-def test_an_empty_argument_may_be_an_unset_variable(empty: str) -> None:
-    for work in (lambda: server_ids(["A", empty], unread), lambda: names(["wa1-1", empty], unread)):
-        assert "is empty: is a shell variable unset?" in message(work)
-
-
-def test_no_servers_are_an_error_unless_there_may_be_none() -> None:
-    for none in ([], ["-"]):
-        assert server_ids(none, str, may_be_none=True) == []
-    assert message(lambda: server_ids(["-"], lambda: "# nothing\n")).startswith(
-        "Standard input holds no server ids.\n"
-    )
-    assert message(lambda: names(["-"], str)).startswith("Standard input holds no names.\n")
-
-
 def test_a_few_malformed_ids_are_named() -> None:
     many = [f"a{n};" for n in range(1000)] + ["x" * 9999 + "!"]
     shown = message(lambda: server_ids(many, unread))

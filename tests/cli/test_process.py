@@ -12,6 +12,7 @@ import pytest
 from tests.builders import A
 from tests.fakes import CLC, HANG, environment, http, loopback, queued, refused, shell, wait_until
 
+QUEUED = http(200, [queued(A, "wa1-1")])
 MANY = " ".join(f"WA1ALIASN{n:05d}" for n in range(5000))
 
 
@@ -41,22 +42,22 @@ def reset(
         (signal.SIGTERM, 143, "trap '' HUP;"),  # stays ignored
     ],
 )
-def test_a_signal_while_the_answer_is_awaited_names_the_servers(
-    signum: int, code: int, before: str
+@pytest.mark.parametrize(("answers", "state"), [([], "unknown"), ([QUEUED], "queued")])
+def test_a_signal_ends_the_wait_for_an_answer_or_an_operation_at_once(
+    signum: int, code: int, before: str, answers: list[bytes], state: str
 ) -> None:
-    with loopback(HANG) as server:
-        running = reset(A, "-o", "json", before=before, CLC_BASE_URL=server.url)
-        wait_until(lambda: server.posts == 1)
+    with loopback(*answers, HANG) as server:
+        running = reset(A, "--wait", "-o", "json", before=before, CLC_BASE_URL=server.url)
+        wait_until(lambda: len(server.requests) == len(answers) + 1)
         if before:
             running.send_signal(signal.SIGHUP)
         running.send_signal(signum)
         out, err = running.communicate(timeout=5)
     assert running.returncode == code
-    (shown,) = json.loads(out)["servers"]
-    assert (shown["server"], shown["state"]) == (A, "unknown")
-    assert json.loads(out)["error"]["exit_code"] == code
-    assert A.encode() in err
-    assert b"unknown" in err
+    shown = json.loads(out)
+    assert [(row["server"], row["state"]) for row in shown["servers"]] == [(A, state)]
+    assert (shown["error"]["kind"], shown["error"]["exit_code"]) == ("interrupted", code)
+    assert f"clc status {'--wait ' * len(answers)}--run {shown['run']}\n".encode() in err
     assert b"Traceback" not in err
 
 
@@ -115,7 +116,7 @@ def test_a_full_disk_is_one_message(arguments: str) -> None:
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams_change_nothing_of_the_exit_code(closed: str) -> None:
-    with loopback(http(200, [queued(A, "wa1-1")])) as server:
+    with loopback(QUEUED) as server:
         result = shell(f"CLC reset {A} {A} {closed}", CLC_BASE_URL=server.url)
         assert server.posts == 1
     assert result.returncode == 0
@@ -140,7 +141,7 @@ def test_what_an_ascii_screen_lacks_is_escaped(encoding: dict[str, str], form: s
 
 
 def test_a_relative_home_keeps_the_journal_out_of_the_working_directory() -> None:
-    with loopback(http(200, [queued(A, "wa1-1")])) as server:
+    with loopback(QUEUED) as server:
         variables = {"CLC_BASE_URL": server.url, "HOME": "here", "XDG_STATE_HOME": "there"}
         result = shell(f"cd $(mktemp -d) && CLC reset {A} >/dev/null && ls -A", **variables)
     assert (result.returncode, result.stdout) == (0, "")

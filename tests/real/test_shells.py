@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from clc_reset.cli.completion import FILES
 from clc_reset.clocks import Clocks
 from clc_reset.journal.runs import Journal
 from clc_reset.workers import Inbox
-from tests.cli.test_completion import FILES, SHIPPED
+from tests.cli.test_completion import SHIPPED
 from tests.fakes import CLC, wait_until
 from tests.real.screen import Screen, Screens
 
