@@ -18,7 +18,7 @@ from clc_reset.resets import guard
 from clc_reset.resets import run as resets
 from clc_reset.resets.groups import Groups
 from clc_reset.resets.outcome import Ending, Outcome
-from clc_reset.resets.request import Dependencies, Question, ResetRequest
+from clc_reset.resets.request import Dependencies, ResetRequest
 from clc_reset.text import count, enumerate_names
 from clc_reset.ui.streams import size_of
 
@@ -97,16 +97,16 @@ def _carry_out(session: Session, request: ResetRequest, places: Mapping[str, str
         if request.rest is not None:
             _log.info("Check: %s (in %s)", options.check, options.directory)
 
-    def confirm(question: Question) -> bool:
+    def confirm(unsettled: int, described: Sequence[str]) -> bool:
         lines = []
         if places:
             size = size_of(sys.stderr)
             account = request.where.account
             lines = [f"In account {account}:", *screenful(places, size.columns, size.lines)]
-        if question.lines:
-            lines += ["Earlier resets are unsettled:", *question.lines]
+        if described:
+            lines += ["Earlier resets are unsettled:", *described]
         session.streams.note("\n".join(lines))
-        return session.prompts.confirm(_question(question))
+        return session.prompts.confirm(_question(len(request.servers), unsettled))
 
     deps = Dependencies(
         session.client,
@@ -229,8 +229,7 @@ def _show_dry_run(
 # --- confirm ---
 
 
-def _question(question: Question) -> str:
-    servers, unsettled = len(question.servers), question.unsettled
+def _question(servers: int, unsettled: int) -> str:
     if servers == 1:
         return f"Reset this {'unsettled ' if unsettled else ''}server?"
     these = f"Reset these {servers:,} servers"

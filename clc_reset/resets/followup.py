@@ -3,7 +3,7 @@
 It says nothing about what was sent: only a reset does.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -34,7 +34,7 @@ class Shown(NamedTuple):
     asked: str
 
     @property
-    def key(self) -> tuple[str | None, str | None]:
+    def key(self) -> evidence.Key:
         """Run and server, as a result has them."""
         return self.run.id, self.row.server
 
@@ -84,7 +84,7 @@ def select(
             found.append(_of_operation(journal, origin, account, name))
         else:
             found.append(_of_server(journal, origin, account, name.upper()))
-    rows: dict[tuple[str | None, str | None], Shown] = {}
+    rows: dict[evidence.Key, Shown] = {}
     for selection in found:
         for shown in selection.rows:
             rows.setdefault(shown.key, shown)
@@ -249,29 +249,23 @@ class FollowUp:
         self._looks = looks
         self._deadline = deps.clocks.monotonic() + self._limit
         self._sent_times = guard.SentTimes(deps)
+        self._shown_of: dict[evidence.Key, Shown] = {}
 
     def ask(self) -> tuple[Outcome, list[str]]:
         """Return what became of earlier resets, and the operations that nobody knows."""
         outcome = self._ask()
-        while self._waits and outcome.ending is Ending.COMPLETE and self._selection.is_live:
-            try:
+        try:
+            while self._waits and outcome.ending is Ending.COMPLETE and self._selection.is_live:
                 self._reload()
-            except JournalError as error:
-                outcome = outcome.ended_by(error)
-            else:
                 outcome = self._ask()
+        except JournalError as error:
+            outcome = outcome.ended_by(error)
         if self._waits and outcome.ending is Ending.COMPLETE:
             outcome = self._watch_lost(outcome)
-        lost: list[str] = []
-        results = []
-        for result in outcome.results:
-            if result.server is None and result.operation and result.state is ServerState.UNKNOWN:
-                lost.append(result.operation.id)
-            else:
-                results.append(result)
         undecided = self._undecided(outcome)
+        lost = [r.operation.id for r in outcome.results if r.operation and _is_nobodys(r)]
         outcome = outcome._replace(
-            results=tuple(results),
+            results=tuple(result for result in outcome.results if not _is_nobodys(result)),
             limit=self._limit,
             can_change=bool(undecided),
             can_be_awaited=any(shown.row.is_in_doubt for shown in undecided),
@@ -283,8 +277,7 @@ class FollowUp:
         rows = self._selection.rows
         fresh: dict[tuple[str, str], Shown] = {}
         for asked in {shown.asked for shown in rows}:
-            run = self._deps.journal.run(asked)
-            if run is not None:
+            if run := self._deps.journal.run(asked):
                 standing = _standing(self._deps.journal, run)
                 fresh |= {(asked, shown.row.server): shown for shown in standing}
         rows = tuple(fresh.get((shown.asked, shown.row.server), shown) for shown in rows)
@@ -293,7 +286,7 @@ class FollowUp:
     def _ask(self) -> Outcome:
         """Ask once, or wait until something of a live run has changed."""
         rows, journal = self._selection.rows, self._deps.journal
-        shown_of = {shown.key: shown for shown in rows}
+        self._shown_of = {shown.key: shown for shown in rows}
         runs = {shown.run.id: shown.run for shown in rows}
         named = (ServerResult(None, ServerState.QUEUED, op) for op in self._operations)
         shares = Counter(self._operations)
@@ -306,14 +299,13 @@ class FollowUp:
             def has_changed() -> bool:
                 return _progress(journal, watched) not in {None, before}
 
-        turns = sorted(rows, key=lambda s: -1 if s.row.turn is None else s.row.turn)
         left = max(0.0, self._deadline - self._deps.clocks.monotonic())
         wait = Wait(
             left if self._waits else ONE_ROUND_SECONDS,
-            lambda result: self._sent(shown_of[result.run, result.server]),
             journal.statuses({shown.row.run for shown in rows}),
+            self._sent,
             shares,
-            [shown.row.server for shown in turns],
+            {shown.row.server: shown.row.turn for shown in rows if shown.row.turn is not None},
             once=not self._waits,
             looks=self._looks and self._waits,
             has_changed=has_changed,
@@ -324,10 +316,10 @@ class FollowUp:
         finally:
             wait.statuses.close()
 
-    def _sent(self, shown: Shown) -> evidence.Sent:
+    def _sent(self, key: evidence.Key) -> evidence.Sent:
         """Return the request of a row."""
-        at = self._sent_times.of(shown.row.wave)
-        return evidence.Sent(shown.run.account, shown.run.user, at)
+        run, row, _ = self._shown_of[key]
+        return evidence.Sent(run.account, run.user, self._sent_times.of(row.wave))
 
     def _may_change(self, shown: Shown) -> bool:
         """Return whether the usual limit of a reset, counted from the request, has not passed."""
@@ -340,14 +332,14 @@ class FollowUp:
         One that changed within 2 s of the request never counts as changed, however long it is
         awaited.
         """
-        result_of = {(result.run, result.server): result for result in outcome.results}
-        undecided = []
-        for shown in self._selection.rows:
-            result = result_of[shown.key]
-            is_open = result.evidence is None or not _is_decided(result.evidence)
-            if result.state is ServerState.UNKNOWN and is_open and self._may_change(shown):
-                undecided.append(shown)
-        return undecided
+        return [
+            shown
+            for result in outcome.results
+            if result.state is ServerState.UNKNOWN
+            and not (result.evidence and _is_decided(result.evidence))
+            and (shown := self._shown_of.get((result.run, result.server)))
+            and self._may_change(shown)
+        ]
 
     def _watch_lost(self, outcome: Outcome) -> Outcome:
         """Look at servers whose answer was lost until each has changed, or its limit has passed.
@@ -356,39 +348,34 @@ class FollowUp:
         request.
         """
         monotonic, inbox = self._deps.clocks.monotonic, self._deps.inbox
-        lost = {shown.key for shown in self._selection.rows if shown.row.is_in_doubt}
-        left = deque(shown for shown in self._undecided(outcome) if shown.key in lost)
+        left = [shown for shown in self._undecided(outcome) if shown.row.is_in_doubt]
         number = sum(
             result.evidence is not None and result.evidence.changed is True
             for result in outcome.results
-            if (result.run, result.server) in lost
+            if result.state is ServerState.UNKNOWN
         )
         total = number + len(left)
-        judged: dict[tuple[str | None, str | None], Evidence] = {}
         began = monotonic()
         try:
-            while True:
-                left = deque(filter(self._may_change, left))
-                remaining = self._deadline - monotonic()
-                if not left or remaining <= 0:
-                    return outcome
-                inbox.sleep(min(evidence.LOOK_EVERY, remaining))
-                upcoming = [left.popleft() for _ in range(min(evidence.LOOKS_IN_ALL, len(left)))]
-                places = [(shown.run.account, shown.row.server) for shown in upcoming]
-                seen = evidence.look(places, self._deps.api, inbox)
-                for place, shown in zip(places, upcoming, strict=True):
-                    found = evidence.judge(seen[place], self._sent(shown))
-                    if found.observation.problem is None:  # else the look before it stands
-                        judged[shown.key] = found
+            while (left := list(filter(self._may_change, left))) and monotonic() < self._deadline:
+                inbox.sleep(min(evidence.LOOK_EVERY, self._deadline - monotonic()))
+                upcoming, left = left[: evidence.LOOKS_IN_ALL], left[evidence.LOOKS_IN_ALL :]
+                keys = [shown.key for shown in upcoming]
+                seen = evidence.gather(keys, self._sent, self._deps.api, inbox)
+                for shown in upcoming:
+                    found = seen[shown.key]
                     if found.changed:
                         number += 1
-                        seconds = monotonic() - began
-                        self._emit(events.ServerChanged(None, place[1], number, total, seconds))
+                        server, seconds = shown.row.server, monotonic() - began
+                        self._emit(events.ServerChanged(None, server, number, total, seconds))
                     elif not _is_decided(found):
                         left.append(shown)
-                outcome = outcome.with_evidence(judged)
+                # of one that can't be looked at now, the look before stands
+                seen = {key: e for key, e in seen.items() if e.observation.problem is None}
+                outcome = outcome.with_evidence(seen)
         except Interrupted as interrupt:
             return outcome.ended_by(interrupt)
+        return outcome
 
 
 def _progress(journal: Journal, runs: Sequence[str]) -> tuple[object, ...] | None:
@@ -396,6 +383,11 @@ def _progress(journal: Journal, runs: Sequence[str]) -> tuple[object, ...] | Non
     with suppress(JournalError):
         return journal.progress(runs)
     return None
+
+
+def _is_nobodys(result: ServerResult) -> bool:
+    """Return whether neither the journal nor the API knows the operation."""
+    return result.server is None and result.state is ServerState.UNKNOWN
 
 
 def _is_decided(found: Evidence) -> bool:

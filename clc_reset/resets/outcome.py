@@ -241,15 +241,11 @@ class Outcome(NamedTuple):
 
         def after(result: ServerResult) -> ServerResult:
             found = evidence.get((result.run, result.server))
-            if found is None:
-                return result
-            problem = found.observation.problem
-            if problem is None:
-                return result._replace(evidence=found)
-            before = (result.message or "").removesuffix(".")
-            text = f"t couldn't be looked at: {problem}"
-            message = sentence(f"{before}; i{text}" if before else f"I{text}")
-            return result._replace(evidence=found, message=message)
+            message = result.message
+            if found is not None and found.observation.problem is not None:
+                before = f"{message.removesuffix('.')}; it" if message else "It"
+                message = sentence(f"{before} couldn't be looked at: {found.observation.problem}")
+            return result._replace(evidence=found or result.evidence, message=message)
 
         return self._replace(results=tuple(map(after, self.results)))
 

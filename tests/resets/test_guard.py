@@ -10,7 +10,6 @@ from clc_reset.errors import AuthenticationError, UnreachableError
 from clc_reset.models import Observation, Operation, ResetAnswer, ServerResult
 from clc_reset.resets import guard
 from clc_reset.resets.outcome import Outcome
-from clc_reset.resets.request import Question
 from tests.builders import USER, A, B, C, many, operation, queued, refused, unknown
 from tests.machine import REPAIR, fail_with
 from tests.resets.world import Answer, World, message, states, warnings
@@ -195,20 +194,18 @@ def test_a_server_that_a_live_run_has_still_to_send_is_unsettled(world: World) -
 @pytest.mark.parametrize(
     ("servers", "options", "unsettled"),
     [
-        ((A, B), {"at_a_time": 1}, [2]),
-        ((A, B), {"asks": True}, [2]),
-        ((A,), {"asks": True, "again": True}, [0]),
+        ((A, B), {"at_a_time": 1}, 2),
+        ((A, B), {"asks": True}, 2),
+        ((A,), {"asks": True, "again": True}, 0),
     ],
 )
 def test_a_group_and_unsettled_servers_are_asked_about_in_one_question(
-    world: World, servers: tuple[str, ...], options: Any, unsettled: list[int]
+    world: World, servers: tuple[str, ...], options: Any, unsettled: int
 ) -> None:
     world.lose(*servers)
     assert world.reset(A, B, C, confirm=True, **options).exit_code == 0
-    assert [question.unsettled for question in world.questions] == unsettled
-    (question,) = world.questions
-    assert question.servers == (A, B, C)
-    assert [line.partition(":")[0] for line in question.lines] == [A, B][: unsettled[0]]
+    ((number, lines),) = world.questions
+    assert (number, [line.partition(":")[0] for line in lines]) == (unsettled, [A, B][:unsettled])
     assert [server for post in world.posts[1:] for server in post] == [A, B, C]
 
 
@@ -219,7 +216,7 @@ def test_what_another_process_resets_during_the_question_is_asked_about_too(
     world.lose(A, B)
     world.answer = world.lose_answer
 
-    def confirm(_question: Question) -> bool:
+    def confirm() -> bool:
         if len(world.questions) <= rounds:
             world.reset(B, again=True)
         return True
@@ -227,7 +224,7 @@ def test_what_another_process_resets_during_the_question_is_asked_about_too(
     outcome = world.reset(A, B, confirm=confirm)
     if rounds == 1:
         assert outcome.exit_code == 6
-        assert [question.unsettled for question in world.questions] == [2, 1]
+        assert [number for number, _ in world.questions] == [2, 1]
         assert len(world.posts) == 3
     else:
         assert is_refused(outcome)
@@ -250,7 +247,7 @@ def test_a_signal_during_a_look_ends_it_without_a_question(world: World) -> None
 
 def test_a_question_that_fails_is_a_bug_with_nothing_sent(world: World) -> None:
     world.lose(A)
-    outcome = world.reset(A, confirm=lambda _question: 1 // 0 == 0)
+    outcome = world.reset(A, confirm=lambda: 1 // 0 == 0)
     assert outcome.exit_code == 5
     assert (outcome.crash or "").startswith("ZeroDivisionError: ")
     assert len(world.posts) == 1
@@ -272,9 +269,9 @@ def test_a_journal_that_cannot_be_written_is_a_warning(
     world.reset(C, waits=True)
     world.on_open = fail_with(sqlite3.SQLITE_IOERR)
     outcome = world.reset(A, B, asks=asks, confirm=True)
-    use = "read" if asks else "written"
     assert (outcome.exit_code, outcome.run) == (0, None)
-    assert warnings(caplog) == [f"The journal {world.file} can't be {use}: {UNRECORDED} {REPAIR}"]
+    unwritten = f"The journal {world.file} can't be written: {UNRECORDED} {REPAIR}"
+    assert warnings(caplog) == [unwritten]
     assert len(world.questions) == asks
 
 

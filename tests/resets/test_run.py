@@ -68,7 +68,7 @@ def test_an_api_that_raises_may_have_sent_it(
     world.answer = answer
     outcome = world.reset(A, B, waits=True)
     assert (outcome.exit_code, states(outcome)) == (code, {A: "unknown", B: "unknown"})
-    assert world.rows() == ["unknown", "unknown"]
+    assert world.rows() == ["intended", "intended"]
 
 
 @pytest.mark.parametrize(
