@@ -75,15 +75,10 @@ def select(
     """
     if not names:
         latest = journal.latest(origin, account)
-        return Selection() if latest is None else _whole(journal, latest)
-    found = []
-    for name in names:
-        if is_run or looks_like_run(name):
-            found.append(_of_run(journal, origin, name))
-        elif looks_like_operation_id(name):
-            found.append(_of_operation(journal, origin, account, name))
-        else:
-            found.append(_of_server(journal, origin, account, name.upper()))
+        if latest is None:
+            return Selection()
+        return Selection(_standing(journal, latest), runs=(latest,))
+    found = [_find(journal, origin, name, account, is_run=is_run) for name in names]
     rows: dict[evidence.Key, Shown] = {}
     for selection in found:
         for shown in selection.rows:
@@ -101,36 +96,31 @@ def _standing(journal: Journal, run: Run) -> tuple[Shown, ...]:
     return tuple(Shown(holder, row, run.id) for holder, row in journal.resolve(run))
 
 
-def _whole(journal: Journal, run: Run) -> Selection:
-    return Selection(_standing(journal, run), runs=(run,))
-
-
-def _of_run(journal: Journal, origin: str, name: str) -> Selection:
-    run = journal.run(name)
-    if run is None:
-        return Selection(missing=((f"The journal has no run {quote(name)}.", _LIST),))
-    if run.base_url != origin:
-        message = f"Run {run.id} was at {run.base_url}, but CLC_BASE_URL is {origin}."
+def _find(
+    journal: Journal, origin: str, name: str, account: str | None, *, is_run: bool
+) -> Selection:
+    if is_run or looks_like_run(name):
+        run = journal.run(name)
+        if run is not None and run.base_url == origin:
+            return Selection(_standing(journal, run), runs=(run,))
+        message = f"The journal has no run {quote(name)}."
+        if run is not None:
+            message = f"Run {run.id} was at {run.base_url}, but CLC_BASE_URL is {origin}."
         return Selection(missing=((message, _LIST),))
-    return _whole(journal, run)
-
-
-def _of_operation(journal: Journal, origin: str, account: str | None, name: str) -> Selection:
-    run = journal.with_operation(origin, name, account)
-    if run is None:
-        return Selection(operations=(name,))
-    rows = (r for r in run.rows if r.operation and r.operation.id.lower() == name.lower())
-    return Selection(tuple(Shown(run, row, run.id) for row in rows))
-
-
-def _of_server(journal: Journal, origin: str, account: str | None, server: str) -> Selection:
+    if looks_like_operation_id(name):
+        run = journal.with_operation(origin, name, account)
+        if run is None:
+            return Selection(operations=(name,))
+        rows = (r for r in run.rows if r.operation and r.operation.id.lower() == name.lower())
+        return Selection(tuple(Shown(run, row, run.id) for row in rows))
+    server = name.upper()
     run = journal.latest_of(origin, account, server)
-    if run is None:
-        where = f" in account {account}" if account else ""
-        message = f"The journal has no reset of {quote(server)}{where} at {origin}."
-        hint = f"To look at the server itself: clc servers {server}\n{_LIST}"
-        return Selection(missing=((message, hint),))
-    return Selection(tuple(s for s in _standing(journal, run) if s.row.server == server))
+    if run is not None:
+        return Selection(tuple(s for s in _standing(journal, run) if s.row.server == server))
+    where = f" in account {account}" if account else ""
+    message = f"The journal has no reset of {quote(server)}{where} at {origin}."
+    hint = f"To look at the server itself: clc servers {server}\n{_LIST}"
+    return Selection(missing=((message, hint),))
 
 
 # --- what the journal knows ---
@@ -240,16 +230,20 @@ class FollowUp:
         looks: bool,
     ) -> None:
         servers = [shown.row.server for shown in selection.rows]
-        self._selection = selection
-        self._operations = operations
         self._deps = deps
+        self._take(selection)
+        self._operations = operations
         self._emit = cautious(emit)
         self._waits = waits
         self._limit = usual_limit(servers) if limit is None else limit
         self._looks = looks
         self._deadline = deps.clocks.monotonic() + self._limit
-        self._sent_times = guard.SentTimes(deps)
-        self._shown_of: dict[evidence.Key, Shown] = {}
+
+    def _take(self, selection: Selection) -> None:
+        rows = selection.rows
+        self._selection = selection
+        self._shown_of: dict[evidence.Key, Shown] = {shown.key: shown for shown in rows}
+        self._sent = guard.requests(((s.run.account, s.row) for s in rows), self._deps)
 
     def ask(self) -> tuple[Outcome, list[str]]:
         """Return what became of earlier resets, and the operations that nobody knows."""
@@ -281,12 +275,11 @@ class FollowUp:
                 standing = _standing(self._deps.journal, run)
                 fresh |= {(asked, shown.row.server): shown for shown in standing}
         rows = tuple(fresh.get((shown.asked, shown.row.server), shown) for shown in rows)
-        self._selection = self._selection._replace(rows=rows)
+        self._take(self._selection._replace(rows=rows))
 
     def _ask(self) -> Outcome:
         """Ask once, or wait until something of a live run has changed."""
         rows, journal = self._selection.rows, self._deps.journal
-        self._shown_of = {shown.key: shown for shown in rows}
         runs = {shown.run.id: shown.run for shown in rows}
         named = (ServerResult(None, ServerState.QUEUED, op) for op in self._operations)
         shares = Counter(self._operations)
@@ -315,11 +308,6 @@ class FollowUp:
             return follow(outcome, wait, self._deps, self._emit)
         finally:
             wait.statuses.close()
-
-    def _sent(self, key: evidence.Key) -> evidence.Sent:
-        """Return the request of a row."""
-        run, row, _ = self._shown_of[key]
-        return evidence.Sent(run.account, run.user, self._sent_times.of(row.wave))
 
     def _may_change(self, shown: Shown) -> bool:
         """Return whether the usual limit of a reset, counted from the request, has not passed."""

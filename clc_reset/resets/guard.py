@@ -4,7 +4,7 @@ It knows this user's resets from this machine, no others, and says no more than 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from clc_reset.clocks import Moment
 from clc_reset.errors import AuthenticationError, DeclinedError, JournalError, UnsettledError
 from clc_reset.journal.database import DoubtError
 from clc_reset.journal.record import Admitted, NewRun, Record
-from clc_reset.journal.rows import RowState, ServerRow, Wave
+from clc_reset.journal.rows import RowState, ServerRow
 from clc_reset.journal.runs import Rest
 from clc_reset.models import Evidence, Operation, OperationStatus, PollFailure
 from clc_reset.resets import evidence
@@ -183,20 +183,14 @@ def settle(found: Sequence[ServerRow], account: str, deps: Dependencies) -> list
     change by the same user after the request. Raises AuthenticationError if the token is refused,
     and Interrupted.
     """
-    row_of: dict[evidence.Key, ServerRow] = {row.key: row for row in found}
     statuses = _statuses(found, deps)
-    sent_times = SentTimes(deps)
-
-    def sent(key: evidence.Key) -> evidence.Sent:
-        row = row_of[key]
-        return evidence.Sent(account, row.user, sent_times.of(row.wave))
-
     doubtful = (
         row.key
         for row in found
         if row.state is not RowState.PLANNED
         and not isinstance(statuses.get(_operation(row)), OperationStatus)
     )
+    sent = requests(((account, row) for row in found), deps)
     seen = evidence.gather(doubtful, sent, deps.api, deps.inbox)
     recorder = deps.journal.statuses({row.run for row in found})
     unsettled = []
@@ -214,22 +208,26 @@ def settle(found: Sequence[ServerRow], account: str, deps: Dependencies) -> list
     return unsettled
 
 
-class SentTimes:
-    """When requests left on the API's clock; stored when that is first known."""
+def requests(
+    rows: Iterable[tuple[str, ServerRow]], deps: Dependencies
+) -> Callable[[evidence.Key], evidence.Sent]:
+    """Return a function that returns the request of a row, by its key; each has its account.
 
-    def __init__(self, deps: Dependencies) -> None:
-        self._deps = deps
-        self._known: dict[int, datetime] = {}
+    When it left, on the API's clock, is stored when that is first known.
+    """
+    found: dict[evidence.Key, tuple[str, ServerRow]] = {row[1].key: row for row in rows}
+    times: dict[int, datetime] = {}
 
-    def of(self, wave: Wave | None) -> datetime | None:
-        """Return the time of a wave's request, None while nothing tells it."""
-        if wave is None or wave.sent_at is not None:
-            return wave and wave.sent_at
-        now = self._deps.api.api_time
-        if wave.number not in self._known and now is not None:
-            self._known[wave.number] = now.of(wave.at)
-            self._deps.journal.store_sent_at(wave.number, self._known[wave.number])
-        return self._known.get(wave.number)
+    def sent(key: evidence.Key) -> evidence.Sent:
+        account, row = found[key]
+        wave, now = row.wave, deps.api.api_time
+        at = wave and (wave.sent_at or times.get(wave.number))
+        if wave is not None and at is None and now is not None:
+            at = times[wave.number] = now.of(wave.at)
+            deps.journal.store_sent_at(wave.number, at)
+        return evidence.Sent(account, row.user, at)
+
+    return sent
 
 
 def _operation(row: ServerRow) -> Operation | None:

@@ -102,7 +102,7 @@ class Outcome(NamedTuple):
     @property
     def exit_code(self) -> int:
         """The exit code of a command with this outcome."""
-        if self.ending is Ending.INTERRUPTED and self.signum is not None:
+        if self.signum is not None:
             return of_signal(self.signum)
         if self.resets and not self.was_sent:
             return self._without_sending()
