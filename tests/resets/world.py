@@ -54,6 +54,7 @@ class World(Machine):
         self.recorded: Moment | None = None
         self.checked: list[str] = []
         self.bad: dict[str, str] = {}
+        self.on_check: Callable[[], object] = lambda: None
         self.events: list[events.Event] = []
         self.questions: list[tuple[int, list[str]]] = []
 
@@ -140,6 +141,7 @@ class World(Machine):
         self, servers: Sequence[str], seconds: float, attempt: Callable[[str, int], None]
     ) -> dict[str, str]:
         assert seconds >= 1
+        self.on_check()
         for server in servers:
             self.checked.append(server)
             attempt(server, 1)
