@@ -154,9 +154,8 @@ def _confirm(request: ResetRequest, unsettled: Sequence[Unsettled], deps: Depend
     now = deps.clocks.now()
     if unsettled and deps.confirm is None:
         raise _refusal(unsettled, now, may_add_again=request.rest is None)
-    deps.inbox.check()
-    count = len({item.earlier.server for item in unsettled})
-    if deps.confirm is None or not deps.confirm(count, describe_all(unsettled, now)):
+    number = len({item.earlier.server for item in unsettled})
+    if deps.confirm is None or not deps.confirm(number, describe_all(unsettled, now)):
         raise DeclinedError("Declined.")
 
 

@@ -60,27 +60,6 @@ def test_names_that_nobody_knows_get_their_messages_and_hide_no_others(world: Wo
     assert (apart.rows, apart.operations) == ((), ("wa1-1",))
 
 
-def test_a_server_shows_its_unknown_reset_and_no_later_run_that_never_reached_it(
-    world: World,
-) -> None:
-    world.lose(B)
-    world.clocks.seconds = 4000
-    world.stop(A, B)
-    outcome, _ = world.status(B)
-    assert (states(outcome), outcome.exit_code) == ({B: "unknown"}, 6)
-
-
-def test_an_operation_that_reappears_is_asked_for_and_recorded_in_the_run_that_is_shown(
-    world: World,
-) -> None:
-    first, second = world.reset(A).run, world.reset(B).run
-    world.script("executing")
-    assert states(world.status("wa1-1")[0]) == {B: "running"}
-    world.script("succeeded")
-    world.status(first or "")
-    assert [world.run_of(run).rows[0].over for run in (first, second)] == [True, False]
-
-
 # --- once ---
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from clc_reset.errors import AuthenticationError, Interrupted, UnreachableError
 from clc_reset.journal.record import Record
-from clc_reset.models import Operation, ResetAnswer
+from clc_reset.models import ResetAnswer
 from clc_reset.resets import events, polling
 from clc_reset.resets.outcome import Ending
 from tests.builders import ONE, TWO, A, B, C, D, many, queued, refused
@@ -40,15 +40,6 @@ def test_a_reset_that_waits_follows_its_operations(world: World) -> None:
     assert [e.operation for e in world.of(events.StatusChanged)] == [ONE, TWO, ONE, TWO]
     assert outcome.seconds == world.seconds
     assert all(row.over for row in world.run_of().rows)
-
-
-def test_what_cannot_be_followed_is_unknown_and_looked_at(world: World) -> None:
-    away = Operation("wa1-9", None)
-    world.answer = lambda _servers: world.sent(queued(A, None), queued(B, away), refused(C))
-    outcome = world.reset(A, B, C, waits=True)
-    assert outcome.exit_code == 6
-    assert states(outcome) == {A: "unknown", B: "unknown", C: "failed"}
-    assert [server for _, server in world.looks()] == [A, B]
 
 
 def test_servers_that_nobody_asked_for_are_kept(world: World) -> None:
@@ -193,17 +184,6 @@ def test_more_failures_than_allowed_end_the_run(world: World, allowed: int, post
     assert (outcome.ending is Ending.STOPPED) == (states(outcome)[D] == "not sent") == (posts < 4)
 
 
-@pytest.mark.parametrize(
-    ("status", "code"), [("lost", 6), ("404", 6), ("executing", 1), ("500", 1)]
-)
-def test_an_unknown_outcome_or_the_limit_ends_the_run(world: World, status: str, code: int) -> None:
-    world.answer = world.lose_answer if status == "lost" else world.queue
-    world.script(status)
-    outcome = world.reset(A, B, at_a_time=1, max_failures=9, limit=60.0)
-    assert world.posts == [(A,)]
-    assert (outcome.exit_code, states(outcome)[B]) == (code, "not sent")
-
-
 @pytest.mark.parametrize("is_rest", [False, True])
 def test_a_server_that_another_live_run_plans_stops_a_later_wave(
     world: World, is_rest: bool
@@ -258,6 +238,7 @@ def test_a_server_whose_check_fails_has_failed_and_is_not_looked_at(
     assert (outcome.exit_code, states(outcome)) == (1, {A: "failed", B: last})
     expected = "The operation succeeded; the check failed: exit code 7: no route."
     assert outcome.results[0].message == world.run_of().rows[0].failed_check == expected
+    assert states(world.status()[0]) == states(outcome)
     assert world.looks() == []
 
 
