@@ -33,11 +33,6 @@ class Shown(NamedTuple):
     row: ServerRow
     asked: str
 
-    @property
-    def key(self) -> evidence.Key:
-        """Run and server, as a result has them."""
-        return self.run.id, self.row.server
-
 
 class Selection(NamedTuple):
     """The rows to show, in the order named; and the operations that the journal doesn't know.
@@ -82,7 +77,7 @@ def select(
     rows: dict[evidence.Key, Shown] = {}
     for selection in found:
         for shown in selection.rows:
-            rows.setdefault(shown.key, shown)
+            rows.setdefault(shown.row.key, shown)
     return Selection(
         tuple(rows.values()),
         tuple(dict.fromkeys(name for selection in found for name in selection.operations)),
@@ -135,14 +130,13 @@ def requested(run: Run) -> str:
 
 def known(rows: Iterable[Shown]) -> tuple[ServerResult, ...]:
     """Return the results as the journal has them, with the latest known statuses."""
-    shares: dict[str, Counter[Operation | None]] = {}
+    rows = tuple(rows)
+    shares = _shares(rows)
     results = []
     for run, row, asked in rows:
         result = _as_answered(run, row)
         if result.state is ServerState.QUEUED and row.status is not None:
-            if run.id not in shares:
-                shares[run.id] = Counter(other.operation for other in run.rows)
-            result = with_status(result, row.status, shares[run.id][row.operation])
+            result = with_status(result, row.status, shares[row.operation])
         if row.failed_check is not None and result.state is ServerState.SUCCEEDED:
             result = result._replace(
                 state=ServerState.FAILED, message=row.failed_check, has_failed_check=True
@@ -153,6 +147,12 @@ def known(rows: Iterable[Shown]) -> tuple[ServerResult, ...]:
             result = result._replace(message=message)
         results.append(result)
     return tuple(results)
+
+
+def _shares(rows: Iterable[Shown]) -> Counter[Operation | None]:
+    """Return how many servers share each operation, those that aren't shown included."""
+    runs = {shown.run.id: shown.run for shown in rows}
+    return Counter(row.operation for run in runs.values() for row in run.rows)
 
 
 def _as_answered(run: Run, row: ServerRow) -> ServerResult:
@@ -242,7 +242,7 @@ class FollowUp:
     def _take(self, selection: Selection) -> None:
         rows = selection.rows
         self._selection = selection
-        self._shown_of: dict[evidence.Key, Shown] = {shown.key: shown for shown in rows}
+        self._shown_of: dict[evidence.Key, Shown] = {shown.row.key: shown for shown in rows}
         self._sent = guard.requests(((s.run.account, s.row) for s in rows), self._deps)
 
     def ask(self) -> tuple[Outcome, list[str]]:
@@ -280,13 +280,10 @@ class FollowUp:
     def _ask(self) -> Outcome:
         """Ask once, or wait until something of a live run has changed."""
         rows, journal = self._selection.rows, self._deps.journal
-        runs = {shown.run.id: shown.run for shown in rows}
         named = (ServerResult(None, ServerState.QUEUED, op) for op in self._operations)
-        shares = Counter(self._operations)
-        shares.update(row.operation for run in runs.values() for row in run.rows if row.operation)
         has_changed = None
         if self._waits and self._selection.is_live:
-            watched = [*runs, *{shown.asked for shown in rows}]
+            watched = {shown.run.id for shown in rows} | {shown.asked for shown in rows}
             before = _progress(journal, watched)
 
             def has_changed() -> bool:
@@ -297,7 +294,7 @@ class FollowUp:
             left if self._waits else ONE_ROUND_SECONDS,
             journal.statuses({shown.row.run for shown in rows}),
             self._sent,
-            shares,
+            _shares(rows),
             {shown.row.server: shown.row.turn for shown in rows if shown.row.turn is not None},
             once=not self._waits,
             looks=self._looks and self._waits,
@@ -348,10 +345,10 @@ class FollowUp:
             while (left := list(filter(self._may_change, left))) and monotonic() < self._deadline:
                 inbox.sleep(min(evidence.LOOK_EVERY, self._deadline - monotonic()))
                 upcoming, left = left[: evidence.LOOKS_IN_ALL], left[evidence.LOOKS_IN_ALL :]
-                keys = [shown.key for shown in upcoming]
+                keys = [shown.row.key for shown in upcoming]
                 seen = evidence.gather(keys, self._sent, self._deps.api, inbox)
                 for shown in upcoming:
-                    found = seen[shown.key]
+                    found = seen[shown.row.key]
                     if found.changed:
                         number += 1
                         server, seconds = shown.row.server, monotonic() - began
@@ -366,7 +363,7 @@ class FollowUp:
         return outcome
 
 
-def _progress(journal: Journal, runs: Sequence[str]) -> tuple[object, ...] | None:
+def _progress(journal: Journal, runs: Iterable[str]) -> tuple[object, ...] | None:
     """Return a value that changes when a run gets on, None while the journal can't be read."""
     with suppress(JournalError):
         return journal.progress(runs)

@@ -200,7 +200,7 @@ class Outcome(NamedTuple):
         statuses: Mapping[Operation, OperationStatus],
         failures: Mapping[Operation, PollFailure],
         given_up: Iterable[Operation],
-        shares: Mapping[Operation, int],
+        shares: Mapping[Operation | None, int],
     ) -> Self:
         """Return it after what a wait learned of the operations.
 
@@ -224,7 +224,7 @@ class Outcome(NamedTuple):
 
         return self._replace(results=tuple(map(after, self.results)))
 
-    def doubtful(self, shares: Mapping[Operation, int]) -> list[ServerResult]:
+    def doubtful(self, shares: Mapping[Operation | None, int]) -> list[ServerResult]:
         """Return the results of which a look at the server can tell more than their state does."""
 
         def is_doubtful(result: ServerResult) -> bool:

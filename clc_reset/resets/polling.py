@@ -64,7 +64,7 @@ class Wait(NamedTuple):
     limit: float
     statuses: Statuses
     sent: Callable[[evidence.Key], evidence.Sent]
-    shares: Mapping[Operation, int]
+    shares: Mapping[Operation | None, int]
     turns: Mapping[str, int]
     once: bool = False
     looks: bool = False

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from math import inf
 
-from clc_reset.errors import CHECK_THE_NETWORK, Interrupted, UnreachableError
+from clc_reset.errors import CHECK_THE_NETWORK, ClcError, Interrupted, UnreachableError
 from clc_reset.journal.record import Record
 from clc_reset.models import Operation, ResetAnswer, ServerState, usual_limit
 from clc_reset.resets import events, evidence, guard, polling
@@ -134,7 +134,7 @@ def _wait(request: ResetRequest, answer: ResetAnswer, record: Record, deps: Depe
     limit = request.options.limit
     if limit is None:
         limit = usual_limit(result.server for result in answer.results if result.server)
-    shares = Counter(result.operation for result in answer.results if result.operation)
+    shares = Counter(result.operation for result in answer.results)
     turns = {server: turn for turn, server in enumerate(answer.turns)}
     return Wait(limit, record.statuses, sent, shares, turns, looks=request.looks)
 
@@ -174,14 +174,13 @@ def follow(outcome: Outcome, wait: Wait, deps: Dependencies, emit: events.Emit) 
 
 def _waited(outcome: Outcome, polls: polling.Polling, *, once: bool) -> Outcome:
     """Return the outcome as a wait that no signal cut short ended it."""
+    error: ClcError | None = polls.error
     failures = list(polls.failures.values())
     if once and failures and not polls.statuses and all(f.unreachable for f in failures):
-        error = UnreachableError(
-            f"The API can't be reached: {failures[0].reason}.", hint=CHECK_THE_NETWORK
-        )
+        message = f"The API can't be reached: {failures[0].reason}."
+        error = UnreachableError(message, hint=CHECK_THE_NETWORK)
+    if error is not None:
         return outcome._replace(ending=Ending.ERROR, error=error)
-    if polls.error is not None:
-        return outcome._replace(ending=Ending.ERROR, error=polls.error)
     return outcome._replace(ending=Ending.TIME_LIMIT) if polls.timed_out else outcome
 
 
