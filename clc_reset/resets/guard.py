@@ -276,10 +276,9 @@ def _describe(unsettled: Unsettled, now: Moment) -> str:
 
 def _state(unsettled: Unsettled) -> str:
     row = unsettled.earlier
-    if row.state is RowState.INTENDED:
-        return "no answer recorded so far"
-    if row.state is RowState.UNKNOWN:
-        return "outcome unknown"
+    if row.state is not RowState.QUEUED:
+        is_answered = row.state is RowState.UNKNOWN
+        return "outcome unknown" if is_answered else "no answer recorded so far"
     if row.operation is None:
         return "queued, operation unknown"
     name = f"operation {row.operation.id}"

@@ -297,6 +297,7 @@ def test_the_time_of_one_request_is_stored_once_for_a_thousand_servers(world: Wo
     world.opened = 0
     world.status()
     assert world.opened < 10
+    assert {row.wave and row.wave.sent_at for row in world.run_of().rows} == {world.at(0)}
 
 
 # --- live runs ---

@@ -317,6 +317,13 @@ def test_a_change_is_reported_once_and_not_after_the_end() -> None:
     assert watch.add(Observation("B", None, late, USER), 9.0) is None
 
 
+def test_a_round_leaves_out_what_is_over_or_being_looked_at() -> None:
+    watch = Watch({ONE: ["A", "B", "C"], TWO: ["D", "E"]}, lambda _server: SENT)
+    assert watch.next(5.0, 2, ()) == ["A", "D"]
+    watch.end(TWO)
+    assert watch.next(5.0, 9, {"B"}) == ["C"]
+
+
 def test_without_the_time_of_the_request_nothing_is_looked_at() -> None:
     watch = Watch({ONE: ["A", "B"]}, lambda _server: SENT._replace(at=None))
     assert watch.next(1000.0, 16, ()) == []
