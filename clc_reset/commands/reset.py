@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import TextWrapper
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from clc_reset.resets import guard
 from clc_reset.resets import run as resets
 from clc_reset.resets.groups import Groups
 from clc_reset.resets.outcome import Ending, Outcome
-from clc_reset.resets.request import Dependencies, Question, ResetRequest
+from clc_reset.resets.request import Dependencies, ResetRequest
 from clc_reset.text import count, enumerate_names
 from clc_reset.ui.streams import size_of
 
@@ -95,16 +95,16 @@ def _carry_out(session: Session, request: ResetRequest, places: Mapping[str, str
         if request.rest is not None:
             _log.info("Check: %s (in %s)", options.check, options.directory)
 
-    def confirm(question: Question) -> bool:
+    def confirm(unsettled: int, described: Sequence[str]) -> bool:
         lines = []
         if places:
             size = size_of(sys.stderr)
             account = request.where.account
             lines = [f"In account {account}:", *screenful(places, size.columns, size.lines)]
-        if question.lines:
-            lines += ["Earlier resets are unsettled:", *question.lines]
+        if described:
+            lines += ["Earlier resets are unsettled:", *described]
         session.streams.note("\n".join(lines))
-        return session.prompts.confirm(_question(question))
+        return session.prompts.confirm(_question(len(request.servers), unsettled))
 
     deps = Dependencies(
         session.client,
@@ -223,8 +223,7 @@ def _dry_run(session: Session, given: Given, rest: Rest | None) -> int:
 # --- confirm ---
 
 
-def _question(question: Question) -> str:
-    servers, unsettled = len(question.servers), question.unsettled
+def _question(servers: int, unsettled: int) -> str:
     if servers == 1:
         return f"Reset this {'unsettled ' if unsettled else ''}server?"
     these = f"Reset these {servers:,} servers"

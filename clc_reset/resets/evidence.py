@@ -6,10 +6,9 @@ the caller. But anybody's edit moves it, too. So it is evidence: it never change
 code. Both times are on the API's clock.
 """
 
-from collections import Counter
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import takewhile
+from itertools import zip_longest
 from typing import NamedTuple
 
 from clc_reset.models import Evidence, Observation, Operation
@@ -24,7 +23,7 @@ TOO_CLOSE = 2.0
 LOOK_EVERY = 5.0
 LOOKS_AN_OPERATION = 4
 LOOKS_IN_ALL = 16
-"""Looks in five seconds, at one operation's servers and at all servers."""
+"""Looks in a round, at one operation's servers and at all servers."""
 
 
 class Sent(NamedTuple):
@@ -77,6 +76,20 @@ def clock_time(instant: datetime, now: datetime | None = None) -> str:
     return f"{instant:%H:%M:%S} UTC"
 
 
+Key = tuple[str | None, str | None]
+"""The run and the server of a reset."""
+
+
+def gather(
+    keys: Iterable[Key], sent: Callable[[Key], Sent], api: Api, inbox: Inbox
+) -> dict[Key, Evidence]:
+    """Look at the servers of resets once, and judge what they show. Raises Interrupted."""
+    places = {key: (sent(key).account, key[1] or "") for key in keys}
+    seen = look(places.values(), api, inbox)
+    # only now: a look may be the first answer that tells the API's time
+    return {key: judge(seen[place], sent(key)) for key, place in places.items()}
+
+
 def look(
     servers: Iterable[tuple[str, str]], api: Api, inbox: Inbox, seconds: float = SECONDS_FOR_ALL
 ) -> dict[tuple[str, str], Observation]:
@@ -103,9 +116,9 @@ class Watch:
     """Chooses the servers of shared operations to look at while those run.
 
     `turns` are the servers of each operation in the order of the answer, which is the order in
-    which the API works on them. Every five seconds the next four of an operation are looked at, at
-    the most, and sixteen in all; the operation that has waited longest comes first. `sent` returns
-    the request of a server; without its time on the API's clock no change can be told.
+    which the API works on them. A round of looks begins every five seconds: at the next servers of
+    each operation, four at the most, and sixteen in all. `sent` returns the request of a server;
+    without its time on the API's clock no change can be told.
     """
 
     def __init__(
@@ -115,40 +128,29 @@ class Watch:
         self._left = {op: list(servers) for op, servers in turns.items() if len(servers) > 1}
         self._of = {op: len(servers) for op, servers in self._left.items()}
         self._operation_of = {s: op for op, servers in self._left.items() for s in servers}
-        self._looked_at: dict[str, float] = {}  # the latest one comes last
+        self._round: list[str] = []
+        self._round_at = LOOK_EVERY
 
     def next(self, seconds: float, most: int, looking: Container[Hashable]) -> list[str]:
         """Return the servers to look at now, `seconds` after the wait began, `most` in all.
 
         `looking` are those that are being looked at.
         """
-        before = seconds - LOOK_EVERY
-        chosen: list[str] = []
-        if before < 0:
-            return chosen
-        latest = takewhile(lambda look: look[1] > before, reversed(self._looked_at.items()))
-        begun = Counter(self._operation_of[server] for server, _ in latest)
-        most = min(most, LOOKS_IN_ALL - begun.total())
-        for operation, servers in list(self._left.items()):
-            if len(chosen) >= most:
-                break
-            if self.sent(servers[0]).at is None:
-                continue
-            upcoming = sorted(
-                (
-                    server
-                    for server in servers[:LOOKS_AN_OPERATION]
-                    if server not in looking and self._looked_at.get(server, 0.0) <= before
-                ),
-                key=lambda server: self._looked_at.get(server, 0.0),
-            )[: min(most - len(chosen), LOOKS_AN_OPERATION - begun[operation])]
-            if upcoming:
-                chosen += upcoming
-                self._left[operation] = self._left.pop(operation)
-        for server in chosen:
-            self._looked_at.pop(server, None)
-            self._looked_at[server] = seconds
-        return chosen
+        if not self._round and seconds >= self._round_at:
+            self._round_at = seconds + LOOK_EVERY
+            self._round = self._upcoming()
+        chosen, self._round = self._round[:most], self._round[most:]
+        return [s for s in chosen if self._operation_of[s] in self._left and s not in looking]
+
+    def _upcoming(self) -> list[str]:
+        """Return the servers of a round: the first ones of all operations before the second."""
+        known = [op for op, servers in self._left.items() if self.sent(servers[0]).at is not None]
+        ranks = zip_longest(*(self._left[operation][:LOOKS_AN_OPERATION] for operation in known))
+        servers = [server for rank in ranks for server in rank if server is not None]
+        for server in servers[:LOOKS_IN_ALL]:
+            operation = self._operation_of[server]
+            self._left[operation] = self._left.pop(operation)  # the others come first next time
+        return servers[:LOOKS_IN_ALL]
 
     def add(self, observation: Observation, seconds: float) -> ServerChanged | None:
         """Take an observation; return a change, once for each server."""

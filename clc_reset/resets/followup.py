@@ -3,7 +3,7 @@
 It says nothing about what was sent: only a reset does.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -32,11 +32,6 @@ class Shown(NamedTuple):
     run: Run
     row: ServerRow
     asked: str
-
-    @property
-    def key(self) -> tuple[str | None, str | None]:
-        """Run and server, as a result has them."""
-        return self.run.id, self.row.server
 
 
 class Selection(NamedTuple):
@@ -75,19 +70,14 @@ def select(
     """
     if not names:
         latest = journal.latest(origin, account)
-        return Selection() if latest is None else _whole(journal, latest)
-    found = []
-    for name in names:
-        if is_run or looks_like_run(name):
-            found.append(_of_run(journal, origin, name))
-        elif looks_like_operation_id(name):
-            found.append(_of_operation(journal, origin, account, name))
-        else:
-            found.append(_of_server(journal, origin, account, name.upper()))
-    rows: dict[tuple[str | None, str | None], Shown] = {}
+        if latest is None:
+            return Selection()
+        return Selection(_standing(journal, latest), runs=(latest,))
+    found = [_find(journal, origin, name, account, is_run=is_run) for name in names]
+    rows: dict[evidence.Key, Shown] = {}
     for selection in found:
         for shown in selection.rows:
-            rows.setdefault(shown.key, shown)
+            rows.setdefault(shown.row.key, shown)
     return Selection(
         tuple(rows.values()),
         tuple(dict.fromkeys(name for selection in found for name in selection.operations)),
@@ -101,36 +91,31 @@ def _standing(journal: Journal, run: Run) -> tuple[Shown, ...]:
     return tuple(Shown(holder, row, run.id) for holder, row in journal.resolve(run))
 
 
-def _whole(journal: Journal, run: Run) -> Selection:
-    return Selection(_standing(journal, run), runs=(run,))
-
-
-def _of_run(journal: Journal, origin: str, name: str) -> Selection:
-    run = journal.run(name)
-    if run is None:
-        return Selection(missing=((f"The journal has no run {quote(name)}.", _LIST),))
-    if run.base_url != origin:
-        message = f"Run {run.id} was at {run.base_url}, but CLC_BASE_URL is {origin}."
+def _find(
+    journal: Journal, origin: str, name: str, account: str | None, *, is_run: bool
+) -> Selection:
+    if is_run or looks_like_run(name):
+        run = journal.run(name)
+        if run is not None and run.base_url == origin:
+            return Selection(_standing(journal, run), runs=(run,))
+        message = f"The journal has no run {quote(name)}."
+        if run is not None:
+            message = f"Run {run.id} was at {run.base_url}, but CLC_BASE_URL is {origin}."
         return Selection(missing=((message, _LIST),))
-    return _whole(journal, run)
-
-
-def _of_operation(journal: Journal, origin: str, account: str | None, name: str) -> Selection:
-    run = journal.with_operation(origin, name, account)
-    if run is None:
-        return Selection(operations=(name,))
-    rows = (r for r in run.rows if r.operation and r.operation.id.lower() == name.lower())
-    return Selection(tuple(Shown(run, row, run.id) for row in rows))
-
-
-def _of_server(journal: Journal, origin: str, account: str | None, server: str) -> Selection:
+    if looks_like_operation_id(name):
+        run = journal.with_operation(origin, name, account)
+        if run is None:
+            return Selection(operations=(name,))
+        rows = (r for r in run.rows if r.operation and r.operation.id.lower() == name.lower())
+        return Selection(tuple(Shown(run, row, run.id) for row in rows))
+    server = name.upper()
     run = journal.latest_of(origin, account, server)
-    if run is None:
-        where = f" in account {account}" if account else ""
-        message = f"The journal has no reset of {quote(server)}{where} at {origin}."
-        hint = f"To look at the server itself: clc servers {server}\n{_LIST}"
-        return Selection(missing=((message, hint),))
-    return Selection(tuple(s for s in _standing(journal, run) if s.row.server == server))
+    if run is not None:
+        return Selection(tuple(s for s in _standing(journal, run) if s.row.server == server))
+    where = f" in account {account}" if account else ""
+    message = f"The journal has no reset of {quote(server)}{where} at {origin}."
+    hint = f"To look at the server itself: clc servers {server}\n{_LIST}"
+    return Selection(missing=((message, hint),))
 
 
 # --- what the journal knows ---
@@ -145,14 +130,13 @@ def requested(run: Run) -> str:
 
 def known(rows: Iterable[Shown]) -> tuple[ServerResult, ...]:
     """Return the results as the journal has them, with the latest known statuses."""
-    shares: dict[str, Counter[Operation | None]] = {}
+    rows = tuple(rows)
+    shares = _shares(rows)
     results = []
     for run, row, asked in rows:
         result = _as_answered(run, row)
         if result.state is ServerState.QUEUED and row.status is not None:
-            if run.id not in shares:
-                shares[run.id] = Counter(other.operation for other in run.rows)
-            result = with_status(result, row.status, shares[run.id][row.operation])
+            result = with_status(result, row.status, shares[row.operation])
         if row.failed_check is not None and result.state is ServerState.SUCCEEDED:
             result = result._replace(
                 state=ServerState.FAILED, message=row.failed_check, has_failed_check=True
@@ -163,6 +147,12 @@ def known(rows: Iterable[Shown]) -> tuple[ServerResult, ...]:
             result = result._replace(message=message)
         results.append(result)
     return tuple(results)
+
+
+def _shares(rows: Iterable[Shown]) -> Counter[Operation | None]:
+    """Return how many servers share each operation, those that aren't shown included."""
+    runs = {shown.run.id: shown.run for shown in rows}
+    return Counter(row.operation for run in runs.values() for row in run.rows)
 
 
 def _as_answered(run: Run, row: ServerRow) -> ServerResult:
@@ -240,38 +230,36 @@ class FollowUp:
         looks: bool,
     ) -> None:
         servers = [shown.row.server for shown in selection.rows]
-        self._selection = selection
-        self._operations = operations
         self._deps = deps
+        self._take(selection)
+        self._operations = operations
         self._emit = cautious(emit)
         self._waits = waits
         self._limit = usual_limit(servers) if limit is None else limit
         self._looks = looks
         self._deadline = deps.clocks.monotonic() + self._limit
-        self._sent_times = guard.SentTimes(deps)
+
+    def _take(self, selection: Selection) -> None:
+        rows = selection.rows
+        self._selection = selection
+        self._shown_of: dict[evidence.Key, Shown] = {shown.row.key: shown for shown in rows}
+        self._sent = guard.requests(((s.run.account, s.row) for s in rows), self._deps)
 
     def ask(self) -> tuple[Outcome, list[str]]:
         """Return what became of earlier resets, and the operations that nobody knows."""
         outcome = self._ask()
-        while self._waits and outcome.ending is Ending.COMPLETE and self._selection.is_live:
-            try:
+        try:
+            while self._waits and outcome.ending is Ending.COMPLETE and self._selection.is_live:
                 self._reload()
-            except JournalError as error:
-                outcome = outcome.ended_by(error)
-            else:
                 outcome = self._ask()
+        except JournalError as error:
+            outcome = outcome.ended_by(error)
         if self._waits and outcome.ending is Ending.COMPLETE:
             outcome = self._watch_lost(outcome)
-        lost: list[str] = []
-        results = []
-        for result in outcome.results:
-            if result.server is None and result.operation and result.state is ServerState.UNKNOWN:
-                lost.append(result.operation.id)
-            else:
-                results.append(result)
         undecided = self._undecided(outcome)
+        lost = [r.operation.id for r in outcome.results if r.operation and _is_nobodys(r)]
         outcome = outcome._replace(
-            results=tuple(results),
+            results=tuple(result for result in outcome.results if not _is_nobodys(result)),
             limit=self._limit,
             can_change=bool(undecided),
             can_be_awaited=any(shown.row.is_in_doubt for shown in undecided),
@@ -283,37 +271,31 @@ class FollowUp:
         rows = self._selection.rows
         fresh: dict[tuple[str, str], Shown] = {}
         for asked in {shown.asked for shown in rows}:
-            run = self._deps.journal.run(asked)
-            if run is not None:
+            if run := self._deps.journal.run(asked):
                 standing = _standing(self._deps.journal, run)
                 fresh |= {(asked, shown.row.server): shown for shown in standing}
         rows = tuple(fresh.get((shown.asked, shown.row.server), shown) for shown in rows)
-        self._selection = self._selection._replace(rows=rows)
+        self._take(self._selection._replace(rows=rows))
 
     def _ask(self) -> Outcome:
         """Ask once, or wait until something of a live run has changed."""
         rows, journal = self._selection.rows, self._deps.journal
-        shown_of = {shown.key: shown for shown in rows}
-        runs = {shown.run.id: shown.run for shown in rows}
         named = (ServerResult(None, ServerState.QUEUED, op) for op in self._operations)
-        shares = Counter(self._operations)
-        shares.update(row.operation for run in runs.values() for row in run.rows if row.operation)
         has_changed = None
         if self._waits and self._selection.is_live:
-            watched = [*runs, *{shown.asked for shown in rows}]
+            watched = {shown.run.id for shown in rows} | {shown.asked for shown in rows}
             before = _progress(journal, watched)
 
             def has_changed() -> bool:
                 return _progress(journal, watched) not in {None, before}
 
-        turns = sorted(rows, key=lambda s: -1 if s.row.turn is None else s.row.turn)
         left = max(0.0, self._deadline - self._deps.clocks.monotonic())
         wait = Wait(
             left if self._waits else ONE_ROUND_SECONDS,
-            lambda result: self._sent(shown_of[result.run, result.server]),
             journal.statuses({shown.row.run for shown in rows}),
-            shares,
-            [shown.row.server for shown in turns],
+            self._sent,
+            _shares(rows),
+            {shown.row.server: shown.row.turn for shown in rows if shown.row.turn is not None},
             once=not self._waits,
             looks=self._looks and self._waits,
             has_changed=has_changed,
@@ -323,11 +305,6 @@ class FollowUp:
             return follow(outcome, wait, self._deps, self._emit)
         finally:
             wait.statuses.close()
-
-    def _sent(self, shown: Shown) -> evidence.Sent:
-        """Return the request of a row."""
-        at = self._sent_times.of(shown.row.wave)
-        return evidence.Sent(shown.run.account, shown.row.user, at)
 
     def _may_change(self, shown: Shown) -> bool:
         """Return whether the usual limit of a reset, counted from the request, has not passed."""
@@ -340,14 +317,14 @@ class FollowUp:
         One that changed within 2 s of the request never counts as changed, however long it is
         awaited.
         """
-        result_of = {(result.run, result.server): result for result in outcome.results}
-        undecided = []
-        for shown in self._selection.rows:
-            result = result_of[shown.key]
-            is_open = result.evidence is None or not _is_decided(result.evidence)
-            if result.state is ServerState.UNKNOWN and is_open and self._may_change(shown):
-                undecided.append(shown)
-        return undecided
+        return [
+            shown
+            for result in outcome.results
+            if result.state is ServerState.UNKNOWN
+            and not (result.evidence and _is_decided(result.evidence))
+            and (shown := self._shown_of.get((result.run, result.server)))
+            and self._may_change(shown)
+        ]
 
     def _watch_lost(self, outcome: Outcome) -> Outcome:
         """Look at servers whose answer was lost until each has changed, or its limit has passed.
@@ -356,46 +333,46 @@ class FollowUp:
         request.
         """
         monotonic, inbox = self._deps.clocks.monotonic, self._deps.inbox
-        lost = {shown.key for shown in self._selection.rows if shown.row.is_in_doubt}
-        left = deque(shown for shown in self._undecided(outcome) if shown.key in lost)
+        left = [shown for shown in self._undecided(outcome) if shown.row.is_in_doubt]
         number = sum(
             result.evidence is not None and result.evidence.changed is True
             for result in outcome.results
-            if (result.run, result.server) in lost
+            if result.state is ServerState.UNKNOWN
         )
         total = number + len(left)
-        judged: dict[tuple[str | None, str | None], Evidence] = {}
         began = monotonic()
         try:
-            while True:
-                left = deque(filter(self._may_change, left))
-                remaining = self._deadline - monotonic()
-                if not left or remaining <= 0:
-                    return outcome
-                inbox.sleep(min(evidence.LOOK_EVERY, remaining))
-                upcoming = [left.popleft() for _ in range(min(evidence.LOOKS_IN_ALL, len(left)))]
-                places = [(shown.run.account, shown.row.server) for shown in upcoming]
-                seen = evidence.look(places, self._deps.api, inbox)
-                for place, shown in zip(places, upcoming, strict=True):
-                    found = evidence.judge(seen[place], self._sent(shown))
-                    if found.observation.problem is None:  # else the look before it stands
-                        judged[shown.key] = found
+            while (left := list(filter(self._may_change, left))) and monotonic() < self._deadline:
+                inbox.sleep(min(evidence.LOOK_EVERY, self._deadline - monotonic()))
+                upcoming, left = left[: evidence.LOOKS_IN_ALL], left[evidence.LOOKS_IN_ALL :]
+                keys = [shown.row.key for shown in upcoming]
+                seen = evidence.gather(keys, self._sent, self._deps.api, inbox)
+                for shown in upcoming:
+                    found = seen[shown.row.key]
                     if found.changed:
                         number += 1
-                        seconds = monotonic() - began
-                        self._emit(events.ServerChanged(None, place[1], number, total, seconds))
+                        server, seconds = shown.row.server, monotonic() - began
+                        self._emit(events.ServerChanged(None, server, number, total, seconds))
                     elif not _is_decided(found):
                         left.append(shown)
-                outcome = outcome.with_evidence(judged)
+                # of one that can't be looked at now, the look before stands
+                seen = {key: e for key, e in seen.items() if e.observation.problem is None}
+                outcome = outcome.with_evidence(seen)
         except Interrupted as interrupt:
             return outcome.ended_by(interrupt)
+        return outcome
 
 
-def _progress(journal: Journal, runs: Sequence[str]) -> tuple[object, ...] | None:
+def _progress(journal: Journal, runs: Iterable[str]) -> tuple[object, ...] | None:
     """Return a value that changes when a run gets on, None while the journal can't be read."""
     with suppress(JournalError):
         return journal.progress(runs)
     return None
+
+
+def _is_nobodys(result: ServerResult) -> bool:
+    """Return whether neither the journal nor the API knows the operation."""
+    return result.server is None and result.state is ServerState.UNKNOWN
 
 
 def _is_decided(found: Evidence) -> bool:

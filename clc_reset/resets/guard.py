@@ -4,7 +4,8 @@ It knows this user's resets from this machine, no others, and says no more than 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -12,11 +13,11 @@ from clc_reset.clocks import Moment
 from clc_reset.errors import AuthenticationError, DeclinedError, JournalError, UnsettledError
 from clc_reset.journal.database import DoubtError
 from clc_reset.journal.record import NewRun, Record
-from clc_reset.journal.rows import RowState, ServerRow, Wave
+from clc_reset.journal.rows import RowState, ServerRow
 from clc_reset.journal.runs import Rest
 from clc_reset.models import Evidence, Operation, OperationStatus, PollFailure
 from clc_reset.resets import evidence
-from clc_reset.resets.request import Dependencies, Question, ResetRequest
+from clc_reset.resets.request import Dependencies, ResetRequest
 from clc_reset.text import NAMED_IN_COMMANDS, count, describe, enumerate_names, show_age
 from clc_reset.workers import Failure
 
@@ -55,34 +56,29 @@ def begin(request: ResetRequest, deps: Dependencies) -> Record:
     warning and an empty record, except for the rest of a run. Raises UnsettledError, DeclinedError,
     NothingLeft, AuthenticationError and Interrupted.
     """
-    if not deps.journal.is_on:
-        if not request.again:
-            _log.warning("Without a journal, clc can't check for earlier resets.")
-        if request.asks:
-            _confirm(request, [], deps)
-        return Record(None, deps.clocks, request.servers)
+    if not deps.journal.is_on and not request.again:
+        _log.warning("Without a journal, clc can't check for earlier resets.")
     confirmed: set[tuple[str, str]] = set()
-    is_confirmed = not request.asks
+    if request.asks:
+        earlier: tuple[ServerRow, ...] = ()
+        with suppress(JournalError):  # what records the run meets it again, and tells
+            if not request.again:
+                earlier = deps.journal.unsettled(request.where, request.servers)
+        _confirm(request, settle(earlier, request.where.account, deps), deps)
+        confirmed.update(row.key for row in earlier)
+    if not deps.journal.is_on:
+        return Record(None, deps.clocks, request.servers)
     for _ in range(MOST_TRIES):
-        found: Record | tuple[ServerRow, ...]
         now = deps.clocks.now()
         try:
-            if is_confirmed:
-                found = _record(request, deps, confirmed)
-            else:  # only look, before the question
-                where, servers = request.where, request.servers
-                found = () if request.again else deps.journal.unsettled(where, servers)
+            found = _record(request, deps, confirmed)
         except JournalError as error:
-            return _without_record(request, deps, error, now, asks=not is_confirmed)
+            return _without_record(request, deps, error, now)
         if isinstance(found, Record):
             return found
-        unsettled = settle(found, request.where.account, deps)
-        if unsettled and deps.confirm is None:
-            raise _refusal(unsettled, deps.clocks.now(), may_add_again=request.rest is None)
-        if unsettled or not is_confirmed:
+        if unsettled := settle(found, request.where.account, deps):
             _confirm(request, unsettled, deps)
-            is_confirmed = True
-        confirmed.update(earlier.key for earlier in found)  # or settled, recorded or not
+        confirmed.update(row.key for row in found)  # or settled, recorded or not
     raise UnsettledError(
         "Other processes are resetting the same servers at this moment.", hint="See: clc history"
     )
@@ -113,11 +109,9 @@ def _record(
 
 
 def _without_record(
-    request: ResetRequest, deps: Dependencies, error: JournalError, tried_at: Moment, *, asks: bool
+    request: ResetRequest, deps: Dependencies, error: JournalError, tried_at: Moment
 ) -> Record:
     """Return an empty record with a warning, where a reset may go on without one."""
-    if asks:
-        _confirm(request, [], deps)
     problem = None
     if request.rest is not None:
         problem = f"Run {request.rest.run.id} can't be claimed."
@@ -150,17 +144,21 @@ def admit(
 
 
 def _confirm(request: ResetRequest, unsettled: Sequence[Unsettled], deps: Dependencies) -> None:
-    """Ask one question about all servers. Raises DeclinedError and Interrupted."""
-    deps.inbox.check()
-    lines = tuple(describe_all(unsettled, deps.clocks.now()))
-    question = Question(request.servers, len(_servers(unsettled)), lines)
-    if deps.confirm is None or not deps.confirm(question):
+    """Ask one question about all servers.
+
+    Raises UnsettledError where nobody can be asked about them, DeclinedError and Interrupted.
+    """
+    now = deps.clocks.now()
+    if unsettled and deps.confirm is None:
+        raise _refusal(unsettled, now, may_add_again=request.rest is None)
+    number = len({item.earlier.server for item in unsettled})
+    if deps.confirm is None or not deps.confirm(number, describe_all(unsettled, now)):
         raise DeclinedError("Declined.")
 
 
 def _refusal(unsettled: Sequence[Unsettled], now: Moment, *, may_add_again: bool) -> UnsettledError:
     """Return the error; where the command can't be typed again with --again, it names one."""
-    servers = _servers(unsettled)
+    servers = list(dict.fromkeys(item.earlier.server for item in unsettled))
     runs = list(dict.fromkeys(item.earlier.run for item in unsettled))[:RUNS_NAMED]
     hints = [f"To follow it: clc status --wait --run {run}" for run in runs]
     if may_add_again:
@@ -169,10 +167,6 @@ def _refusal(unsettled: Sequence[Unsettled], now: Moment, *, may_add_again: bool
         hints.append(f"To reset it anyway: clc reset {' '.join(servers)} --again")
     title = f"An earlier reset of {count(len(servers), 'server')} is unsettled:"
     return UnsettledError("\n".join([title, *describe_all(unsettled, now)]), hint="\n".join(hints))
-
-
-def _servers(unsettled: Sequence[Unsettled]) -> list[str]:
-    return list(dict.fromkeys(item.earlier.server for item in unsettled))
 
 
 # --- settle ---
@@ -185,78 +179,74 @@ def settle(found: Sequence[ServerRow], account: str, deps: Dependencies) -> list
     change by the same user after the request. Raises AuthenticationError if the token is refused,
     and Interrupted.
     """
-    planned = [earlier for earlier in found if earlier.state is RowState.PLANNED]
-    sent = [earlier for earlier in found if earlier.state is not RowState.PLANNED]
-    statuses = _statuses(sent, deps)
-    looked = [
-        (account, earlier.server)
-        for earlier in sent
-        if not isinstance(statuses.get(_operation(earlier)), OperationStatus)
-    ]
-    seen = evidence.look(looked, deps.api, deps.inbox)
-    sent_at = SentTimes(deps)
-    recorder = deps.journal.statuses({earlier.run for earlier in sent})
+    statuses = _statuses(found, deps)
+    doubtful = (
+        row.key
+        for row in found
+        if row.state is not RowState.PLANNED
+        and not isinstance(statuses.get(_operation(row)), OperationStatus)
+    )
+    sent = requests(((account, row) for row in found), deps)
+    seen = evidence.gather(doubtful, sent, deps.api, deps.inbox)
+    recorder = deps.journal.statuses({row.run for row in found})
     unsettled = []
-    for earlier in sent:
-        operation = _operation(earlier)
+    for row in found:
+        operation, shown = _operation(row), seen.get(row.key)
         status = statuses.get(operation)
-        judged = None
-        if shown := seen.get((account, earlier.server)):
-            at = sent_at.of(earlier.wave)
-            judged = evidence.judge(shown, evidence.Sent(account, earlier.user, at))
-        has_changed = judged is not None and judged.changed
+        has_changed = shown is not None and shown.changed
         if operation and isinstance(status, OperationStatus) and status.is_final:
             recorder.add(operation, status)
         elif has_changed and isinstance(status, PollFailure) and status.not_found:
-            deps.journal.settle(earlier)
+            deps.journal.settle(row)
         else:
-            unsettled.append(Unsettled(earlier, status, judged))
+            unsettled.append(Unsettled(row, status, shown))
     recorder.close()
-    return [*unsettled, *map(Unsettled, planned)]
+    return unsettled
 
 
-class SentTimes:
-    """When requests left on the API's clock; stored when that is first known."""
+def requests(
+    rows: Iterable[tuple[str, ServerRow]], deps: Dependencies
+) -> Callable[[evidence.Key], evidence.Sent]:
+    """Return a function that returns the request of a row, by its key; each has its account.
 
-    def __init__(self, deps: Dependencies) -> None:
-        self._deps = deps
-        self._known: dict[int, datetime] = {}
+    When it left, on the API's clock, is stored when that is first known.
+    """
+    found: dict[evidence.Key, tuple[str, ServerRow]] = {row[1].key: row for row in rows}
+    times: dict[int, datetime] = {}
 
-    def of(self, wave: Wave | None) -> datetime | None:
-        """Return the time of a wave's request, None while nothing tells it."""
-        if wave is None or wave.sent_at is not None:
-            return wave and wave.sent_at
-        now = self._deps.api.api_time
-        if wave.number not in self._known and now is not None:
-            self._known[wave.number] = now.of(wave.at)
-            self._deps.journal.store_sent_at(wave.number, self._known[wave.number])
-        return self._known.get(wave.number)
+    def sent(key: evidence.Key) -> evidence.Sent:
+        account, row = found[key]
+        wave, now = row.wave, deps.api.api_time
+        at = wave and (wave.sent_at or times.get(wave.number))
+        if wave is not None and at is None and now is not None:
+            at = times[wave.number] = now.of(wave.at)
+            deps.journal.store_sent_at(wave.number, at)
+        return evidence.Sent(account, row.user, at)
+
+    return sent
 
 
-def _operation(earlier: ServerRow) -> Operation | None:
+def _operation(row: ServerRow) -> Operation | None:
     """Return the operation that can be asked for, if the reset was queued with one."""
-    operation = earlier.operation
-    if earlier.state is not RowState.QUEUED or operation is None or operation.path is None:
-        return None
-    return operation
+    can_be_asked = row.state is RowState.QUEUED and row.operation and row.operation.path
+    return row.operation if can_be_asked else None
 
 
 def _statuses(
     found: Sequence[ServerRow], deps: Dependencies
 ) -> dict[Operation | None, OperationStatus | PollFailure]:
-    operations = [op for op in map(_operation, found) if op is not None]
+    """Ask once for the operation of each reset. Raises AuthenticationError and Interrupted."""
+    operations = list(filter(None, map(_operation, found)))
     results = deps.inbox.map(deps.api.operation_status, operations, SECONDS_FOR_POLLS)
+    late = PollFailure(f"no answer within {SECONDS_FOR_POLLS:g} s")
     statuses: dict[Operation | None, OperationStatus | PollFailure] = {}
     for operation in operations:
-        match results.get(operation):
-            case None:
-                statuses[operation] = PollFailure(f"no answer within {SECONDS_FOR_POLLS:g} s")
-            case Failure(AuthenticationError() as error):
-                raise error
-            case Failure(error):
-                statuses[operation] = PollFailure(describe(error))
-            case status:
-                statuses[operation] = status
+        status = results.get(operation, late)
+        if isinstance(status, Failure):
+            if isinstance(status.error, AuthenticationError):
+                raise status.error
+            status = PollFailure(describe(status.error))
+        statuses[operation] = status
     return statuses
 
 
@@ -283,10 +273,9 @@ def _describe(unsettled: Unsettled, now: Moment) -> str:
 
 def _state(unsettled: Unsettled) -> str:
     row = unsettled.earlier
-    if row.state is RowState.INTENDED:
-        return "no answer recorded so far"
-    if row.state is RowState.UNKNOWN:
-        return "outcome unknown"
+    if row.state is not RowState.QUEUED:
+        is_answered = row.state is RowState.UNKNOWN
+        return "outcome unknown" if is_answered else "no answer recorded so far"
     if row.operation is None:
         return "queued, operation unknown"
     name = f"operation {row.operation.id}"

@@ -102,7 +102,7 @@ class Outcome(NamedTuple):
     @property
     def exit_code(self) -> int:
         """The exit code of a command with this outcome."""
-        if self.ending is Ending.INTERRUPTED and self.signum is not None:
+        if self.signum is not None:
             return of_signal(self.signum)
         if self.resets and not self.was_sent:
             return self._without_sending()
@@ -200,7 +200,7 @@ class Outcome(NamedTuple):
         statuses: Mapping[Operation, OperationStatus],
         failures: Mapping[Operation, PollFailure],
         given_up: Iterable[Operation],
-        shares: Mapping[Operation, int],
+        shares: Mapping[Operation | None, int],
     ) -> Self:
         """Return it after what a wait learned of the operations.
 
@@ -224,7 +224,7 @@ class Outcome(NamedTuple):
 
         return self._replace(results=tuple(map(after, self.results)))
 
-    def doubtful(self, shares: Mapping[Operation, int]) -> list[ServerResult]:
+    def doubtful(self, shares: Mapping[Operation | None, int]) -> list[ServerResult]:
         """Return the results of which a look at the server can tell more than their state does."""
 
         def is_doubtful(result: ServerResult) -> bool:
@@ -241,15 +241,11 @@ class Outcome(NamedTuple):
 
         def after(result: ServerResult) -> ServerResult:
             found = evidence.get((result.run, result.server))
-            if found is None:
-                return result
-            problem = found.observation.problem
-            if problem is None:
-                return result._replace(evidence=found)
-            before = (result.message or "").removesuffix(".")
-            text = f"t couldn't be looked at: {problem}"
-            message = sentence(f"{before}; i{text}" if before else f"I{text}")
-            return result._replace(evidence=found, message=message)
+            message = result.message
+            if found is not None and found.observation.problem is not None:
+                before = f"{message.removesuffix('.')}; it" if message else "It"
+                message = sentence(f"{before} couldn't be looked at: {found.observation.problem}")
+            return result._replace(evidence=found or result.evidence, message=message)
 
         return self._replace(results=tuple(map(after, self.results)))
 

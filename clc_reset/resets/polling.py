@@ -22,7 +22,7 @@ The schedule, and why it is as it is:
 """
 
 import heapq
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 from itertools import count
 from math import inf
@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 from clc_reset.errors import AuthenticationError
 from clc_reset.journal.record import Statuses
-from clc_reset.models import Operation, OperationStatus, PollFailure, ServerResult
+from clc_reset.models import Operation, OperationStatus, PollFailure
 from clc_reset.resets import evidence
 from clc_reset.resets.events import Emit, PollsFailing, PollsRecovered, StatusChanged, Tick
 from clc_reset.resets.request import Dependencies
@@ -54,18 +54,18 @@ FAILURES_TO_REPORT = 3
 class Wait(NamedTuple):
     """The options of a wait for operations.
 
-    `limit` is in seconds. `sent` returns the request that a result comes from. `statuses` records
-    each new status. `shares` is how many servers share an operation. `turns` are servers in the
-    order in which the API works on them. With `once` each operation is asked one time only;
-    `looks` lets servers be looked at meanwhile. `has_changed` is called each second, and ends the
-    wait when it returns True; until then it goes on without operations, too.
+    `limit` is in seconds. `statuses` records each new status. `sent` returns the request of a
+    server in a run. `shares` is how many servers share an operation. `turns` has the places of
+    servers in the order in which the API works on them. With `once` each operation is asked one
+    time only; `looks` lets servers be looked at meanwhile. `has_changed` is called each second, and
+    ends the wait when it returns True; until then it goes on without operations, too.
     """
 
     limit: float
-    sent: Callable[[ServerResult], evidence.Sent]
     statuses: Statuses
-    shares: Mapping[Operation, int]
-    turns: Sequence[str] = ()
+    sent: Callable[[evidence.Key], evidence.Sent]
+    shares: Mapping[Operation | None, int]
+    turns: Mapping[str, int]
     once: bool = False
     looks: bool = False
     has_changed: Callable[[], bool] | None = None
@@ -76,7 +76,7 @@ class _Poll:
 
     asked_at = 0.0
     failures = 0
-    unknown_since: float | None = None
+    gone_since = inf
 
 
 class Polling:
@@ -128,12 +128,12 @@ class Polling:
             return False
         if now >= self._deadline and not self._is_last_round:
             self._begin_last_round(now)
-        is_asking = self._due or any(isinstance(key, Operation) for key in self._in_flight)
+        is_asking = bool(self._due) or any(isinstance(key, Operation) for key in self._in_flight)
         waits_for_change = self._wait.has_changed is not None
         if self._is_last_round and not (is_asking and now < self._ends):
             self.timed_out = bool(self._unfinished) or waits_for_change
             return False
-        return bool(is_asking or waits_for_change) and not self._has_changed(now)
+        return (is_asking or waits_for_change) and not self._has_changed(now)
 
     def _has_changed(self, now: float) -> bool:
         """Tick once a second; return whether something has changed elsewhere by then."""
@@ -182,7 +182,7 @@ class Polling:
             return
         looks = sum(isinstance(key, str) for key in self._in_flight)
         most = max(1, min(AT_A_TIME // 2, AT_A_TIME - len(self._unfinished))) - looks
-        most = min(self._places(now), most)
+        most = max(0, min(self._places(now), most))
         for server in self._watch.next(now - self._began, most, self._in_flight):
             account = self._watch.sent(server).account
             self._submit(server, partial(self._deps.api.server, account, server))
@@ -219,7 +219,7 @@ class Polling:
         self.failures.pop(operation, None)
         if poll.failures >= FAILURES_TO_REPORT:
             self._emit(PollsRecovered(operation))
-        poll.failures, poll.unknown_since = 0, None
+        poll.failures, poll.gone_since = 0, inf
         if self.statuses.get(operation) != status:
             self.statuses[operation] = status
             self._wait.statuses.add(operation, status)
@@ -237,12 +237,8 @@ class Polling:
             self._emit(PollsFailing(operation, failure.reason, poll.failures))
         if failure.slow_down:
             self._slowed_until = now + SLOWED_SECONDS
-        if not failure.not_found:
-            poll.unknown_since = None
-        elif poll.unknown_since is None:
-            poll.unknown_since = poll.asked_at
-        since = poll.unknown_since
-        if since is not None and (self._wait.once or now - since >= GIVE_UP_SECONDS):
+        poll.gone_since = min(poll.gone_since, poll.asked_at) if failure.not_found else inf
+        if now - poll.gone_since >= (0.0 if self._wait.once else GIVE_UP_SECONDS):
             self.given_up.add(operation)
             self.statuses.pop(operation, None)
             self._finish(operation)

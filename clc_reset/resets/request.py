@@ -71,18 +71,11 @@ Checks = Callable[[Sequence[str], float, Callable[[str, int], None]], dict[str, 
 why the others didn't pass; never raises. See `checks.run`."""
 
 
-class Question(NamedTuple):
-    """The question before a reset: the servers, how many are unsettled, and a line for each."""
-
-    servers: tuple[str, ...]
-    unsettled: int
-    lines: tuple[str, ...]
-
-
 class Dependencies(NamedTuple):
     """The things that a reset needs and doesn't make itself.
 
-    `confirm` asks a question; None where nobody can be asked. `jitter` gives numbers from 0 to 1.
+    `confirm` asks whether to reset the servers, so many of them unsettled, with a line for each of
+    these; None where nobody can be asked. `jitter` gives numbers from 0 to 1.
     """
 
     api: Api
@@ -90,5 +83,5 @@ class Dependencies(NamedTuple):
     inbox: Inbox
     clocks: Clocks
     checks: Checks | None = None
-    confirm: Callable[[Question], bool] | None = None
+    confirm: Callable[[int, Sequence[str]], bool] | None = None
     jitter: Callable[[], float] = random.random

@@ -4,18 +4,18 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
+from math import inf
 
-from clc_reset.errors import CHECK_THE_NETWORK, Interrupted, UnreachableError
+from clc_reset.errors import CHECK_THE_NETWORK, ClcError, Interrupted, UnreachableError
 from clc_reset.journal.record import Record
-from clc_reset.models import Operation, ResetAnswer, ServerResult, ServerState, usual_limit
+from clc_reset.models import Operation, ResetAnswer, ServerState, usual_limit
 from clc_reset.resets import events, evidence, guard, polling
 from clc_reset.resets.outcome import Ending, Outcome, followable
 from clc_reset.resets.polling import Wait
-from clc_reset.resets.request import Dependencies, ResetRequest
+from clc_reset.resets.request import Checks, Dependencies, ResetRequest
 from clc_reset.text import describe, sentence
-
-SHORTEST_CHECK = 1.0
-"""In seconds: a check without any time would fail every server."""
+from clc_reset.workers import Inbox
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ def run(request: ResetRequest, deps: Dependencies, emit: events.Emit) -> Outcome
                 total = len(record.servers)
                 emit(events.WaveStarted(number, len(waves), wave, done, total))
             outcome = outcome.sending(wave)  # unknown from here
-            answer = send(request, wave, record, deps, emit)
+            tick = partial(_tick, wave, emit)
+            answer = deps.api.reset(request.where.account, wave, record.recorded, tick)
             outcome = outcome.with_answer(answer)  # kept before anything else can fail
             record.answered(answer)
             emit(events.Answered(answer.results))
@@ -55,8 +56,8 @@ def run(request: ResetRequest, deps: Dependencies, emit: events.Emit) -> Outcome
                     outcome.of(wave), _wait(request, answer, record, deps), deps, emit
                 )
                 outcome = followed._replace(results=outcome.replacing(followed.results).results)
-            if deps.checks is not None:
-                outcome = checked(outcome, wave, request, deps, emit)
+            if deps.checks is not None and outcome.ending is Ending.COMPLETE:
+                outcome = checked(outcome, wave, request, deps.checks, deps.inbox, emit)
                 failed = (r for r in outcome.of(wave).results if r.has_failed_check)
                 record.checks_failed({r.server or "": r.message or "" for r in failed})
             if outcome.ends_the_run(wave, request.options.max_failures):
@@ -92,35 +93,18 @@ def pause(seconds: float, deps: Dependencies, emit: events.Emit) -> None:
     deps.inbox.check()
 
 
-def send(
-    request: ResetRequest,
-    servers: Sequence[str],
-    record: Record,
-    deps: Dependencies,
-    emit: events.Emit,
-) -> ResetAnswer:
-    """Send one request, whose intent is recorded. Never raises."""
-
-    def tick(seconds: float) -> None:
-        emit(events.Sending(servers, seconds))
-
-    try:
-        return deps.api.reset(request.where.account, servers, record.recorded, tick)
-    except Interrupted as interrupt:  # it never raises; if it does, it may have been sent
-        return ResetAnswer.maybe_sent(servers, "it was interrupted", interrupt.signum)
-    except Exception as error:
-        return ResetAnswer.maybe_sent(servers, describe(error))
+def _tick(servers: Sequence[str], emit: events.Emit, seconds: float) -> None:
+    emit(events.Sending(servers, seconds))
 
 
 def _begun(outcome: Outcome, record: Record, request: ResetRequest) -> Outcome:
     """Return the outcome of a run that is recorded; a claim may have found other servers."""
     outcome = outcome._replace(run=record.run)
     if request.rest is not None:
-        asked, found = set(request.servers), set(record.servers)
-        more = [server for server in record.servers if server not in asked]
-        new = Outcome.not_sent(request.where.account, more, waited=request.waits)
-        gone = dict.fromkeys(asked - found, request.rest.run.id) | dict(record.left_out)
-        outcome = outcome._replace(results=outcome.results + new.results).leaving_out(gone)
+        servers = dict.fromkeys((*request.servers, *record.servers))
+        gone = dict.fromkeys(servers.keys() - record.places.keys(), request.rest.run.id)
+        new = Outcome.not_sent(request.where.account, servers, waited=request.waits)
+        outcome = outcome._replace(results=new.results).leaving_out(gone | {**record.left_out})
     return outcome
 
 
@@ -142,7 +126,7 @@ def _wait(request: ResetRequest, answer: ResetAnswer, record: Record, deps: Depe
     at: list[datetime] = [] if answer.sent_at is None else [answer.sent_at]
     left = answer.left or record.recorded
 
-    def sent(_result: ServerResult) -> evidence.Sent:
+    def sent(_key: evidence.Key) -> evidence.Sent:
         if not at and left is not None and deps.api.api_time is not None:
             at.append(deps.api.api_time.of(left))
             record.sent_at(at[0])
@@ -151,8 +135,9 @@ def _wait(request: ResetRequest, answer: ResetAnswer, record: Record, deps: Depe
     limit = request.options.limit
     if limit is None:
         limit = usual_limit(result.server for result in answer.results if result.server)
-    shares = Counter(result.operation for result in answer.results if result.operation)
-    return Wait(limit, sent, record.statuses, shares, answer.turns, looks=request.looks)
+    shares = Counter(result.operation for result in answer.results)
+    turns = {server: turn for turn, server in enumerate(answer.turns)}
+    return Wait(limit, record.statuses, sent, shares, turns, looks=request.looks)
 
 
 def follow(outcome: Outcome, wait: Wait, deps: Dependencies, emit: events.Emit) -> Outcome:
@@ -163,16 +148,13 @@ def follow(outcome: Outcome, wait: Wait, deps: Dependencies, emit: events.Emit) 
     results = tuple(map(followable, outcome.results))
     outcome = outcome._replace(results=results, limit=wait.limit)
     servers: dict[Operation, list[str]] = {operation: [] for operation in outcome.pending}
-    result_of: dict[str, ServerResult] = {}
+    key_of: dict[str, evidence.Key] = {}
     for result in results:
         if result.operation in servers and result.server:
             servers[result.operation].append(result.server)
-            result_of[result.server] = result
-    turn = {server: number for number, server in enumerate(wait.turns)}
-    turns = {op: sorted(some, key=lambda s: turn.get(s, len(turn))) for op, some in servers.items()}
-    watch = evidence.Watch(turns if wait.looks else {}, lambda server: wait.sent(result_of[server]))
-    if wait.once:  # there is no progress to show
-        emit = _ignore
+            key_of[result.server] = (result.run, result.server)
+    turns = {op: sorted(some, key=lambda s: wait.turns.get(s, inf)) for op, some in servers.items()}
+    watch = evidence.Watch(turns if wait.looks else {}, lambda server: wait.sent(key_of[server]))
     polls = polling.Polling(servers, wait, watch, deps, emit)
     try:
         if servers:
@@ -182,47 +164,25 @@ def follow(outcome: Outcome, wait: Wait, deps: Dependencies, emit: events.Emit) 
     except (Exception, Interrupted) as error:
         outcome = outcome.ended_by(error)
     outcome = outcome.with_statuses(polls.statuses, polls.failures, polls.given_up, wait.shares)
-    return _look_at_doubtful(outcome, wait, deps)
-
-
-def _ignore(_event: events.Event) -> None:
-    """Show nothing."""
+    if outcome.error is not None or deps.inbox.signum is not None:
+        return outcome
+    try:
+        doubtful = [(result.run, result.server) for result in outcome.doubtful(wait.shares)]
+        return outcome.with_evidence(evidence.gather(doubtful, wait.sent, deps.api, deps.inbox))
+    except (Exception, Interrupted) as error:
+        return outcome.ended_by(error)
 
 
 def _waited(outcome: Outcome, polls: polling.Polling, *, once: bool) -> Outcome:
     """Return the outcome as a wait that no signal cut short ended it."""
+    error: ClcError | None = polls.error
     failures = list(polls.failures.values())
     if once and failures and not polls.statuses and all(f.unreachable for f in failures):
-        error = UnreachableError(
-            f"The API can't be reached: {failures[0].reason}.", hint=CHECK_THE_NETWORK
-        )
+        message = f"The API can't be reached: {failures[0].reason}."
+        error = UnreachableError(message, hint=CHECK_THE_NETWORK)
+    if error is not None:
         return outcome._replace(ending=Ending.ERROR, error=error)
-    if polls.error is not None:
-        return outcome._replace(ending=Ending.ERROR, error=polls.error)
     return outcome._replace(ending=Ending.TIME_LIMIT) if polls.timed_out else outcome
-
-
-def _look_at_doubtful(outcome: Outcome, wait: Wait, deps: Dependencies) -> Outcome:
-    """Return the outcome with the evidence of its doubtful servers, unless it was cut short."""
-    if outcome.error is not None or deps.inbox.signum is not None:
-        return outcome
-    try:
-        sent = [(result, wait.sent(result)) for result in outcome.doubtful(wait.shares)]
-        places = {(request.account, result.server or "") for result, request in sent}
-        seen = evidence.look(sorted(places), deps.api, deps.inbox)
-        return outcome.with_evidence(
-            {
-                (result.run, result.server): evidence.judge(
-                    seen[request.account, result.server or ""], request
-                )
-                for result, request in sent
-            }
-        )
-    except Interrupted as interrupt:
-        return outcome.ended_by(interrupt)
-    except Exception as error:
-        _log.warning("The servers can't be looked at: %s.", describe(error))
-        return outcome
 
 
 # --- check ---
@@ -232,33 +192,29 @@ def checked(
     outcome: Outcome,
     wave: Sequence[str],
     request: ResetRequest,
-    deps: Dependencies,
+    checks: Checks,
+    inbox: Inbox,
     emit: events.Emit,
 ) -> Outcome:
     """Run the operator's check for each server of a wave whose operation succeeded."""
     succeeded = set(outcome.servers(ServerState.SUCCEEDED))
     servers = [server for server in wave if server in succeeded]
-    if deps.checks is None or not servers or outcome.ending is not Ending.COMPLETE:
+    if not servers:
         return outcome
 
     def attempt(server: str, number: int) -> None:
         emit(events.Checking(server, number))
 
-    seconds = max(request.options.check_seconds, SHORTEST_CHECK)
-    problems = deps.checks(servers, seconds, attempt)
-    signum = deps.inbox.signum
-    after = "the check failed" if signum is None else "the check was cut short"
-    state = ServerState.FAILED if signum is None else ServerState.SUCCEEDED
-    messages = {
-        server: sentence(f"The operation succeeded; {after}: {problem}")
-        for server, problem in problems.items()
-    }
+    # a check without any time would fail every server
+    problems = checks(servers, max(request.options.check_seconds, 1.0), attempt)
+    failed = inbox.signum is None
+    after = "the check failed" if failed else "the check was cut short"
     outcome = outcome.replacing(
         result._replace(
-            state=state,
-            message=messages[result.server or ""],
-            has_failed_check=signum is None,
+            state=ServerState.FAILED if failed else ServerState.SUCCEEDED,
+            message=sentence(f"The operation succeeded; {after}: {problems[result.server or '']}"),
+            has_failed_check=failed,
         )
-        for result in outcome.of(messages).results
+        for result in outcome.of(problems).results
     )
-    return outcome if signum is None else outcome.ended_by(Interrupted(signum))
+    return outcome if inbox.signum is None else outcome.ended_by(Interrupted(inbox.signum))

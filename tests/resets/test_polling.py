@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -31,12 +31,11 @@ def poll(
     limit: float = 1800,
     once: bool = False,
     turns: Mapping[Operation, Sequence[str]] | None = None,
-    has_changed: Callable[[], bool] | None = None,
 ) -> Polling:
     if world.inbox.latency(None) == 0:
         world.inbox.latency = lambda _key: 0.05
     statuses = Statuses(None, world.clocks, ())
-    wait = Wait(limit, lambda _r: SENT, statuses, {}, once=once, has_changed=has_changed)
+    wait = Wait(limit, statuses, lambda _key: SENT, {}, {}, once)
     watch = Watch(turns or {}, lambda _server: SENT)
     polls = Polling(operations or turns or (ONE,), wait, watch, world.deps(), world.events.append)
     with suppress(Interrupted):
@@ -213,18 +212,6 @@ def test_once_asks_once_whatever_the_answers_are(world: World) -> None:
     assert len(world.polls()) == 3
 
 
-def test_a_change_elsewhere_ends_the_wait(world: World) -> None:
-    world.script("executing")
-    polls = poll(world, has_changed=lambda: world.seconds > 20)
-    assert 20 <= world.seconds <= 22
-    assert (words(polls), polls.timed_out) == ({ONE: "executing"}, False)
-
-
-def test_without_operations_it_waits_for_a_change_until_the_limit(world: World) -> None:
-    assert poll(world, limit=50, has_changed=lambda: False).timed_out
-    assert world.seconds == 50
-
-
 # --- looks ---
 
 
@@ -242,20 +229,6 @@ def spread(world: World, seconds: float) -> None:
 def most_within_five_seconds(world: World) -> int:
     times = [at for at, _ in world.looks()]
     return max(sum(a <= b < a + 5 - 1e-6 for b in times) for a in times)
-
-
-def test_servers_of_a_shared_operation_are_looked_at_in_turn_and_reported_once(
-    world: World,
-) -> None:
-    turns = batch(1, 8)
-    world.lasting(o0=190.0)
-    spread(world, 23.0)
-    assert words(poll(world, turns=turns)) == {operation(0): "succeeded"}
-    changes = world.of(ServerChanged)
-    expected = [(server, n, 8) for n, server in enumerate(turns[operation(0)], 1)]
-    assert [(e.server, e.changed, e.of) for e in changes] == expected
-    assert all(0 <= e.seconds - 23 * e.changed <= 5 + 1 for e in changes)
-    assert world.looks()[0][0] == pytest.approx(5, abs=1)
 
 
 def test_only_the_next_four_are_looked_at_every_five_seconds(world: World) -> None:
@@ -342,6 +315,13 @@ def test_a_change_is_reported_once_and_not_after_the_end() -> None:
     assert watch.add(Observation("A", None, late, USER), 9.0) is None
     watch.end(ONE)
     assert watch.add(Observation("B", None, late, USER), 9.0) is None
+
+
+def test_a_round_leaves_out_what_is_over_or_being_looked_at() -> None:
+    watch = Watch({ONE: ["A", "B", "C"], TWO: ["D", "E"]}, lambda _server: SENT)
+    assert watch.next(5.0, 2, ()) == ["A", "D"]
+    watch.end(TWO)
+    assert watch.next(5.0, 9, {"B"}) == ["C"]
 
 
 def test_without_the_time_of_the_request_nothing_is_looked_at() -> None:

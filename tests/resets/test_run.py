@@ -1,18 +1,18 @@
 """One reset, of one wave or of several."""
 
 import sqlite3
-from collections.abc import Sequence
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from clc_reset.errors import AuthenticationError, Interrupted, RefusedError, UnreachableError
+from clc_reset.errors import AuthenticationError, Interrupted, UnreachableError
 from clc_reset.journal.record import Record
-from clc_reset.models import Operation, ResetAnswer
+from clc_reset.models import ResetAnswer
 from clc_reset.resets import events, polling
 from clc_reset.resets.outcome import Ending
 from tests.builders import ONE, TWO, A, B, C, D, many, queued, refused
-from tests.machine import REPAIR, ROLLING, fail_with
+from tests.machine import ROLLING, fail_with
 from tests.resets.world import World, fail, message, states, warnings
 
 Caplog = pytest.LogCaptureFixture
@@ -42,43 +42,23 @@ def test_a_reset_that_waits_follows_its_operations(world: World) -> None:
     assert all(row.over for row in world.run_of().rows)
 
 
-def test_what_cannot_be_followed_is_unknown_and_looked_at(world: World) -> None:
-    away = Operation("wa1-9", None)
-    world.answer = lambda _servers: world.sent(queued(A, None), queued(B, away), refused(C))
-    outcome = world.reset(A, B, C, waits=True)
-    assert outcome.exit_code == 6
-    assert states(outcome) == {A: "unknown", B: "unknown", C: "failed"}
-    assert [server for _, server in world.looks()] == [A, B]
-
-
 def test_servers_that_nobody_asked_for_are_kept(world: World) -> None:
     world.answer = lambda servers: world.queue(servers)._replace(unasked=tuple(servers))
     assert world.reset(A, B, at_a_time=1).unasked == (A, B)
 
 
-@pytest.mark.parametrize(
-    ("raised", "code"), [(Interrupted(15), 143), (ZeroDivisionError("x"), 6), (MemoryError(), 6)]
-)
+@pytest.mark.parametrize(("raised", "code"), [(Interrupted(15), 143), (ZeroDivisionError("x"), 6)])
 def test_an_api_that_raises_may_have_sent_it(
     world: World, raised: BaseException, code: int
 ) -> None:
-    def answer(_servers: Sequence[str]) -> ResetAnswer:
-        raise raised
-
-    world.answer = answer
+    world.answer = Mock(side_effect=raised)
     outcome = world.reset(A, B, waits=True)
     assert (outcome.exit_code, states(outcome)) == (code, {A: "unknown", B: "unknown"})
-    assert world.rows() == ["unknown", "unknown"]
+    assert world.rows() == ["intended", "intended"]
 
 
 @pytest.mark.parametrize(
-    ("error", "signum", "code"),
-    [
-        (UnreachableError("Down."), None, 5),
-        (RefusedError("No."), None, 5),
-        (AuthenticationError("401."), None, 4),
-        (None, 2, 130),
-    ],
+    ("error", "signum", "code"), [(UnreachableError("Down."), None, 5), (None, 2, 130)]
 )
 def test_a_request_that_was_not_sent_can_be_sent_again(
     world: World, error: Any, signum: int | None, code: int
@@ -93,11 +73,7 @@ def test_a_request_that_was_not_sent_can_be_sent_again(
 
 
 def test_the_answer_to_a_request_that_a_signal_met_is_kept(world: World) -> None:
-    def answer(servers: Sequence[str]) -> ResetAnswer:
-        world.inbox.interrupt(2)
-        return world.queue(servers)._replace(signum=2)
-
-    world.answer = answer
+    world.answer = lambda servers: world.queue(servers)._replace(signum=2)
     outcome = world.reset(A, waits=True)
     assert (outcome.exit_code, states(outcome)) == (130, {A: "queued"})
     assert world.inbox.calls == []
@@ -114,17 +90,14 @@ def test_a_wait_that_is_cut_short_keeps_and_records_what_is_known(
         world.inbox.signal(20, signum)
     outcome = world.reset(A, B, waits=True, limit=30.0)
     assert states(outcome) == {A: "succeeded", B: "running"}
-    expected = (129, Ending.INTERRUPTED) if signum else (7, Ending.TIME_LIMIT)
-    assert (outcome.exit_code, outcome.ending) == expected
-    assert outcome.limit == 30
+    assert (outcome.exit_code, outcome.limit) == (129 if signum else 7, 30)
     assert [row.over for row in world.run_of().rows] == [True, False]
 
 
 def test_a_refused_token_ends_the_wait_and_not_the_result(world: World) -> None:
     world.script("executing", AuthenticationError("401"))
     outcome = world.reset(A, waits=True)
-    assert (outcome.exit_code, outcome.ending) == (4, Ending.ERROR)
-    assert states(outcome) == {A: "running"}
+    assert (outcome.exit_code, states(outcome)) == (4, {A: "running"})
 
 
 def test_half_an_hour_or_a_minute_a_server_of_the_largest_data_centre_is_usual(
@@ -163,11 +136,7 @@ def test_a_record_that_raises_loses_no_result(
 def test_a_busy_journal_delays_the_end_by_few_seconds(
     world: World, caplog: Caplog, signalled: bool, seconds: float
 ) -> None:
-    def answer(servers: Sequence[str]) -> ResetAnswer:
-        world.on_open = fail_with(sqlite3.SQLITE_BUSY)
-        return world.queue(servers)
-
-    world.answer = answer
+    world.inbox.at(2, lambda: setattr(world, "on_open", fail_with(sqlite3.SQLITE_BUSY)))
     world.script("executing")
     if signalled:
         world.inbox.signal(3)
@@ -215,37 +184,6 @@ def test_more_failures_than_allowed_end_the_run(world: World, allowed: int, post
     assert (outcome.ending is Ending.STOPPED) == (states(outcome)[D] == "not sent") == (posts < 4)
 
 
-@pytest.mark.parametrize(
-    ("lose", "status", "code"),
-    [
-        (True, "succeeded", 6),
-        (False, "404", 6),
-        *((False, s, 1) for s in ("executing", "500", "503")),
-    ],
-)
-def test_an_unknown_outcome_or_the_limit_ends_the_run(
-    world: World, lose: bool, status: str, code: int
-) -> None:
-    world.answer = world.lose_answer if lose else world.queue
-    world.script(status)
-    outcome = world.reset(A, B, at_a_time=1, max_failures=9, limit=60.0)
-    assert world.posts == [(A,)]
-    assert (outcome.exit_code, states(outcome)[B]) == (code, "not sent")
-
-
-@pytest.mark.parametrize(
-    "error", [UnreachableError("Down."), RefusedError("403"), AuthenticationError("401")]
-)
-def test_a_later_wave_that_is_refused_is_exit_1(world: World, error: Any) -> None:
-    world.answer = lambda servers: (
-        world.queue(servers) if len(world.posts) == 1 else ResetAnswer.not_sent(servers, error)
-    )
-    outcome = world.reset(A, B, C, at_a_time=1)
-    assert states(outcome) == {A: "succeeded", B: "not sent", C: "not sent"}
-    assert (outcome.exit_code, outcome.ending) == (1, Ending.STOPPED)
-    assert world.rows() == ["queued", "planned", "planned"]
-
-
 @pytest.mark.parametrize("is_rest", [False, True])
 def test_a_server_that_another_live_run_plans_stops_a_later_wave(
     world: World, is_rest: bool
@@ -275,7 +213,6 @@ def test_a_first_record_in_doubt_stops_a_rolling_run(world: World) -> None:
     outcome = world.reset(A, B, at_a_time=1)
     assert (outcome.exit_code, world.posts) == (3, [])
     assert message(outcome).startswith("It can't be told whether this run is recorded. The journal")
-    assert message(outcome).endswith(REPAIR)
     assert world.reset(A, B).exit_code == 0  # one wave goes out with a warning,
     assert world.recorded == world.clocks.now()  # but not long after a record that may be there
 
@@ -289,19 +226,19 @@ def test_a_check_has_to_pass_before_the_next_wave(world: World) -> None:
     assert world.of(events.Checking)[0] == events.Checking(A, 1)
 
 
-@pytest.mark.parametrize(("at_a_time", "allowed", "posts"), [(1, 0, 1), (1, 1, 2), (None, 0, 1)])
+@pytest.mark.parametrize(
+    ("at_a_time", "allowed", "last"),
+    [(1, 0, "not sent"), (1, 1, "succeeded"), (None, 0, "succeeded")],
+)
 def test_a_server_whose_check_fails_has_failed_and_is_not_looked_at(
-    world: World, at_a_time: int | None, allowed: int, posts: int
+    world: World, at_a_time: int | None, allowed: int, last: str
 ) -> None:
     world.bad = {A: "exit code 7: no route"}
     outcome = world.reset(A, B, at_a_time=at_a_time, checks=True, max_failures=allowed)
-    assert (outcome.exit_code, len(world.posts)) == (1, posts)
-    assert states(outcome) == {
-        A: "failed",
-        B: "not sent" if at_a_time and not allowed else "succeeded",
-    }
+    assert (outcome.exit_code, states(outcome)) == (1, {A: "failed", B: last})
     expected = "The operation succeeded; the check failed: exit code 7: no route."
     assert outcome.results[0].message == world.run_of().rows[0].failed_check == expected
+    assert states(world.status()[0]) == states(outcome)
     assert world.looks() == []
 
 
@@ -315,30 +252,18 @@ def test_only_servers_whose_operation_succeeded_are_checked(world: World) -> Non
     assert world.checked == [A]
 
 
-@pytest.mark.parametrize("later", [(), (C,)])
-def test_checks_that_a_signal_cut_short_have_not_failed(
-    world: World, monkeypatch: Patch, later: tuple[str, ...]
-) -> None:
-    check = world.check
-
-    def interrupted(*arguments: Any) -> Any:
-        world.inbox.interrupt(15)
-        return check(*arguments)
-
+def test_checks_that_a_signal_cut_short_have_not_failed(world: World) -> None:
     world.bad = {B: "interrupted before it passed"}
-    monkeypatch.setattr(world, "check", interrupted)
-    outcome = world.reset(A, B, *later, at_a_time=2, checks=True)
-    expected = {A: "succeeded", B: "succeeded"} | dict.fromkeys(later, "not sent")
-    assert states(outcome) == expected
+    world.on_check = lambda: world.inbox.interrupt(15)
+    outcome = world.reset(A, B, C, at_a_time=2, checks=True)
+    assert (outcome.exit_code, world.posts) == (143, [(A, B)])
+    assert states(outcome) == {A: "succeeded", B: "succeeded", C: "not sent"}
     assert outcome.results[0].message is None
     assert "cut short: interrupted" in (outcome.results[1].message or "")
-    assert outcome.exit_code == 143
     assert world.run_of().rows[1].failed_check is None
 
 
-def test_a_check_that_raises_stops_the_run_and_loses_nothing(
-    world: World, monkeypatch: Patch
-) -> None:
-    monkeypatch.setattr(world, "check", fail)
+def test_a_check_that_raises_stops_the_run_and_loses_nothing(world: World) -> None:
+    world.on_check = fail
     outcome = world.reset(A, B, at_a_time=1, checks=True)
     assert (outcome.exit_code, states(outcome)) == (1, {A: "succeeded", B: "not sent"})

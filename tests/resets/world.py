@@ -19,7 +19,7 @@ from clc_reset.models import (
 )
 from clc_reset.resets import events, followup
 from clc_reset.resets.outcome import Outcome
-from clc_reset.resets.request import Dependencies, Question, ResetRequest
+from clc_reset.resets.request import Dependencies, ResetRequest
 from clc_reset.resets.run import run
 from tests.builders import ACCOUNT, ORIGIN, USER, lost, operation, queued, sent
 from tests.machine import HERE, Machine
@@ -54,8 +54,9 @@ class World(Machine):
         self.recorded: Moment | None = None
         self.checked: list[str] = []
         self.bad: dict[str, str] = {}
+        self.on_check: Callable[[], object] = lambda: None
         self.events: list[events.Event] = []
-        self.questions: list[Question] = []
+        self.questions: list[tuple[int, list[str]]] = []
 
     @property
     def seconds(self) -> float:
@@ -65,11 +66,11 @@ class World(Machine):
     # --- commands ------------------------------------------------------------------------------
 
     def deps(
-        self, confirm: Callable[[Question], bool] | bool | None = None, *, checks: bool = False
+        self, confirm: Callable[[], bool] | bool | None = None, *, checks: bool = False
     ) -> Dependencies:
-        def ask(question: Question) -> bool:
-            self.questions.append(question)
-            return confirm(question) if callable(confirm) else bool(confirm)
+        def ask(unsettled: int, lines: Sequence[str]) -> bool:
+            self.questions.append((unsettled, [*lines]))
+            return confirm() if callable(confirm) else bool(confirm)
 
         api, asks = Api(self), None if confirm is None else ask
         check = self.check if checks else None
@@ -80,7 +81,7 @@ class World(Machine):
     def reset(
         self,
         *servers: str,
-        confirm: Callable[[Question], bool] | bool | None = None,
+        confirm: Callable[[], bool] | bool | None = None,
         emit: events.Emit | None = None,
         checks: bool = False,
         **options: Any,
@@ -140,6 +141,7 @@ class World(Machine):
         self, servers: Sequence[str], seconds: float, attempt: Callable[[str, int], None]
     ) -> dict[str, str]:
         assert seconds >= 1
+        self.on_check()
         for server in servers:
             self.checked.append(server)
             attempt(server, 1)
