@@ -44,6 +44,8 @@ JITTER = 0.1
 SLOWED_SECONDS = 10.0
 LONGEST_RETRY_AFTER = 60.0
 """However long the API asks to be left alone: an end must still be noticed."""
+LONGEST_POLL = 90.0
+"""Seconds; some calls take about a minute to answer (reported), and a header may drip for ever."""
 LAST_SECONDS = 10.0
 GIVE_UP_SECONDS = 30.0
 TICK = 1.0
@@ -111,7 +113,7 @@ class Polling:
         self._unfinished = {operation: _Poll() for operation in operations}
         self._order = count()
         self._due = [(self._began, next(self._order), op) for op in self._unfinished]  # a heap
-        self._in_flight: set[Hashable] = set()
+        self._in_flight: dict[Hashable, float] = {}  # and when it is given up
 
     def run(self) -> None:
         """Poll until the end. Raises Interrupted."""
@@ -163,8 +165,11 @@ class Polling:
         self._begin_polls(now)
         self._begin_looks(now)
         done = self._deps.inbox.next(self._time_to_sleep(self._clock()))
-        if done is not None:
-            self._take(done.key, done.result, self._clock())
+        now = self._clock()
+        if done is not None and done.key in self._in_flight:
+            self._take(done.key, done.result, now)
+        for key in [key for key, overdue in self._in_flight.items() if now >= overdue]:
+            self._take(key, PollFailure(f"no answer within {LONGEST_POLL:g} s"), now)
 
     def _places(self, now: float) -> int:
         at_a_time = AT_A_TIME if now >= self._slowed_until else AT_A_TIME // 2
@@ -174,7 +179,7 @@ class Polling:
         while self._due and self._due[0][0] <= now and self._places(now) > 0:
             _, _, operation = heapq.heappop(self._due)
             self._unfinished[operation].asked_at = now
-            self._submit(operation, partial(self._deps.api.operation_status, operation))
+            self._submit(operation, partial(self._deps.api.operation_status, operation), now)
 
     def _begin_looks(self, now: float) -> None:
         """Look at the servers that come next, unless the API asked to slow down."""
@@ -185,10 +190,10 @@ class Polling:
         most = max(0, min(self._places(now), most))
         for server in self._watch.next(now - self._began, most, self._in_flight):
             account = self._watch.sent(server).account
-            self._submit(server, partial(self._deps.api.server, account, server))
+            self._submit(server, partial(self._deps.api.server, account, server), now)
 
-    def _submit(self, key: Operation | str, work: Callable[[], object]) -> None:
-        self._in_flight.add(key)
+    def _submit(self, key: Operation | str, work: Callable[[], object], now: float) -> None:
+        self._in_flight[key] = now + LONGEST_POLL
         self._deps.inbox.submit(key, work)
 
     def _time_to_sleep(self, now: float) -> float:
@@ -199,7 +204,7 @@ class Polling:
         return max(0.0, until - now)
 
     def _take(self, key: Hashable, result: object, now: float) -> None:
-        self._in_flight.discard(key)
+        del self._in_flight[key]
         match key, result:
             case Operation() as operation, OperationStatus() as status:
                 self._take_status(operation, status, now)

@@ -16,7 +16,7 @@ from clc_reset.journal.record import Statuses
 from clc_reset.models import Observation, Operation, OperationStatus, PollFailure
 from clc_reset.resets.events import PollsFailing, PollsRecovered, ServerChanged, StatusChanged, Tick
 from clc_reset.resets.evidence import Sent, Watch
-from clc_reset.resets.polling import SLOWED_SECONDS, Polling, Wait
+from clc_reset.resets.polling import LONGEST_POLL, SLOWED_SECONDS, Polling, Wait
 from tests.builders import ACCOUNT, ONE, TWO, USER, operation
 from tests.resets.world import FAILURES, Answer, Status, World, fail, is_poll
 from tests.virtual import NOON
@@ -31,6 +31,7 @@ def poll(
     limit: float = 1800,
     once: bool = False,
     turns: Mapping[Operation, Sequence[str]] | None = None,
+    hung: int = 0,
 ) -> Polling:
     if world.inbox.latency(None) == 0:
         world.inbox.latency = lambda _key: 0.05
@@ -40,7 +41,7 @@ def poll(
     polls = Polling(operations or turns or (ONE,), wait, watch, world.deps(), world.events.append)
     with suppress(Interrupted):
         polls.run()
-    assert world.inbox.most_at_once <= 16
+    assert world.inbox.most_at_once <= 16 + hung
     return polls
 
 
@@ -102,6 +103,15 @@ def test_no_operation_is_starved_and_sixteen_are_asked_at_a_time(world: World) -
     assert len(polls) == 1500
     assert max(polls.values()) - min(polls.values()) <= 1
     assert world.inbox.most_at_once == 16
+
+
+def test_hung_polls_are_given_up_although_others_are_answered(world: World) -> None:
+    hung = set(map(operation, range(10)))
+    world.inbox.latency = lambda key: 100.0 if key in hung and world.seconds < 60 else 0.05
+    world.script("executing")
+    poll(world, *map(operation, range(400)), limit=300, hung=10)
+    for asked in hung:
+        assert LONGEST_POLL <= world.polls(asked)[1] < LONGEST_POLL + 10
 
 
 def test_half_as_many_are_asked_for_a_while_after_the_api_asks_to_slow_down(world: World) -> None:
@@ -206,6 +216,7 @@ def test_after_a_suspension_past_the_limit_each_operation_is_asked_once_more(wor
 
 def test_once_asks_once_whatever_the_answers_are(world: World) -> None:
     world.answers({ONE: "500", TWO: "executing", operation(3): "404"})
+    world.inbox.latency = lambda key: 95.0 if key == ONE else 0.05  # longer than a poll may take
     polls = poll(world, ONE, TWO, operation(3), limit=90, once=True)
     assert (words(polls), polls.given_up) == ({TWO: "executing"}, {operation(3)})
     assert ONE in polls.failures
@@ -300,10 +311,11 @@ def test_a_server_without_a_date_keeps_no_other_from_being_looked_at(world: Worl
     assert [event.server for event in world.of(ServerChanged)] == servers[6:]
 
 
-def test_a_look_that_fails_is_tried_again(world: World) -> None:
+def test_a_look_that_fails_or_hangs_is_tried_again(world: World) -> None:
     world.lasting(o0=150.0)
     show = world.changing({"00-0000": 30.0, "00-0001": 30.0})
     world.show = lambda server: fail() if world.seconds < 20 else show(server)
+    world.inbox.latency = lambda key: 1e6 if key == "00-0001" and world.seconds < 40 else 0.05
     poll(world, turns=batch(1, 2))
     assert [event.server for event in world.of(ServerChanged)] == ["00-0000", "00-0001"]
 
