@@ -69,14 +69,10 @@ class UnsettledError(ClcError):
 
 
 class AuthenticationError(ClcError):
-    """No token, or one that is expired or refused."""
+    """No token, one that is expired or refused, or a keyring that can't be used."""
 
     kind = "authentication"
     exit_code = ExitCode.AUTHENTICATION
-
-
-class KeyringError(AuthenticationError):
-    """The OS keyring can't be used."""
 
 
 class UnreachableError(ClcError):

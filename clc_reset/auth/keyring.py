@@ -2,8 +2,7 @@
 
 Backends are third-party code over D-Bus, COM or a subprocess: they raise anything, store nothing,
 block for minutes, or prompt with getpass. So each call has a thread of its own and a time limit,
-its errors become KeyringErrors, and the terminal's settings are restored after it. There is no
-plain-text fallback.
+and the terminal's settings are restored after it. There is no plain-text fallback.
 """
 
 import json
@@ -16,7 +15,7 @@ import keyring
 from keyring.backends import fail, null
 from keyring.errors import KeyringLocked, NoKeyringError
 
-from clc_reset.errors import WITHOUT_A_KEYRING, KeyringError
+from clc_reset.errors import WITHOUT_A_KEYRING, AuthenticationError
 from clc_reset.imports import hidden
 from clc_reset.models import Credential
 from clc_reset.redaction import Redactor
@@ -41,7 +40,7 @@ _T = TypeVar("_T")
 class Keyring:
     """The OS keyring, with a limit of `seconds` for each call.
 
-    Every method raises KeyringError if the keyring can't be used, and Interrupted.
+    Every method raises AuthenticationError if the keyring can't be used, and Interrupted.
     """
 
     def __init__(self, seconds: float, inbox: Inbox) -> None:
@@ -49,7 +48,7 @@ class Keyring:
         self._inbox = inbox
 
     def check(self) -> None:
-        """Raise KeyringError for a backend known to store nothing, or to store plain text."""
+        """Refuse a backend that is known to store nothing, or to store plain text."""
         names = self._call(_backend_names)
         if names[0] in {f"{fail.__name__}.Keyring", f"{null.__name__}.Keyring"}:
             raise _unusable(_NO_BACKEND)
@@ -73,7 +72,7 @@ class Keyring:
                         token, "keyring", user=user, account=account, roles=tuple(roles)
                     )
         message = f"The keyring's entry for {origin} can't be read."
-        raise KeyringError(message, hint="Run: clc login")
+        raise AuthenticationError(message, hint="Run: clc login")
 
     def store(self, origin: str, credential: Credential) -> str:
         """Store a credential, read it back, and return the name of the backend that has it."""
@@ -126,5 +125,5 @@ def _backend_names() -> list[str]:
     return [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
 
 
-def _unusable(reason: str) -> KeyringError:
-    return KeyringError(f"The keyring can't be used: {reason}.", hint=WITHOUT_A_KEYRING)
+def _unusable(reason: str) -> AuthenticationError:
+    return AuthenticationError(f"The keyring can't be used: {reason}.", hint=WITHOUT_A_KEYRING)

@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 def run(session: Session) -> int:
     """Delete the token of the API in use; return the exit code.
 
-    Raises UsageError, KeyringError and Interrupted.
+    Raises UsageError, AuthenticationError and Interrupted.
     """
     was_logged_in = session.keyring().forget(session.origin)
     _log.info("%s at %s.", "Logged out" if was_logged_in else "Not logged in", session.origin)

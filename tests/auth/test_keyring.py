@@ -13,7 +13,7 @@ from keyring.backends import fail, null
 from keyring.errors import KeyringLocked
 
 from clc_reset.auth.keyring import SERVICE, Keyring
-from clc_reset.errors import Interrupted, KeyringError
+from clc_reset.errors import AuthenticationError, Interrupted
 from clc_reset.models import Credential
 from clc_reset.workers import Inbox
 from tests.builders import ORIGIN
@@ -28,8 +28,8 @@ def opened() -> Keyring:
 
 
 def reason(work: Callable[[], object]) -> str:
-    """Return the reason in a KeyringError, whose hint names the alternatives."""
-    with pytest.raises(KeyringError, match=r"The keyring can't be used: .*\.") as raised:
+    """Return the reason in a AuthenticationError, whose hint names the alternatives."""
+    with pytest.raises(AuthenticationError, match=r"The keyring can't be used: .*\.") as raised:
         work()
     assert "CLC_TOKEN_FILE" in raised.value.hint
     return raised.value.message.removeprefix("The keyring can't be used: ")
@@ -94,7 +94,7 @@ def test_an_entry_that_is_not_ours_can_not_be_read(
     memory_keyring: MemoryKeyring, held: object
 ) -> None:
     memory_keyring.kept[SERVICE, ORIGIN] = held  # type: ignore[assignment] # a backend may give it
-    with pytest.raises(KeyringError, match="can't be read") as raised:
+    with pytest.raises(AuthenticationError, match="can't be read") as raised:
         opened().load(ORIGIN)
     assert raised.value.hint == "Run: clc login"
 
