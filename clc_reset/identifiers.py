@@ -3,6 +3,8 @@
 import os
 import re
 
+from clc_reset.errors import UsageError
+
 DEFAULT_BASE_URL = "https://api.ctl.io"
 ACCOUNT_VARIABLES = ("CLC_ACCOUNT", "CLC_ALIAS")
 """The variables for the account to act in; the first one that is set applies."""
@@ -59,25 +61,33 @@ def datacenter_of(server: str) -> str:
 
 
 def origin_in_use() -> str:
-    """Return the origin of CLC_BASE_URL, or of the platform. Raises ValueError with the reason."""
+    """Return the origin of CLC_BASE_URL, or of the platform. Raises UsageError."""
     return api_origin(os.environ.get("CLC_BASE_URL") or DEFAULT_BASE_URL)
 
 
 def api_origin(base_url: str) -> str:
     """Return the origin of a base URL in its one spelling: `https://api.ctl.io`.
 
-    Only https is accepted, on a loopback address http as well. Raises ValueError with the reason.
+    Only https is accepted, on a loopback address http as well. Raises UsageError.
     """
     match = re.fullmatch(_BASE_URL, base_url.strip().lower())
     if not match:
-        raise ValueError("it isn't a URL of the form https://HOST[:PORT]")
+        raise unusable_base_url("it isn't a URL of the form https://HOST[:PORT]")
     scheme, host, port = match["scheme"], match["host"], match["port"]
     if scheme == "http" and not is_loopback(host):
-        raise ValueError("it isn't https, and http is only for loopback addresses")
+        raise unusable_base_url("it isn't https, and http is only for loopback addresses")
     number = int(port or _DEFAULT_PORTS[scheme])
     if not 0 < number <= LARGEST_PORT:
-        raise ValueError(f"there is no port {number}")
+        raise unusable_base_url(f"there is no port {number}")
     return f"{scheme}://{host}" + ("" if number == _DEFAULT_PORTS[scheme] else f":{number}")
+
+
+def unusable_base_url(reason: str) -> UsageError:
+    """Return the error for a CLC_BASE_URL that can't be one."""
+    return UsageError(
+        f"CLC_BASE_URL can't be used: {reason}.",
+        hint=f"Set it to https://HOST, or unset it for {DEFAULT_BASE_URL}.",
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -9,6 +9,7 @@ from itertools import islice
 
 import click
 
+from clc_reset.errors import UsageError
 from clc_reset.identifiers import origin_in_use
 
 MOST_OFFERED = 500
@@ -25,7 +26,7 @@ def _latest(*kinds: str) -> Callable[[click.Context, click.Parameter, str], list
 
         try:
             origin = origin_in_use()
-        except ValueError:
+        except UsageError:
             return []
         value = ctx.params.get(param.name or "")
         used = {name.casefold() for name in (value if isinstance(value, tuple) else ())}

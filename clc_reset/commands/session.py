@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from clc_reset.auth import sources
 from clc_reset.clocks import Clocks
-from clc_reset.errors import UsageError
-from clc_reset.identifiers import DEFAULT_BASE_URL, origin_in_use
+from clc_reset.identifiers import origin_in_use
 from clc_reset.journal.runs import Journal
 from clc_reset.resets.events import Emit
 from clc_reset.text import count
@@ -57,13 +56,7 @@ class Session:
     @cached_property
     def origin(self) -> str:
         """The origin of CLC_BASE_URL. Raises UsageError if it has none that can be used."""
-        try:
-            return origin_in_use()
-        except ValueError as error:
-            raise UsageError(
-                f"CLC_BASE_URL can't be used: {error}.",
-                hint=f"Set it to https://HOST, or unset it for {DEFAULT_BASE_URL}.",
-            ) from error
+        return origin_in_use()
 
     @cached_property
     def client(self) -> "Client":
