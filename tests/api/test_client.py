@@ -1,5 +1,4 @@
 import json
-import ssl
 import threading
 from datetime import timedelta
 
@@ -12,7 +11,6 @@ from clc_reset.errors import (
     CHECK_THE_NETWORK,
     AuthenticationError,
     ClcError,
-    Interrupted,
     RefusedError,
     UnreachableError,
 )
@@ -34,7 +32,7 @@ from tests.api.session import (
     group,
 )
 from tests.builders import FAR, ORIGIN, A, B
-from tests.fakes import HANG, jwt, loopback
+from tests.fakes import jwt
 
 Response = httpx.Response | Exception
 DATED = {"Date": DATE.removeprefix("Date: ").strip()}
@@ -174,11 +172,6 @@ def test_a_status_is_asked_for_by_the_path_of_its_link(api_ctl_io: respx.Router)
     assert route.calls.last.request.content == b""
 
 
-def test_an_operation_can_be_asked_for_by_its_id() -> None:
-    operation = Session().client.operation("abcd", "wa1-7")
-    assert operation == Operation("wa1-7", "/v2/operations/abcd/status/wa1-7", "ABCD")
-
-
 @pytest.mark.parametrize("href", ["https://example.com/x", "//x", "https://api.ctl.io:x/"])
 def test_a_fault_of_one_link_is_that_of_one_server(api_ctl_io: respx.Router, href: str) -> None:
     link = {"rel": "status", "href": href, "id": "wa1-1"}
@@ -305,19 +298,6 @@ def test_in_detail_each_group_has_what_its_servers_show_and_no_links(
     )
 
 
-@pytest.mark.parametrize("detailed", [True, False])
-def test_the_servers_and_groups_of_the_sandbox_are_read(served: Cloud, detailed: bool) -> None:
-    client = Session(token="").client
-    client.authorize(client.log_in("demo", "demo").token, "")
-    found = client.groups("ALIAS", detailed=detailed)
-    servers = {server for group in found for server in group.servers}
-    assert {A, B, FAR} <= servers
-    shown = {seen.server for group in found for seen in group.observations}
-    assert shown == (servers if detailed else set())
-    seen = client.server("ALIAS", A)
-    assert (seen.status, seen.power, seen.problem) == ("active", "started", None)
-
-
 def test_an_account_without_a_data_centre_has_no_groups(api_ctl_io: respx.Router) -> None:
     account(api_ctl_io)
     assert Session().client.groups("ALIAS") == []
@@ -381,17 +361,6 @@ def test_a_read_that_fails_for_good_says_why(
     assert route.call_count == tries
 
 
-def test_a_certificate_that_is_not_trusted_ends_the_reading(api_ctl_io: respx.Router) -> None:
-    class Untrusted(httpx.ConnectError, ssl.SSLCertVerificationError):
-        """Both in one: respx loses the cause of an error."""
-
-    route = api_ctl_io.get("/v2/datacenters/ALIAS").mock(side_effect=Untrusted("unknown CA"))
-    with pytest.raises(UnreachableError, match="unknown CA") as raised:
-        Session().client.groups("ALIAS")
-    assert raised.value.hint.startswith("If a private CA issued it")
-    assert route.call_count == 1
-
-
 @pytest.mark.parametrize("other", [httpx.Response(500), httpx.ReadError("gone")])
 def test_what_is_refused_ends_the_reading_though_another_group_may_come_right(
     api_ctl_io: respx.Router, other: Response
@@ -403,14 +372,6 @@ def test_what_is_refused_ends_the_reading_though_another_group_may_come_right(
         Session().client.groups("ALIAS")
     assert raised.value.hint.startswith("Is ALIAS the right account alias?")
     assert (final.call_count, route.call_count) == (1, 1)
-
-
-def test_a_signal_ends_the_reading() -> None:
-    with loopback(HANG) as server:
-        session = Session(server.url)
-        session.interrupt_when(lambda: bool(server.requests))
-        with pytest.raises(Interrupted):
-            session.client.groups("ALIAS")
 
 
 def test_an_answer_without_an_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
