@@ -194,11 +194,13 @@ def _forms(secret: str) -> Iterator[str]:
     yield json.dumps(plain)[1:-1]
     yield json.dumps(plain, ensure_ascii=False)[1:-1]
     yield plain.translate(_HTML)
-    yield plain.translate(_HTML).replace("&#x27;", "&#39;")
+    yield plain.translate(_HTML | {ord("'"): "&#39;"})
     data = plain.encode(errors="surrogatepass")
     yield quote(data, safe="")
     yield quote(data)
     yield quote_plus(data)
+    yield base64.b64encode(data).decode().rstrip("=")
+    yield base64.urlsafe_b64encode(data).decode().rstrip("=")
     for before in range(3):
         # only characters whose six bits are all the secret's: others depend on what is beside
         shifted = base64.b64encode(b"\0" * before + data).decode()
