@@ -22,7 +22,7 @@ from clc_reset.errors import (
 )
 from clc_reset.exit_codes import ExitCode, of_signal
 from clc_reset.identifiers import is_operation_id
-from clc_reset.models import ServerState
+from clc_reset.models import ServerResult, ServerState
 from clc_reset.resets.outcome import Ending, Outcome, servers_of
 from clc_reset.text import (
     NAMED_IN_COMMANDS,
@@ -181,9 +181,7 @@ class Advice(NamedTuple):
         if known.has_result:
             yield from self._not_sent()
             # of a shared operation, whose servers show different things
-            failed = servers_of(
-                r for r in known.results if r.state is ServerState.FAILED and r.evidence
-            )
+            failed = servers_of(r for r in known.having(ServerState.FAILED) if r.evidence)
             if failed and (hint := self._next_step(ServerState.FAILED)):
                 message = f"A shared operation failed: {enumerate_names(failed)}."
                 yield Remark(SHARED_FAILURE, message, hint)
@@ -270,7 +268,7 @@ class Advice(NamedTuple):
     def _not_sent(self) -> Iterator[Remark]:
         """Name the servers that weren't sent, and why, with the command that sends them alone."""
         known = self.known
-        unsent = [r for r in known.results if r.state is ServerState.NOT_SENT]
+        unsent = known.having(ServerState.NOT_SENT)
         taken = [r for r in unsent if known.resets and r.run not in {None, known.run}]
         left = servers_of(r for r in unsent if r not in taken)
         kind, message, hint = STOPPED, "", ""
@@ -304,7 +302,7 @@ class Advice(NamedTuple):
             return ""
         number = count(len(pending), "operation")
         verb = "is" if len(pending) == 1 else "are"
-        running = {r.operation for r in known.results if r.state is ServerState.RUNNING}
+        running = {result.operation for result in known.having(ServerState.RUNNING)}
         if known.resets or running.issuperset(pending):
             return f"The resets continue in the cloud: {number} {verb} still running."
         return f"{number} {verb}n't known to be over."
@@ -334,8 +332,11 @@ def summary(known: Outcome) -> str | None:
     """Return one line about several servers: `299 succeeded, 2 failed in 6 s. Failed: …`."""
     if not known.has_result or len(known.results) <= 1:
         return None
-    parts = [_counted(known, state) for state in ServerState if state is not ServerState.UNKNOWN]
-    line = ", ".join(filter(None, [*parts, _counted(known, ServerState.UNKNOWN)]))
+    order = [state for state in ServerState if state is not ServerState.UNKNOWN]
+    found: dict[ServerState, list[ServerResult]] = {s: [] for s in [*order, ServerState.UNKNOWN]}
+    for result in known.results:
+        found[result.state].append(result)
+    line = ", ".join(_counted(state, results) for state, results in found.items() if results)
     if known.seconds is not None and known.seconds >= 1:
         seconds = f"{known.seconds:,.0f} s"  # behind evidence, "in" would tell when it changed
         line += f" ({seconds})" if ": " in line else f" in {seconds}"
@@ -343,11 +344,9 @@ def summary(known: Outcome) -> str | None:
     return f"{line}. Failed: {enumerate_names(failed)}" if failed else line
 
 
-def _counted(known: Outcome, state: ServerState) -> str:
-    """Return how many servers have a state, if any, and what they show: `3 unknown: 2 not yet`."""
-    shown = [r.evidence and r.evidence.changed for r in known.results if r.state is state]
-    if not shown:
-        return ""
+def _counted(state: ServerState, results: Sequence[ServerResult]) -> str:
+    """Return how many servers have a state, and what they show: `3 unknown: 2 not yet`."""
+    shown = [result.evidence and result.evidence.changed for result in results]
     counts = {"changed since": shown.count(True), "not yet": shown.count(False)}
     evidence = ", ".join(f"{number:,} {words}" for words, number in counts.items() if number)
     return f"{len(shown):,} {state}" + (f": {evidence}" if evidence else "")

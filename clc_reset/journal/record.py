@@ -19,8 +19,8 @@ from clc_reset.journal.database import Database, UnusableError
 from clc_reset.journal.rows import (
     ServerRow,
     Where,
-    between_lines,
     iso,
+    list_operations,
     reset_since,
     unsettled,
     utf8,
@@ -355,10 +355,9 @@ class Record:
 
     def _write_answer(self, db: sqlite3.Connection, wave: int, answer: ResetAnswer) -> None:
         left = answer.left or self.recorded or self._clocks.now()
-        unknown = sum(result.state is ServerState.UNKNOWN for result in answer.results)
+        unknown = [result.state for result in answer.results].count(ServerState.UNKNOWN)
         sending = answer.sending.value
-        operations = dict.fromkeys(r.operation.id for r in answer.results if r.operation)
-        listed = "".join(map(between_lines, operations))
+        listed = list_operations(r.operation.id for r in answer.results if r.operation)
         sent_at = iso(answer.sent_at)
         values = (*left._asdict().values(), sending, unknown, listed, sent_at, wave)
         db.execute(_ANSWERED_WAVE, values)

@@ -203,9 +203,9 @@ def utf8(text: str | None) -> str | None:
     return text.encode(errors="backslashreplace").decode()
 
 
-def between_lines(operation: str) -> str:
-    """Return the id of an operation as a wave lists it, so that it can be found in the list."""
-    return f"\n{operation.upper()}\n"
+def list_operations(ids: Iterable[str]) -> str:
+    """Return operations as a wave lists them; a list of one can be found in that of several."""
+    return "\n".join(["", *dict.fromkeys(ids), ""]).upper()
 
 
 def iso(instant: datetime | None) -> str | None:

@@ -329,7 +329,7 @@ class Journal:
                     AND (:account IS NULL OR :account = coalesce(upper(alias), account)))
         """
         values = {"account": account, "operation": operation}
-        listed = rows.between_lines(operation)
+        listed = rows.list_operations([operation])
         return self._find(query, base_url=base_url, listed=listed, **values)
 
     def earlier_in_doubt(self, run: Run) -> Run | None:

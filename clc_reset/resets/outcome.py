@@ -80,7 +80,8 @@ class Outcome(NamedTuple):
     @classmethod
     def not_sent(cls, account: str, servers: Iterable[str], *, waited: bool) -> Self:
         """Return the outcome of a reset of which nothing has been sent yet."""
-        results = (ServerResult(s, ServerState.NOT_SENT, None, NOT_REACHED) for s in servers)
+        state = ServerState.NOT_SENT
+        results = (ServerResult(server, state, None, NOT_REACHED) for server in servers)
         return cls(account, tuple(results), waited=waited)
 
     @property
@@ -129,7 +130,11 @@ class Outcome(NamedTuple):
 
     def servers(self, *states: ServerState) -> list[str]:
         """Return the servers in one of the states, each once: it may be there of several runs."""
-        return servers_of(result for result in self.results if result.state in states)
+        return servers_of(self.having(*states))
+
+    def having(self, *states: ServerState) -> list[ServerResult]:
+        """Return the results with one of the states."""
+        return [result for result in self.results if result.state in states]
 
     # --- what happens to it --------------------------------------------------------------------
 
@@ -140,10 +145,8 @@ class Outcome(NamedTuple):
 
     def sending(self, servers: Sequence[str]) -> Self:
         """Return it from the moment before a request: the outcome of its servers is unknown."""
-        message = "Sent; no answer came."
-        return self.replacing(
-            ServerResult(server, ServerState.UNKNOWN, None, message) for server in servers
-        )
+        state, message = ServerState.UNKNOWN, "Sent; no answer came."
+        return self.replacing(ServerResult(server, state, None, message) for server in servers)
 
     def of(self, servers: Iterable[str]) -> Self:
         """Return it with the results of these servers only."""
