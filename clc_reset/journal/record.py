@@ -368,7 +368,7 @@ class Record:
         turns = {server: turn for turn, server in enumerate(answer.turns)}
         db.executemany(
             _ANSWERED_SERVER,
-            [
+            (
                 (
                     _STATES[result.state],
                     (operation := result.operation) and operation.id,
@@ -381,7 +381,7 @@ class Record:
                     wave,
                 )
                 for result in answer.results
-            ],
+            ),
         )
 
 

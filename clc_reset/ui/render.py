@@ -107,7 +107,7 @@ class Renderer:
         """
         if self.form == "json":
             return self._streams.print_result(self._json(document()))
-        rows = _printable(list(rows))
+        rows = map(_printable, rows)
         if self.form == "tsv":
             return self._streams.print_result(_tsv(row.values() for row in rows))
         titles = [_TITLES.get(name, name.capitalize()) for name in columns]
@@ -253,11 +253,11 @@ def _clean(value: object) -> object:
             return value
 
 
-def _printable(rows: Sequence[Row]) -> Sequence[Row]:
-    # a look at all cells at once: there may be thousands, and most need no more
-    if is_plain("".join(cell for row in rows for cell in row.values())):
-        return rows
-    return [{name: printable(cell) for name, cell in row.items()} for row in rows]
+def _printable(row: Row) -> Row:
+    # a look at all cells at once: most rows need no more
+    if is_plain("".join(row.values())):
+        return row
+    return {name: printable(cell) for name, cell in row.items()}
 
 
 def _tsv(rows: Iterable[Iterable[str]]) -> str:
