@@ -4,8 +4,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -43,10 +45,6 @@ def handling() -> Inbox:
 
 def send(signum: int) -> None:
     os.kill(os.getpid(), signum)
-
-
-def soon(work: Callable[[], object]) -> None:
-    threading.Thread(target=work, daemon=True).start()
 
 
 def fail() -> str:
@@ -98,7 +96,7 @@ def test_a_signal_ends_what_can_not_be_woken(tmp_path: Path) -> None:
         os.open(pipe, os.O_WRONLY)  # it waits for the reader, and stays open
         send(signal.SIGINT)
 
-    soon(send_when_it_is_read)
+    threading.Thread(target=send_when_it_is_read, daemon=True).start()
     with pytest.raises(Interrupted) as raised, inbox.interruptible():
         pipe.read_text()
     assert raised.value.signum == signal.SIGINT
@@ -112,9 +110,8 @@ def test_a_signal_ends_what_can_not_be_woken(tmp_path: Path) -> None:
         lambda inbox, _held: inbox.next(LONG),
         lambda inbox, _held: inbox.sleep(LONG),
         lambda inbox, held: inbox.call(held.wait, LONG),
-        lambda inbox, held: inbox.map(lambda _key: held.wait(), "ab", LONG),
     ],
-    ids=["next", "sleep", "call", "map"],
+    ids=["next", "sleep", "call"],
 )
 def test_a_signal_ends_every_wait_within_a_second_whichever_thread_it_wakes(
     held: threading.Event, wait: Callable[[Inbox, threading.Event], object]
@@ -123,13 +120,11 @@ def test_a_signal_ends_every_wait_within_a_second_whichever_thread_it_wakes(
         time.sleep(0.05)
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
-    for work in (lambda: send(signal.SIGTERM), send_to_this_thread):
-        inbox = handling()
-        soon(work)
-        began = time.monotonic()
-        with pytest.raises(Interrupted) as raised:
+    for work in (partial(send, signal.SIGTERM), send_to_this_thread):
+        inbox, began = handling(), time.monotonic()
+        threading.Thread(target=work, daemon=True).start()
+        with pytest.raises(Interrupted):
             wait(inbox, held)
-        assert raised.value.signum == signal.SIGTERM
         assert time.monotonic() - began < LONG / 2
 
 
@@ -212,16 +207,16 @@ def test_a_tick_tells_each_second_how_long_a_call_takes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "latency", "result"),
+    ("limit", "latency", "result", "ends"),
     [
-        (5.0, 4.0, "done"),
-        (5.0, 3609.0, "done"),
-        (5.0, 3611.0, TimeoutError),
-        (5000.0, 4000.0, "done"),
+        (5.0, 4.0, "done", 3600.0),
+        (5.0, 3609.0, "done", 3609.0),
+        (5.0, 3611.0, TimeoutError, 3610.0),
+        (5000.0, 4000.0, "done", 4000.0),
     ],
 )
 def test_a_call_that_was_suspended_past_its_limit_has_ten_seconds_more(
-    limit: float, latency: float, result: object
+    limit: float, latency: float, result: object, ends: float
 ) -> None:
     """It is suspended for an hour in its first second."""
     inbox = VirtualInbox(VirtualClocks())
@@ -229,8 +224,7 @@ def test_a_call_that_was_suspended_past_its_limit_has_ten_seconds_more(
     inbox.suspend(0.5, until=3600.0)
     found = attempt(lambda: inbox.call(lambda: "done", limit))
     assert (type(found.error) if isinstance(found, Failure) else found) == result
-    expected = 3610.0 if result is TimeoutError else max(3600.0, latency)
-    assert inbox.clocks.seconds == expected
+    assert inbox.clocks.seconds == ends
 
 
 def test_all_are_called_sixteen_at_a_time() -> None:
@@ -270,62 +264,53 @@ def test_without_a_thread_nothing_is_called(monkeypatch: pytest.MonkeyPatch) -> 
 # a signal at any line
 
 
-class AtLine:
-    """Sends a signal at the so manyth line of `workers` that the main thread runs."""
+def at_line(number: int, work: Callable[[], object]) -> tuple[object, int]:
+    """Return what a call returns or the Interrupted that it raises, and its lines of `workers`.
 
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.lines: list[float] = []
+    A signal comes at the line of that number.
+    """
+    lines, before = 0, sys.gettrace()
 
-    def __call__(self, frame: FrameType, event: str, _arg: object) -> "AtLine | None":
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal lines
         if frame.f_code.co_filename != workers.__file__:
             return None
-        if event == "line":
-            self.lines.append(time.monotonic())
-            if len(self.lines) == self.number:
-                send(signal.SIGTERM)
-        return self
+        lines += event == "line"
+        if event == "line" and lines == number:
+            send(signal.SIGTERM)
+        return trace
 
-    def run(self, work: Callable[[], object]) -> object:
-        before = sys.gettrace()
-        sys.settrace(self)
-        try:
-            return work()
-        finally:
-            sys.settrace(before)
+    sys.settrace(trace)
+    try:
+        found = work()
+    except Interrupted as error:
+        found = error
+    finally:
+        sys.settrace(before)
+    return found, lines
 
 
-def test_a_signal_at_any_line_before_a_wait_ends_it() -> None:
-    plain, inbox, ends = AtLine(0), handling(), time.monotonic() + 0.2
-    plain.run(lambda: inbox.sleep(0.2))
-    lines = sum(at < ends for at in plain.lines)
+def test_a_signal_at_any_line_before_a_wait_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_LONGEST_SLEEP", 0.05)
+    _, lines = at_line(0, partial(handling().sleep, 0.1))
     assert lines > 5
     for number in range(1, lines + 1):
-        inbox = handling()
-        with pytest.raises(Interrupted):
-            AtLine(number).run(lambda inbox=inbox: inbox.sleep(LONG))  # type: ignore[misc]
+        found, _ = at_line(number, partial(handling().sleep, LONG))
+        assert isinstance(found, Interrupted)
 
 
-@pytest.mark.parametrize(
-    ("use", "result", "may_be_interrupted"),
-    [
-        (lambda inbox: inbox.next(LONG), Done("key", 1), False),
-        (lambda inbox: inbox.call(lambda: "done", LONG), "done", True),
-    ],
-    ids=["next", "call"],
-)
-def test_a_signal_at_any_line_loses_no_result(
-    use: Callable[[Inbox], object], result: object, *, may_be_interrupted: bool
-) -> None:
+@pytest.mark.parametrize("is_call", [False, True])
+def test_a_signal_at_any_line_loses_no_result(*, is_call: bool) -> None:
     number, lines = 0, 1
     while number <= lines:
-        inbox, at_line = handling(), AtLine(number)
+        inbox = handling()
         inbox.submit("key", lambda: 1)
         inbox.sleep(0.001)
-        found = attempt(lambda: at_line.run(lambda: use(inbox)))  # noqa: B023 - called at once
-        if found != result:
-            assert may_be_interrupted
-            assert isinstance(found, Failure)
-            assert isinstance(found.error, Interrupted)
-        number, lines = number + 1, len(at_line.lines)
+        use = partial(inbox.call, lambda: "done", LONG) if is_call else partial(inbox.next, LONG)
+        found, lines = at_line(number, use)
+        if not is_call:
+            assert found == Done("key", 1)
+        elif found != "done":
+            assert isinstance(found, Interrupted)
+        number += 1
     assert number > 5

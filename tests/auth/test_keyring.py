@@ -4,9 +4,9 @@ import sys
 import termios
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import keyring
 import pytest
 from keyring.backend import KeyringBackend
 from keyring.backends import fail, null
@@ -50,25 +50,17 @@ class Backend(MemoryKeyring):
 # --- entries -----------------------------------------------------------------------------------
 
 
-def test_what_is_stored_is_loaded_again(memory_keyring: MemoryKeyring) -> None:
+def test_what_is_stored_for_a_base_url_is_loaded_for_it_until_it_is_forgotten(
+    memory_keyring: MemoryKeyring,
+) -> None:
     assert opened().store(ORIGIN, CREDENTIAL) == "tests.fakes.MemoryKeyring"
-    loaded = opened().load(ORIGIN)
-    assert loaded
-    assert (loaded.token, loaded.account, loaded.user) == (CREDENTIAL.token, "SUB", "someone")
-    assert (loaded.roles, loaded.source) == (("ServerAdmin",), "keyring")
+    assert opened().load(ORIGIN) == replace(CREDENTIAL, source="keyring")
     assert len(memory_keyring.kept[SERVICE, ORIGIN]) < 1280  # Windows' limit
     opened().store(ORIGIN, Credential("opaque", "login"))
     assert opened().load(ORIGIN) == Credential("opaque", "keyring")
-
-
-def test_each_base_url_has_its_own_entry_until_it_is_forgotten(
-    memory_keyring: MemoryKeyring,
-) -> None:
     other = "http://127.0.0.1:8080"
-    opened().store(other, CREDENTIAL)
-    assert list(memory_keyring.kept) == [(SERVICE, other)]
-    assert opened().load(ORIGIN) is None
-    assert [opened().forget(origin) for origin in (ORIGIN, other, other)] == [False, True, False]
+    assert opened().load(other) is None
+    assert [opened().forget(origin) for origin in (other, ORIGIN, ORIGIN)] == [False, True, False]
     assert memory_keyring.kept == {}
 
 
@@ -79,10 +71,9 @@ def entry(**odd: object) -> str:
 @pytest.mark.parametrize(
     "held",
     [
-        *("no json", "[]", "{}", "[" * 99999, '{"token": ' + "[" * 99999, "9" * 5000),
+        *("[]", "[" * 99999, '{"token": ' + "[" * 99999, "9" * 5000, 5, ["t"]),
         *(entry(token="a b"), entry(token=["t"]), entry(user=5), entry(account=["a"])),
-        *(entry(roles=3), entry(roles="ServerAdmin"), entry(roles=["A", 3])),
-        *(5, ["t"]),
+        *(entry(roles="ServerAdmin"), entry(roles=["A", 3])),
     ],
     ids=lambda held: str(held)[:60],
 )
@@ -98,17 +89,13 @@ def test_an_entry_that_is_not_ours_can_not_be_read(
 # --- backends ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", [fail.Keyring, null.Keyring], ids=["fail", "null"])
-def test_a_backend_that_stores_nothing_is_refused(
-    use_keyring: Use, backend: Callable[[], KeyringBackend]
-) -> None:
-    use_keyring(backend())
+def test_a_backend_that_stores_nothing_is_refused(use_keyring: Use) -> None:
+    use_keyring(null.Keyring())  # type: ignore[no-untyped-call]
     no_backend = "no usable keyring backend was found."
     assert reason(lambda: opened().store(ORIGIN, CREDENTIAL)) == no_backend
-    if backend is null.Keyring:
-        assert opened().load(ORIGIN) is None
-    else:  # keyring's own advice, keyrings.alt, isn't repeated
-        assert reason(lambda: opened().load(ORIGIN)) == no_backend
+    assert opened().load(ORIGIN) is None
+    use_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
+    assert reason(lambda: opened().load(ORIGIN)) == no_backend  # not keyring's own advice
 
 
 def test_a_backend_that_does_not_keep_a_token_is_refused_without_showing_it(
@@ -140,7 +127,6 @@ def test_a_backend_in_plain_text_is_refused(use_keyring: Use, is_chained: bool) 
         (OSError(), "OSError."),
         (SystemExit("bye."), "SystemExit: bye."),
         (TimeoutError("of its own"), "TimeoutError: of its own."),
-        (KeyboardInterrupt(), "KeyboardInterrupt."),
         (ValueError("\x1b[31mred"), "ValueError: [31mred."),
         (KeyringLocked("Failed!"), "it is locked. Unlock it, then run this again."),
     ],
@@ -173,16 +159,12 @@ def test_a_backend_that_hangs_is_left_at_its_limit_or_a_signal(use_keyring: Use)
     released.set()
 
 
-def test_without_a_thread_the_keyring_can_not_be_used(
-    memory_keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(_thread: threading.Thread) -> None:
-        message = "can't start new thread"
-        raise RuntimeError(message)
+def test_without_a_thread_the_keyring_can_not_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", fail)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     assert reason(lambda: opened().load(ORIGIN)) == "RuntimeError: can't start new thread."
-    assert keyring.get_keyring() is memory_keyring
 
 
 def test_ctrl_c_at_a_backends_prompt_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
@@ -198,6 +180,5 @@ def test_ctrl_c_at_a_backends_prompt_leaves_the_terminal_as_it_was(tmp_path: Pat
     clc.read_until(b"Unlock: ")
     assert not termios.tcgetattr(clc.screen)[3] & termios.ECHO
     os.write(clc.screen, b"\x03")
-    exit_code, shown = clc.end()
-    assert (exit_code, "Interrupted" in shown) == (130, True)
+    assert clc.end()[0] == 130
     assert termios.tcgetattr(clc.screen)[3] & termios.ECHO

@@ -8,6 +8,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import click.testing
 import httpx
@@ -23,19 +24,14 @@ from tests.fakes import http, jwt, loopback
 TOKEN = jwt()
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202e\ud800-\udfff]")
 
-words = st.text() | st.sampled_from(
-    [
-        *(A, A.lower(), B, "x", "[red]", "[/x]", "\x1b[2J", "\u202e", "\ud800", "a\tb", TOKEN),
-        *("queued", "executing", "succeeded", "failed", "status", "wa1-1"),
-        *("/v2/operations/abcd/status/wa1-1", "//evil.example/x", "http://[", "\x00"),
-    ]
-)
-keys = words | st.sampled_from(
-    [
-        *("server", "isQueued", "links", "rel", "href", "id", "errorMessage", "message"),
-        *("modelState", "error", "exceptionMessage", "status"),
-    ]
-)
+SAID = [A, A.lower(), B, "x", "[red]", "[/x]", "\x1b[2J", "\u202e", "\ud800", "a\tb", TOKEN]
+SAID += ["queued", "executing", "succeeded", "failed", "status", "wa1-1", "\x00", "http://["]
+SAID += ["/v2/operations/abcd/status/wa1-1", "//evil.example/x"]
+NAMES = ["server", "isQueued", "links", "rel", "href", "id", "errorMessage", "message"]
+NAMES += ["modelState", "error", "exceptionMessage", "status"]
+
+words = st.text() | st.sampled_from(SAID)
+keys = words | st.sampled_from(NAMES)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | words,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=5),
@@ -46,14 +42,14 @@ entity = st.fixed_dictionaries(
     {"server": words, "isQueued": st.booleans() | anything},
     optional={"links": st.lists(link) | anything, "errorMessage": anything},
 )
-status = st.fixed_dictionaries({"status": words})
-contents = anything | st.lists(entity | anything, max_size=4) | status
+contents = (
+    anything | st.lists(entity | anything, max_size=4) | st.fixed_dictionaries({"status": words})
+)
 bodies = st.binary() | contents.map(lambda content: json.dumps(content).encode())
-codes = [200, 200, 200, 400, 400, 201, 202, 204, 301, 401, 403, 404, 429, 500, 502, 503]
-answers = st.tuples(st.sampled_from(codes) | st.integers(200, 599), bodies)
+codes = st.sampled_from([200, 200, 200, 400, 401, 403, 404, 429, 503]) | st.integers(200, 599)
 
 
-def clc(answer: tuple[int, bytes], *arguments: str) -> tuple[int, dict[str, object]]:
+def clc(answer: tuple[int, bytes], *arguments: str) -> tuple[int, dict[str, Any]]:
     """Run a command whose every request gets one answer; check what holds whatever that is."""
     code, body = answer
     patience = {"Retry-After": "1000"} if code == 429 else {}  # nobody waits for that
@@ -66,15 +62,14 @@ def clc(answer: tuple[int, bytes], *arguments: str) -> tuple[int, dict[str, obje
         runner = click.testing.CliRunner(env={"CLC_TOKEN": TOKEN})
         result = runner.invoke(command, [*arguments, "-o", "json"])
     shown = result.stdout + result.stderr
-    assert "Traceback" not in shown
-    assert "bug in clc" not in shown
+    assert not re.search("Traceback|bug in clc", shown)
     assert result.stderr.count("Error: ") <= 1
     assert not CONTROL.search(shown.replace("\\u", ""))
     assert TOKEN not in shown
     return result.exit_code, json.loads(result.stdout) if result.stdout else {}
 
 
-@given(answers, st.sampled_from([[], ["--wait", "--timeout", "0"]]))
+@given(st.tuples(codes, bodies), st.sampled_from([[], ["--wait", "--timeout", "0"]]))
 def test_a_reset_loses_no_server_and_says_nothing_was_sent_only_where_that_is_certain(
     answer: tuple[int, bytes], wait: list[str]
 ) -> None:
@@ -83,10 +78,9 @@ def test_a_reset_loses_no_server_and_says_nothing_was_sent_only_where_that_is_ce
     if code in {4, 5} and "servers" not in shown:
         assert 400 <= answer[0] < 500
     else:
-        servers = shown["servers"]
-        assert isinstance(servers, list)
-        assert [server["server"] for server in servers] == [A, B]
-        assert (code == 6) <= any(server["state"] == "unknown" for server in servers)
+        states = {server["server"]: server["state"] for server in shown["servers"]}
+        assert list(states) == [A, B]
+        assert (code == 6) <= ("unknown" in states.values())
     code, shown = clc(answer, "status", "wa1-1")
     assert code in {0, 1, 4, 6, 7}
     assert "servers" in shown or "error" in shown
@@ -112,7 +106,6 @@ ANSWERS: dict[str, Callable[[], bytes]] = {
     "headers without an end": lambda: HEAD + b"X-More: of this\r\n" * 20_000_000,
     "gzip that unpacks to 500 MB": lambda: http(200, zeros(500), "Content-Encoding: gzip\r\n"),
     "deep nesting": lambda: http(200, b"[" * 5_000_000),
-    "deep objects": lambda: http(200, b'[{"links":' * 500_000),
 }
 
 # `clc`, which says in the end how large it was; as a child of a large process it seems as large

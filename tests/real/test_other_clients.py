@@ -54,9 +54,8 @@ def ask(python: str, script: str, *options: str) -> Any:
 
 
 READING = f"""
-account = v2.Account()
+account, server = v2.Account(), v2.Server({A!r})
 session = v2.get_session("demo", "demo")  # logs in with a form
-server, group = v2.Server({A!r}), v2.Server({A!r}).Group()
 def below(group):
     return {{"type": group.type, "servers": group.Servers().servers_lst,
             "groups": {{str(child): below(child) for child in group.Subgroups().groups}}}}
@@ -64,7 +63,7 @@ answer = dict(
     login=[v2.Account.GetAlias(), v2.Account.GetLocation()],
     session=[session["alias"], session["location"], str(v2.Server({A!r}, session=session))],
     states=[v2.Server({ARCHIVED!r}).status, refusal(v2.Server, {UNKNOWN!r})],
-    group=[str(group), group.type, group.status, group.servers_count, group.created_by],
+    group=[str(server.Group()), server.Group().status, server.Group().servers_count],
     account=[account.business_name, account.status],
     credentials=server.Credentials(),
     templates=[str(template) for template in account.PrimaryDatacenter().Templates().templates],
@@ -85,21 +84,18 @@ def test_it_reads_account_groups_servers_and_each_attribute_that_it_documents(py
         "login": ["ALIAS", "WA1"],
         "session": ["ALIAS", "WA1", A],
         "states": ["archived", ["CLCException", "Server does not exist"]],
-        "group": ["Web", "default", "active", 3, "demo"],
+        "group": ["Web", "active", 3],
         "account": ["Sandbox", "Active"],
         "credentials": {"userName": "root", "password": "demo"},
         "templates": ["DEBIAN-7-64-TEMPLATE"],
     }
     assert set(groups) == {"WA1 Hardware", "VA1 Hardware"}
     below = groups["WA1 Hardware"]["groups"]
-    assert below["Default Group"]["servers"] == []
     assert below["Web"]["servers"] == [A, B, "WA1ALIASWB03"]
     retired = below["Database"]["groups"]["Retired"]
     assert (retired["type"], retired["servers"]) == ("archive", [ARCHIVED])
     assert (server["name"], server["location_id"], server["status"]) == (A, "WA1", "active")
-    assert server["description"] == "Web WB01"
     assert (server["cpu"], server["memory"], server["power_state"]) == (2, 4, "started")
-    assert server["created_date"] <= server["modified_date"]
 
 
 RESETTING = f"""
@@ -116,16 +112,11 @@ answer = dict(
 
 
 def test_it_resets_servers_a_batch_and_a_group_waits_and_knows_a_refusal(python: str) -> None:
+    batch = [["va1aliaswb01", "va1-12347"]]
+    batch += [[server.lower(), "wa1-12346"] for server in (A, B)]
     assert ask(python, RESETTING) == {
-        "one": [[["wa1aliaswb01", "wa1-12345"]], 0, 1],
-        "batch": [
-            [
-                ["va1aliaswb01", "va1-12347"],
-                ["wa1aliaswb01", "wa1-12346"],
-                ["wa1aliaswb02", "wa1-12346"],
-            ],
-            *(0, 3),
-        ],
+        "one": [[[A.lower(), "wa1-12345"]], 0, 1],
+        "batch": [batch, 0, 3],
         "group": [0, 3],
         "refusals": [["Exception", REFUSAL]] * 3,
     }
@@ -133,27 +124,19 @@ def test_it_resets_servers_a_batch_and_a_group_waits_and_knows_a_refusal(python:
 
 @pytest.mark.parametrize("log_in", ["v2.API._Login", 'v2.get_session, "demo", "wrong"'])
 def test_it_is_told_that_the_password_is_wrong(python: str, log_in: str) -> None:
-    script = f'v2.SetCredentials("demo", "wrong"); answer = refusal({log_in})'
-    kind, message = ask(python, script)
+    kind, message = ask(python, f'v2.SetCredentials("demo", "wrong"); answer = refusal({log_in})')
     assert kind == "Exception"
     assert message.startswith("Invalid V2 API login. ")
-    words = " We didn't recognize the username or password you entered. Please try again."
-    assert message.endswith(words)
+    assert "We didn't recognize the username or password you entered." in message
 
 
 def test_it_sees_an_expired_token_a_failed_operation_and_a_lost_answer(python: str) -> None:
+    reset = f"v2.Server({A!r}).Reset"
+    script = f"answer = refusal({reset}().requests[0].WaitUntilComplete, 0.02)"
+    # a defect of that client's, which shows that the sandbox goes through the recorded statuses
+    assert ask(python, script, "--duration", "3s")[1] == f"server {A.lower()} execution resumed"
     script = f"answer = refusal(v2.Server, {A!r})"
     assert ask(python, script, "--expired-token") == ["CLCException", "HTTP error: 401"]
     script = f"answer = v2.Servers({[A, B, FAR]}).Reset().WaitUntilComplete(poll_freq=0.02)"
     assert ask(python, script, "--fail", B) == 2
-    script = f"answer = refusal(v2.Server({A!r}).Reset)"
-    assert ask(python, script, "--lose-answer")[0] == "ConnectionError"
-
-
-def test_it_takes_resumed_for_a_failure_where_it_waits_for_one_request(python: str) -> None:
-    # a defect of that client's, which shows that the sandbox goes through the recorded statuses
-    script = f"answer = refusal(v2.Server({A!r}).Reset().requests[0].WaitUntilComplete, 0.02)"
-    assert ask(python, script, "--duration", "3s") == [
-        "CLCException",
-        f"server {A.lower()} execution resumed",
-    ]
+    assert ask(python, f"answer = refusal({reset})", "--lose-answer")[0] == "ConnectionError"

@@ -7,21 +7,15 @@ import threading
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from http.client import HTTPConnection, RemoteDisconnected
+from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
 from random import Random
-from typing import NamedTuple, Self
+from typing import Self
 
 import pytest
 
 from clc_reset.sandbox.cloud import Behaviour, Cloud
 from clc_reset.sandbox.server import Server, own_hosts, wait_for_the_end_of
 from tests.fakes import wait_until
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
 
 
 class Sandbox:
@@ -43,11 +37,13 @@ class Sandbox:
         self.server.shutdown()
         self.server.server_close()
 
-    def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
+    def ask(
+        self, method: str, path: str, body: str | None = None, **headers: str
+    ) -> tuple[HTTPResponse, bytes]:
         headers = {"Authorization": f"Bearer {self.cloud.token()}", **headers}
         self.connection.request(method, path, body, headers)
         response = self.connection.getresponse()
-        return Answer(response.status, dict(response.getheaders()), response.read())
+        return response, response.read()
 
     def raw(self, *lines: str) -> str:
         """Send a request line and headers as they are; `{port}` is the server's."""
@@ -59,7 +55,7 @@ class Sandbox:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(Behaviour(servers=50)) as running:
+    with Sandbox(Behaviour()) as running:
         yield running
 
 
@@ -70,10 +66,10 @@ A = '["WA1ALIASWB01"]'
 def test_one_connection_serves_many_requests_and_each_is_logged() -> None:
     with Sandbox(Behaviour(), latency=0.1) as sandbox:
         began = time.monotonic()
-        answer = sandbox.ask("POST", RESET, A)
-        assert json.loads(answer.body)[0]["isQueued"] is True
+        answer, body = sandbox.ask("POST", RESET, A)
+        assert json.loads(body)[0]["isQueued"] is True
         assert answer.headers["Content-Type"].startswith("application/json")
-        missing = sandbox.ask("GET", "/v2/nothing")
+        missing, _ = sandbox.ask("GET", "/v2/nothing")
         assert (missing.status, missing.headers.get("Content-Type")) == (404, None)
         assert time.monotonic() - began >= 0.2
         assert sandbox.server.server_address[0] == "127.0.0.1"
@@ -84,11 +80,11 @@ def test_one_connection_serves_many_requests_and_each_is_logged() -> None:
 
 def test_a_long_answer_is_compressed_for_who_accepts_that(sandbox: Sandbox) -> None:
     path = f"/v2/groups/ALIAS/{next(iter(sandbox.cloud.groups))}"
-    plain = sandbox.ask("GET", path)
-    small = sandbox.ask("GET", path, **{"Accept-Encoding": "gzip"})
-    assert small.headers["Content-Encoding"] == "gzip"
-    assert len(small.body) < len(plain.body)
-    assert gzip.decompress(small.body) == plain.body
+    _, plain = sandbox.ask("GET", path)
+    answer, small = sandbox.ask("GET", path, **{"Accept-Encoding": "gzip"})
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert len(small) < len(plain)
+    assert gzip.decompress(small) == plain
 
 
 def test_a_lost_answer_is_a_closed_connection() -> None:
@@ -99,21 +95,12 @@ def test_a_lost_answer_is_a_closed_connection() -> None:
         assert "the answer is lost" in sandbox.log[0]
 
 
-@pytest.mark.parametrize(
-    ("status", "header"),
-    [
-        (411, "Transfer-Encoding: chunked"),
-        (411, "Content-Length: -1"),
-        (411, "Content-Length: x"),
-        (413, "Content-Length: 99999999999"),
-    ],
-)
-def test_a_body_of_unknown_or_absurd_length_is_refused(
-    sandbox: Sandbox, status: int, header: str
-) -> None:
-    answer = sandbox.raw("POST /v2/authentication/login HTTP/1.1", header)
-    assert answer.startswith(f"HTTP/1.1 {status} ")
-    assert "Connection: close\r\n" in answer
+@pytest.mark.parametrize("header", ["Transfer-Encoding: chunked", "Content-Length: -1"])
+def test_a_body_of_unknown_or_absurd_length_is_refused(sandbox: Sandbox, header: str) -> None:
+    for line, status in ((header, 411), ("Content-Length: 99999999999", 413)):
+        answer = sandbox.raw("POST /v2/authentication/login HTTP/1.1", line)
+        assert answer.startswith(f"HTTP/1.1 {status} ")
+        assert "Connection: close\r\n" in answer
 
 
 def test_what_is_no_http_is_answered_and_logged(sandbox: Sandbox) -> None:
@@ -142,11 +129,10 @@ def test_an_answer_has_one_date_and_that_is_the_clouds() -> None:
             assert 86400 <= behind < 86460
 
 
-PATH, LOGIN = "/v2/datacenters/ALIAS", "/v2/authentication/login"
+PATH = "/v2/datacenters/ALIAS"
 ME = "127.0.0.1:{port}"
-OWN = [ME, "localhost:{port}", "LOCALHOST:{port}"]
-FOREIGN = ["", "evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1{port}"]
-FOREIGN += ["localhost.evil.example:{port}", f"{ME}.evil.example"]
+OWN = [ME, "LOCALHOST:{port}"]
+FOREIGN = ["", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1{port}", f"{ME}.evil.example"]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +143,7 @@ FOREIGN += ["localhost.evil.example:{port}", f"{ME}.evil.example"]
         (421, PATH, []),
         (421, PATH, [ME, "evil.example"]),
         (401, f"{PATH}?http://evil.example/", [ME]),
-        *((401, f"{scheme}://{host}{PATH}", [ME]) for host in OWN for scheme in ("http", "HTTP")),
+        *((401, f"HTTP://{host}{PATH}", [ME]) for host in OWN),
         (421, f"http://{ME}{PATH}", ["evil.example"]),
         *((421, f"http://{host}{PATH}", [ME]) for host in (*FOREIGN, f"demo@{ME}", "[", f"{ME}?")),
     ],
@@ -174,9 +160,8 @@ def test_it_answers_to_its_own_names_and_to_no_others(
 @pytest.mark.parametrize(
     ("status", "headers"),
     [
-        *((421, {"Host": host}) for host in ("evil.example", "")),
-        *((403, {"Origin": site}) for site in ("https://evil.example", "null", "")),
-        (403, {"Origin": "http://localhost:1"}),
+        (421, {"Host": "evil.example"}),
+        *((403, {"Origin": site}) for site in ("http://localhost:1", "null", "")),
         *((403, {"Sec-Fetch-Site": site}) for site in ("cross-site", "same-site")),
         *((200, {"Sec-Fetch-Site": site}) for site in ("none", "same-origin")),
         *((200, {"Origin": f"http://{host}"}) for host in OWN),
@@ -186,7 +171,7 @@ def test_a_page_of_another_site_has_no_effect(
     sandbox: Sandbox, status: int, headers: dict[str, str]
 ) -> None:
     headers = {name: value.format(port=sandbox.port) for name, value in headers.items()}
-    assert sandbox.ask("POST", RESET, A, **headers).status == status
+    assert sandbox.ask("POST", RESET, A, **headers)[0].status == status
     assert sandbox.cloud.servers["WA1ALIASWB01"].resets == (status == 200)
 
 
