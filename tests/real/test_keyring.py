@@ -205,3 +205,13 @@ def test_a_keyring_that_never_answers_is_given_five_seconds_and_longer_on_a_term
     time.sleep(LIMIT + 3)
     os.write(terminal.screen, b"\x03")
     assert terminal.end() == (130, "^CInterrupted.\r\n")
+
+
+def test_without_a_dbus_the_alternatives_are_named(
+    api: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)  # as `env -i`, or cron
+    for result in (run_clc("whoami"), run_clc("reset", A), log_in()):
+        assert_unusable(result, "no usable keyring backend was found")
+    assert api.requests == []
