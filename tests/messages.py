@@ -61,6 +61,7 @@ ANSWERS: dict[str, Answer] = {
     "html": httpx.Response(200, content=b"<html>"),
     "nonsense": httpx.Response(200, json={"x": 1}),
     "words": httpx.Response(400, json={"message": "The request is invalid."}),
+    "opaque": httpx.Response(200, json={"bearerToken": "opaque"}),
     "later": httpx.Response(429, headers={"Retry-After": "900"}),
 }
 VOLATILE = {

@@ -16,9 +16,6 @@ QUEUED = http(200, [queued(A, "wa1-1")])
 MANY = " ".join(f"WA1ALIASN{n:05d}" for n in range(5000))
 
 
-# --- signals -----------------------------------------------------------------------------------
-
-
 def reset(
     *arguments: str, stdin: TextIO | int = subprocess.DEVNULL, before: str = "", **variables: str
 ) -> subprocess.Popen[bytes]:
@@ -94,9 +91,6 @@ def test_a_later_signal_ends_the_process_at_once(blocked: subprocess.Popen[bytes
     assert blocked.returncode == -signal.SIGTERM
 
 
-# --- streams -----------------------------------------------------------------------------------
-
-
 def test_a_closed_pipe_is_141_quietly() -> None:
     result = shell(f"CLC reset -n -a ALIAS - <<<'{MANY}' | head -1; echo ${{PIPESTATUS[0]}}")
     assert result.stdout.splitlines()[-1] == "141"
@@ -123,9 +117,6 @@ def test_closed_standard_streams_change_nothing_of_the_exit_code(closed: str) ->
     assert "Traceback" not in result.stderr
     if closed == ">&-":
         assert f"{A}\tqueued" in result.stderr
-
-
-# --- the environment ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("encoding", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}])

@@ -10,7 +10,7 @@ from clc_reset.ui import live as module
 from clc_reset.ui.live import Live, live
 from clc_reset.ui.streams import Streams
 from tests.builders import EXECUTING, FAILED, SUCCEEDED
-from tests.ui.screens import VA1, WA1, Terminal, keyboard, screen_of
+from tests.ui.screens import VA1, WA1, Terminal, keyboard, meanwhile, screen_of
 
 EIGHT = [f"WA1ALIASWB0{n}" for n in range(8)]
 MANY = {Operation(f"wa1-{n}", ""): [f"S{n}", f"T{n}"] for n in range(1000)}
@@ -173,7 +173,7 @@ def test_on_a_real_terminal_nothing_is_left_but_the_result_not_even_the_trace_of
 ) -> None:
     monkeypatch.setenv("COLUMNS", wanted)
     monkeypatch.delenv("LINES")
-    with keyboard(columns) as board, board.reading_until(b"a result\r\n"):
+    with keyboard(columns) as board, meanwhile(lambda: board.read_until(b"a result\r\n")):
         streams = Streams(None, board.stderr, board.stderr)
         with live(streams) as display:
             servers = dict(list(MANY.items())[:number])

@@ -97,9 +97,6 @@ def test_a_check_is_a_line_at_first_and_then_each_minute(monkeypatch: pytest.Mon
     assert lines == ["Checking A", *still, "Checking B"]
 
 
-# --- what is noted beside any display ----------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("results", "lines"),
     [
@@ -138,8 +135,6 @@ def test_failing_polls_are_named_up_to_five_and_then_once_more() -> None:
         failed.format(8),
     ]
 
-
-# --- any display -------------------------------------------------------------------------------
 
 DISPLAYS: list[Callable[[], AbstractContextManager[Emit]]] = [
     lambda: nullcontext(Lines(lambda _: None)),

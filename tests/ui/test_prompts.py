@@ -1,10 +1,7 @@
 import io
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -15,7 +12,7 @@ from clc_reset.ui.prompts import Prompts
 from clc_reset.ui.screen import Line
 from clc_reset.ui.streams import Streams
 from clc_reset.workers import Inbox
-from tests.ui.screens import Gone, Keyboard, Terminal
+from tests.ui.screens import Gone, Keyboard, Terminal, meanwhile
 
 BEFORE_A_READ = 0.1
 """Seconds until the other thread reads: a signal that comes just before doesn't wake it."""
@@ -103,30 +100,6 @@ def test_a_signal_before_a_question_ends_it() -> None:
     assert screen.getvalue() == "\n"
 
 
-# --- on a pseudo-terminal ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    """An inbox that handles signals, until the end of the test."""
-    signums = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {signum: signal.getsignal(signum) for signum in signums}
-    inbox = Inbox()
-    inbox.handle_signals()
-    yield inbox
-    for signum, handler in before.items():
-        signal.signal(signum, handler)
-
-
-@contextmanager
-def meanwhile(work: Callable[[], object]) -> Iterator[None]:
-    """Let another thread do something."""
-    other = threading.Thread(target=work)
-    other.start()
-    yield
-    other.join()
-
-
 @pytest.mark.parametrize(("typed", "is_yes"), [(b"n\n", False), (b"y\n", True), (b"\x04", False)])
 def test_only_an_answer_typed_after_the_question_counts(
     board: Keyboard, typed: bytes, is_yes: object
@@ -161,18 +134,24 @@ def test_a_password_keeps_its_blanks_and_is_not_shown_after_a_stop_either(board:
     assert b"s3cret" not in board.shown
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_question_and_its_line_and_the_terminal_echoes_again(
-    board: Keyboard, inbox: Inbox, signum: signal.Signals
+    board: Keyboard,
 ) -> None:
     def interrupt() -> None:
         board.read_until(b"Password: ")
         time.sleep(BEFORE_A_READ)
-        os.kill(os.getpid(), signum)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    asking = prompts(board.stdin, board.stderr, inbox)
-    with meanwhile(interrupt), pytest.raises(Interrupted) as interrupted:
-        asking.ask("password", "", hidden=True)
-    assert interrupted.value.signum == signum
+    inbox = Inbox()
+    signums = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(signum) for signum in signums]
+    inbox.handle_signals()
+    try:
+        with meanwhile(interrupt), pytest.raises(Interrupted) as interrupted:
+            prompts(board.stdin, board.stderr, inbox).ask("password", "", hidden=True)
+    finally:
+        for signum, handler in zip(signums, before, strict=True):
+            signal.signal(signum, handler)
+    assert interrupted.value.signum == signal.SIGTERM
     board.read_until(b"Password: \r\n")
     assert board.echoes
