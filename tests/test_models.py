@@ -39,16 +39,12 @@ def test_a_token_tells_whose_it_is_and_how_long_it_lives() -> None:
     assert (found.user, found.account, found.roles) == ("someone", "ABCD", ("ServerAdmin",))
     assert (found.expires, found.issued) == (NOW, NOW - timedelta(days=14))
     assert token not in repr(found)
+    padded = f"e30.{base64url(b'{"unique_name": "ab"}')}===.x"
+    assert Credential.from_token(padded, "x").user == "ab"
     several = jwt(role=["A", "B", 3, ""])
     assert Credential.from_token(several, "CLC_TOKEN").roles == ("A", "B")
     found = Credential.from_token(several, "x", user="other", account="ZZ", roles=("C",))
     assert (found.user, found.account, found.roles) == ("other", "ZZ", ("C",))
-
-
-@pytest.mark.parametrize("padding", ["", "="])
-def test_the_payload_is_read_with_and_without_padding(padding: str) -> None:
-    payload = base64url(b'{"unique_name": "ab"}') + padding * 3
-    assert Credential.from_token(f"e30.{payload}.x", "x").user == "ab"
 
 
 @pytest.mark.parametrize(

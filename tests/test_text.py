@@ -39,10 +39,8 @@ def test_printable_text_is_one_line_without_control_characters(text: str) -> Non
     ("text", "shown"),
     [
         ("Größe\nist\tschön\x1b[31m", "Größe ist schön[31m"),
-        *[
-            (f"names {before}eyJhbGciOiJIUzI1NiJ9.eyJl.c2ln, x", f"names {before}[secret], x")
-            for before in ("", "x", "Bearer ", "token=")
-        ],
+        ("names eyJhbGciOiJIUzI1NiJ9.eyJl.c2ln, x", "names [secret], x"),
+        ("xeyJhbGciOiJIUzI1NiJ9.eyJl.c2ln, x", "x[secret], x"),
         ("keyJ eyJ. and eyJabc, abc.eyJ", "keyJ [secret] and eyJabc, abc.eyJ"),
     ],
 )

@@ -26,8 +26,6 @@ from clc_reset.ui.streams import Delivery
 from tests.builders import A, B, C, D
 from tests.fakes import Typed, exit_code_of, queued, refused
 
-# --- an outcome and what stands beside it -------------------------------------------------------
-
 
 class Recorder:
     """A session, its renderer and its streams: keeps what is printed, and fails where asked to."""
@@ -140,36 +138,31 @@ def test_a_look_up_is_0_unless_it_was_not_read_or_could_not_be_printed() -> None
 
 
 @pytest.mark.parametrize(
-    ("raised", "printed"),
+    ("raised", "code", "printed"),
     [
-        (DeclinedError("No.", hint="h"), ("declined", "No.", "h", 1)),
-        (Interrupted(15), ("interrupted", "Interrupted.", "", 143)),
+        (DeclinedError("No.", hint="h"), 1, ["declined", "No.", "h"]),
+        (Interrupted(15), 143, ["interrupted", "Interrupted.", ""]),
         (
             ZeroDivisionError("x"),
-            ("internal", "ZeroDivisionError: x (this is a bug in clc).", "", 1),
+            1,
+            ["internal", "ZeroDivisionError: x (this is a bug in clc).", ""],
         ),
-        (OSError(28, "full"), ("internal", "OSError: [Errno 28] full.", "", 1)),
+        (OSError(28, "full"), 1, ["internal", "OSError: [Errno 28] full.", ""]),
+        (BrokenPipeError(), 141, []),  # it isn't mentioned
     ],
 )
 def test_an_error_is_printed_with_its_code(
-    raised: BaseException, printed: tuple[object, ...]
+    raised: BaseException, code: int, printed: list[str]
 ) -> None:
     session: Any = Recorder()
-    assert report.error(session, raised) == printed[-1]
-    assert session.errors == [printed]
+    assert report.error(session, raised) == code
+    assert session.errors == ([(*printed, code)] if printed else [])
 
-
-def test_a_closed_pipe_is_not_mentioned() -> None:
-    session: Any = Recorder()
-    assert report.error(session, BrokenPipeError()) == 141
-    assert session.errors == []
-
-
-# --- the remarks beside a result ----------------------------------------------------------------
 
 QUESTION = QUEUED._replace(resets=False, waited=True, run="R1")
 LATER = "A change can still come: the API takes up to 30 s a server."
-AWAIT = "To wait for a change: clc status --wait --run R1"
+WAIT = "clc status --wait --run R1"
+AWAIT = f"To wait for a change: {WAIT}"
 REST = "To reset it: clc reset --rest-of R1"
 C_IS_LEFT = f"1 server was not sent: {C}."
 TAKEN = f"stopped: Left out, since another run may have reset them: {B}."
@@ -242,10 +235,8 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
             of(QUESTION, UNCHANGED, account="SUB"),
             [f"outcome_unknown: {ONE_LOST}", f"To reset it: clc reset -a SUB {B} --again"],
         ),
-        (  # of several accounts
-            LOST._replace(account=None, can_change=True),
-            [THREE_LOST, LEAVE, LATER],
-        ),
+        # of several accounts
+        (LOST._replace(account=None, can_change=True), [THREE_LOST, LEAVE, LATER]),
         (
             of(QUESTION, result(B, "unknown"), can_change=True, can_be_awaited=True, **SIGNALLED),
             [
@@ -295,7 +286,8 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
             WAVE_2.ended_by(DOWN_ERROR),
             [
                 f"unreachable: Wave 2 of 2 wasn't sent: can't reach it. {C_IS_LEFT}",
-                *("Check it.", REST),
+                "Check it.",
+                REST,
             ],
         ),
         (
@@ -309,30 +301,24 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
             OVERTIME._replace(limit=60.0, waited=True),
             [
                 f"time_limit: The time limit of 1 min has passed. {GOES_ON}",
-                "To follow it: clc status --wait --run R1",
+                f"To follow it: {WAIT}",
                 f"stopped: 1 server was not sent: {B}.",
                 "To reset it, once the others are over: clc reset --rest-of R1",
             ],
         ),
         (  # a live run has still to send it
             of(QUESTION, result(A, "planned"), ending=Ending.TIME_LIMIT, limit=0.0),
-            [
-                "time_limit: The time limit of 0 s has passed.",
-                "To follow them: clc status --wait --run R1",
-            ],
+            ["time_limit: The time limit of 0 s has passed.", f"To follow them: {WAIT}"],
         ),
         (
             of(QUEUED, *TWO_RUN, run="R1", **SIGNALLED),
-            [
-                f"interrupted: Interrupted. {TWO_GO_ON}",
-                "To follow them: clc status --wait --run R1",
-            ],
+            [f"interrupted: Interrupted. {TWO_GO_ON}", f"To follow them: {WAIT}"],
         ),
         (  # the token expired while it waited
             of(QUEUED, RUNNING, run="R1", ending=Ending.ERROR, error=DENIED, has_record=False),
             [
                 f"authentication: The token was refused. {GOES_ON}",
-                *("Log in.", "To follow it: clc status --wait --run R1"),
+                *("Log in.", f"To follow it: {WAIT}"),
             ],
         ),
         (  # without a journal
@@ -366,11 +352,8 @@ def test_the_remarks_say_what_happened_and_what_to_do(outcome: Outcome, lines: l
 @pytest.mark.parametrize(
     ("states", "line"),
     [
-        (["running"], "The resets continue in the cloud: 1 operation is still running."),
-        (
-            ["running", "running"],
-            "The resets continue in the cloud: 2 operations are still running.",
-        ),
+        (["running"], GOES_ON),
+        (["running", "running"], TWO_GO_ON),
         (["queued"], "1 operation isn't known to be over."),
         (["queued", "running"], "2 operations aren't known to be over."),
         (["succeeded"], ""),
@@ -454,26 +437,20 @@ def test_many_servers_are_not_named_in_a_command() -> None:
 
 
 def test_without_a_run_up_to_ten_operations_are_named() -> None:
-    def queued_in(account: str, *names: str) -> tuple[ServerResult, ...]:
-        return tuple(
-            ServerResult(None, ServerState.QUEUED, Operation(name, "/x", account)) for name in names
-        )
+    def how_to_follow(*names: str) -> list[str]:
+        operations = [Operation(n, "/x", "SUB" if n[0] == "v" else "ALIAS") for n in names]
+        results = (ServerResult(None, ServerState.QUEUED, operation) for operation in operations)
+        advice = report.Advice(of(QUESTION, *results, run=None), "ALIAS", is_whole=True)
+        return advice.how_to_follow().splitlines()
 
-    results = queued_in("ALIAS", "wa1-1", "?") + queued_in("SUB", "va1-2")
-    assert how_to_follow(*results) == [
+    assert how_to_follow("wa1-1", "?", "va1-2") == [
         "To follow them: clc status --wait wa1-1",
         "To follow them: clc status --wait -a SUB va1-2",
         "1 more operation can't be named here.",
     ]
-    results = queued_in("ALIAS", *(f"wa1-{n}" for n in range(10))) + queued_in("SUB", "va1-2")
-    first, *others = how_to_follow(*results)
+    first, *others = how_to_follow(*(f"wa1-{n}" for n in range(10)), "va1-2")
     assert first.count("wa1-") == 10
     assert others == ["1 more operation can't be named here."]
-
-
-def how_to_follow(*results: ServerResult) -> list[str]:
-    advice = report.Advice(of(QUESTION, *results, run=None), "ALIAS", is_whole=True)
-    return advice.how_to_follow().splitlines()
 
 
 @pytest.mark.parametrize(
@@ -499,8 +476,6 @@ def test_a_summary_counts_the_evidence_and_names_the_failed(
 ) -> None:
     assert report.summary(of(QUEUED, *results, seconds=1.0)) == expected
 
-
-# --- each exit code on each surface, in each form -------------------------------------------------
 
 QUEUES_BOTH = httpx.Response(200, json=[queued(A, "wa1-1"), queued(B, "wa1-1")])
 WAYS: list[tuple[int, httpx.Response, str]] = [
