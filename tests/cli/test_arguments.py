@@ -94,9 +94,9 @@ class Bytes(io.TextIOWrapper):
 
 
 def test_on_a_terminal_it_says_that_it_reads_and_how_to_end(
-    types: Callable[[str], Typed], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    screen = types("")
+    screen = Typed()
     for stderr in (screen, None):
         monkeypatch.setattr(sys, "stdin", Bytes("\ufeffA\n".encode(), typed=True))  # with a mark
         monkeypatch.setattr(sys, "stderr", stderr)

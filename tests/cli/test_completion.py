@@ -59,15 +59,13 @@ def test_tab_offers_commands_topics_and_choices(
     assert offered(line) == names
 
 
+@pytest.mark.usefixtures("with_token")
 def test_tab_offers_what_was_reset_the_latest_first(
-    clc: Run,
-    posts: Callable[..., respx.Route],
-    offered: Offer,
-    monkeypatch: pytest.MonkeyPatch,
+    clc: Run, api_ctl_io: respx.Router, offered: Offer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    posts(queued(A, "wa1-1"))
+    api_ctl_io.post().respond(200, json=[queued(A, "wa1-1")])
     clc("reset", A)
-    posts(queued(B, "wa1-2"), refused(C))
+    api_ctl_io.post().respond(200, json=[queued(B, "wa1-2"), refused(C)])
     clc("reset", B, C)
     runs = [row[0] for row in rows(clc("history").stdout)]
     assert offered("clc reset ") == [B, A]  # not the one that was refused

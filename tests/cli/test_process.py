@@ -1,7 +1,6 @@
 """`clc reset` as a process: signals, broken streams and locales."""
 
 import json
-import re
 import signal
 import subprocess
 from pathlib import Path
@@ -96,16 +95,6 @@ def test_a_closed_pipe_is_141_quietly() -> None:
     assert result.stdout.splitlines()[-1] == "141"
     assert "Traceback" not in result.stderr
     assert "Error" not in result.stderr
-
-
-@pytest.mark.parametrize("arguments", ["reset A -n -a B", "whoami"])
-def test_a_full_disk_is_one_message(arguments: str) -> None:
-    result = shell(f"CLC {arguments} >/dev/full")
-    assert result.returncode == 1
-    (error,) = re.findall("^Error: .*", result.stderr, re.MULTILINE)
-    assert error.startswith("Error: Standard output can't be written.")
-    assert "Traceback" not in result.stderr
-    assert "Exception ignored" not in result.stderr
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

@@ -72,9 +72,6 @@ def shell(screen: Screens, tmp_path: Path) -> Shell:
     return Shell(screen(80), tmp_path)
 
 
-# --- the display -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("before", "after"), [(80, 80), (40, 40), (80, 50), (50, 80), (80, 120)])
 def test_while_waiting_it_is_live_and_leaves_the_result_only(
     screen: Screens, before: int, after: int
@@ -158,9 +155,6 @@ def test_ctrl_backslash_leaves_a_cursor(shell: Shell) -> None:
     shell.press("C-\\")
     shell.screen.wait_for("Quit")
     assert has_cursor(shell.screen)
-
-
-# --- prompts -----------------------------------------------------------------------------------
 
 
 def test_a_password_is_not_shown_after_ctrl_z_and_fg_either(shell: Shell) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clc_reset.models import Operation, OperationStatus, ServerResult
+from clc_reset.models import Operation, OperationStatus
 from clc_reset.resets import events
 from clc_reset.resets.events import Checking, Emit, Following, Pausing, StatusChanged, Tick
 from clc_reset.ui.live import live
@@ -98,18 +98,19 @@ def test_a_check_is_a_line_at_first_and_then_each_minute(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("results", "lines"),
+    ("refusals", "lines"),
     [
-        ([], []),
-        ([refused("A", "It cannot be found..")], ["Refused: A: It cannot be found."]),
-        ([refused("A", "")], ["Refused: A"]),
-        ([refused(name) for name in "ABCDE"], ["Refused: 5 servers: A, B, C, …"]),
+        ({}, []),
+        ({"A": "It cannot be found.."}, ["Refused: A: It cannot be found."]),
+        ({"A": ""}, ["Refused: A"]),
+        (dict.fromkeys("ABCDE", "No."), ["Refused: 5 servers: A, B, C, …"]),
     ],
 )
 def test_refusals_are_noted_with_their_reason_or_number_when_the_run_goes_on(
-    results: list[ServerResult], lines: list[str]
+    refusals: dict[str, str], lines: list[str]
 ) -> None:
     failed = refused("A")._replace(operation=WA1)
+    results = [refused(server, message) for server, message in refusals.items()]
     answered = events.Answered([failed, unknown("B"), queued("C"), *results])
     assert lines_of(answered) == []
     for event in (Following({}), Pausing(2.0), events.WaveStarted(2, 2, ["D"], 1, 2)):
@@ -118,22 +119,13 @@ def test_refusals_are_noted_with_their_reason_or_number_when_the_run_goes_on(
 
 def test_failing_polls_are_named_up_to_five_and_then_once_more() -> None:
     failing = [events.PollsFailing(operation(n), "no answer", 3) for n in range(9)]
+    recovered = [events.PollsRecovered(operation(n)) for n in (7, 0)]
     failed = "3 status requests for wa1-{} failed (no answer); retrying until the time limit."
     others = "Status requests for other operations failed, too."
-    assert lines_of(
-        *failing[:8],
-        events.PollsRecovered(operation(7)),
-        events.PollsRecovered(operation(0)),
-        failing[8],
-        Following({}),
-        failing[8],
-    ) == [
-        *[failed.format(n) for n in range(5)],
-        others,
-        "Status requests for wa1-0 succeed again.",
-        others,
-        failed.format(8),
-    ]
+    again = "Status requests for wa1-0 succeed again."
+    shown = lines_of(*failing[:8], *recovered, failing[8], Following({}), failing[8])
+    named = [failed.format(n) for n in (0, 1, 2, 3, 4, 8)]
+    assert shown == [*named[:5], others, again, others, named[5]]
 
 
 DISPLAYS: list[Callable[[], AbstractContextManager[Emit]]] = [

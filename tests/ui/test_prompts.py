@@ -72,8 +72,7 @@ def test_an_answer_has_to_be_given_and_readable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stdin", "stderr"),
-    [(None, Terminal()), (Terminal(), None), (io.StringIO(), Terminal())],
+    ("stdin", "stderr"), [(None, Terminal()), (Terminal(), None), (io.StringIO(), Terminal())]
 )
 def test_without_a_terminal_nothing_is_asked(stdin: TextIO | None, stderr: TextIO | None) -> None:
     message = refused(prompts(stdin, stderr), "password", hidden=True)

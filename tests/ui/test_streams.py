@@ -69,9 +69,7 @@ def test_a_result_that_is_not_taken_goes_to_standard_error() -> None:
     assert Streams(None, None, None).print_result("x") is Delivery.ELSEWHERE
 
 
-def test_a_stopped_terminal_is_waited_for_and_notes_stand_above_the_result(
-    board: Keyboard,
-) -> None:
+def test_a_stopped_terminal_is_waited_for_and_notes_stand_above_the_result(board: Keyboard) -> None:
     streams = Streams(None, board.stderr, board.stderr)
     streams.screen.show([Line("a display", 9)])
     board.stop()
