@@ -142,11 +142,7 @@ def test_a_look_up_is_0_unless_it_was_not_read_or_could_not_be_printed() -> None
     [
         (DeclinedError("No.", hint="h"), 1, ["declined", "No.", "h"]),
         (Interrupted(15), 143, ["interrupted", "Interrupted.", ""]),
-        (
-            ZeroDivisionError("x"),
-            1,
-            ["internal", "ZeroDivisionError: x (this is a bug in clc).", ""],
-        ),
+        (KeyError("x"), 1, ["internal", "KeyError: 'x' (this is a bug in clc).", ""]),
         (OSError(28, "full"), 1, ["internal", "OSError: [Errno 28] full.", ""]),
         (BrokenPipeError(), 141, []),  # it isn't mentioned
     ],
@@ -170,6 +166,12 @@ GOES_ON = "The resets continue in the cloud: 1 operation is still running."
 TWO_GO_ON = "The resets continue in the cloud: 2 operations are still running."
 THREE_LOST = f"outcome_unknown: The outcome is unknown for 3 servers: {A}, {B}, {C}."
 ONE_LOST = f"The outcome is unknown for 1 server: {B}."
+B_LOST = f"outcome_unknown: {ONE_LOST}"
+B_AGAIN = f"clc reset {B} --again"
+OTHERS = "To reset those that haven't changed"
+LOOK_AT_B, LOOK_AT_C = (f"To look at it: clc servers {server}" for server in (B, C))
+NO_WAVE_2 = "Wave 2 of 2 wasn't sent"
+UNREACHED = ["unreachable: Can't reach it. No server was reset.", "Check it."]
 ASKS_FIRST = (
     "The journal couldn't note this, so the next reset of these servers will ask first, "
     "or end with exit code 3."
@@ -198,7 +200,7 @@ NOTHING_SENT = Outcome.not_sent("ALIAS", [A], waited=False).ended_by(DOWN_ERROR)
 CRASHED = QUEUED._replace(ending=Ending.CRASHED, crash="KeyError: 'x'.")
 RUNNING = QUEUED.results[0]
 TWO_RUN = (RUNNING, RUNNING._replace(server=B, operation=Operation("va1-1", "/y", "ALIAS")))
-DENIED = AuthenticationError("The token was refused.", hint="Log in.")
+DENIED = AuthenticationError("It was refused.", hint="Log in.")
 OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TIME_LIMIT, run="R1")
 
 
@@ -207,45 +209,22 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
     [
         (  # servers that changed are left alone and only the others named
             LOST._replace(can_change=True, can_be_awaited=True),
-            [
-                THREE_LOST,
-                *(LEAVE, LATER, AWAIT),
-                f"To reset those that haven't changed by then: clc reset {B} --again",
-                f"To look at it: clc servers {C}",
-            ],
+            [THREE_LOST, LEAVE, LATER, AWAIT, f"{OTHERS} by then: {B_AGAIN}", LOOK_AT_C],
         ),
-        (  # the limit has passed
-            LOST,
-            [
-                THREE_LOST,
-                LEAVE,
-                f"To reset those that haven't changed: clc reset {B} --again",
-                f"To look at it: clc servers {C}",
-            ],
-        ),
+        (LOST, [THREE_LOST, LEAVE, f"{OTHERS}: {B_AGAIN}", LOOK_AT_C]),  # the limit has passed
         (
             of(QUESTION, UNCHANGED, result(A, "succeeded"), can_change=True),
-            [
-                f"outcome_unknown: {ONE_LOST}",
-                LATER,
-                f"To reset it, if it hasn't changed by then: clc reset {B} --again",
-            ],
+            [B_LOST, LATER, f"To reset it, if it hasn't changed by then: {B_AGAIN}"],
         ),
         (
             of(QUESTION, UNCHANGED, account="SUB"),
-            [f"outcome_unknown: {ONE_LOST}", f"To reset it: clc reset -a SUB {B} --again"],
+            [B_LOST, f"To reset it: clc reset -a SUB {B} --again"],
         ),
         # of several accounts
         (LOST._replace(account=None, can_change=True), [THREE_LOST, LEAVE, LATER]),
         (
             of(QUESTION, result(B, "unknown"), can_change=True, can_be_awaited=True, **SIGNALLED),
-            [
-                "interrupted: Interrupted.",
-                f"outcome_unknown: {ONE_LOST}",
-                LATER,
-                AWAIT,
-                f"To look at it: clc servers {B}",
-            ],
+            ["interrupted: Interrupted.", B_LOST, LATER, AWAIT, LOOK_AT_B],
         ),
         (  # the signal ended the wait for the answer: one remark for both
             of(QUEUED, result(B, "unknown"), run="R1", problem="it was cut", **SIGNALLED),
@@ -266,17 +245,10 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
                 *(result(C, "running", "not yet"), result(D, "failed")),
                 can_change=True,
             ),
-            [
-                f"failed: A shared operation failed: {A}, {B}.",
-                LEAVE,
-                f"To reset those that haven't changed: clc reset {B}",
-            ],
+            [f"failed: A shared operation failed: {A}, {B}.", LEAVE, f"{OTHERS}: clc reset {B}"],
         ),
         (of(QUEUED, result(A, "failed", "unsure")), []),
-        (
-            of(QUESTION, result(B, "unknown", "unsure"), can_change=True),
-            [f"outcome_unknown: {ONE_LOST}", f"To look at it: clc servers {B}"],
-        ),
+        (of(QUESTION, result(B, "unknown", "unsure"), can_change=True), [B_LOST, LOOK_AT_B]),
         (  # what another run took is left out of the advice
             of(QUEUED, *NOT_SENT, run="R1", ending=Ending.STOPPED),
             [f"stopped: {C_IS_LEFT}", REST, TAKEN],
@@ -284,18 +256,11 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
         (of(QUEUED, *NOT_SENT[:2], run="R1", ending=Ending.STOPPED), [TAKEN]),
         (
             WAVE_2.ended_by(DOWN_ERROR),
-            [
-                f"unreachable: Wave 2 of 2 wasn't sent: can't reach it. {C_IS_LEFT}",
-                "Check it.",
-                REST,
-            ],
+            [f"unreachable: {NO_WAVE_2}: can't reach it. {C_IS_LEFT}", "Check it.", REST],
         ),
         (
-            WAVE_2.ended_by(UnsettledError(f"An earlier reset is unsettled:\n{C}: reset 1 s ago")),
-            [
-                "unsettled: Wave 2 of 2 wasn't sent: an earlier reset is unsettled:",
-                *(f"{C}: reset 1 s ago", C_IS_LEFT, REST),
-            ],
+            WAVE_2.ended_by(UnsettledError(f"An earlier reset:\n{C}: reset 1 s ago")),
+            [f"unsettled: {NO_WAVE_2}: an earlier reset:", f"{C}: reset 1 s ago", C_IS_LEFT, REST],
         ),
         (  # what still runs comes before the rest of a run
             OVERTIME._replace(limit=60.0, waited=True),
@@ -316,10 +281,7 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
         ),
         (  # the token expired while it waited
             of(QUEUED, RUNNING, run="R1", ending=Ending.ERROR, error=DENIED, has_record=False),
-            [
-                f"authentication: The token was refused. {GOES_ON}",
-                *("Log in.", f"To follow it: {WAIT}"),
-            ],
+            [f"authentication: It was refused. {GOES_ON}", "Log in.", f"To follow it: {WAIT}"],
         ),
         (  # without a journal
             of(QUEUED, result(A, "unknown"), result(B, "unknown")),
@@ -338,11 +300,8 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
             of(CRASHED, result(A, "not sent"), has_record=False),
             ["internal: KeyError: 'x'. No server was reset."],
         ),
-        (NOTHING_SENT, ["unreachable: Can't reach it. No server was reset.", "Check it."]),
-        (
-            NOTHING_SENT._replace(has_record=False),
-            ["unreachable: Can't reach it. No server was reset.", "Check it.", ASKS_FIRST],
-        ),
+        (NOTHING_SENT, UNREACHED),
+        (NOTHING_SENT._replace(has_record=False), [*UNREACHED, ASKS_FIRST]),
     ],
 )
 def test_the_remarks_say_what_happened_and_what_to_do(outcome: Outcome, lines: list[str]) -> None:

@@ -86,17 +86,6 @@ def test_what_is_no_list_of_servers_is_not_taken_for_one(
     assert were_reset(served) == [A]
 
 
-def test_no_secret_is_in_the_journal(
-    clc: Run, served: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    token = served.token()
-    monkeypatch.setenv("CLC_TOKEN", token)
-    assert clc("reset", A, "VA1ALIASJOB03").exit_code == 1
-    kept = b"".join(file.read_bytes() for file in (tmp_path / "clc-reset").iterdir())
-    assert A.encode() in kept
-    assert not [word for word in (b"eyJ", b"Bearer", token.encode()) if word in kept]
-
-
 @pytest.mark.parametrize(
     ("option", "code", "state"),
     [

@@ -124,13 +124,6 @@ def test_in_the_background_nothing_is_drawn_and_the_result_comes(
     shell.wait_for_the_result()
 
 
-def test_from_the_foreground_to_the_background_the_display_goes(shell: Shell) -> None:
-    shell.reset(4)
-    shell.stop()
-    shell.type("clear; bg")
-    shell.wait_for_the_result()
-
-
 def test_a_stopped_terminal_delays_nothing_and_loses_nothing(shell: Shell) -> None:
     shell.reset(2)
     shell.press("C-s")
@@ -148,13 +141,6 @@ def test_sigterm_ends_it_on_a_stopped_terminal(shell: Shell, tmp_path: Path) -> 
     pid = int((tmp_path / "pid").read_text())
     os.kill(pid, signal.SIGTERM)
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
-
-
-def test_ctrl_backslash_leaves_a_cursor(shell: Shell) -> None:
-    shell.reset(20)
-    shell.press("C-\\")
-    shell.screen.wait_for("Quit")
-    assert has_cursor(shell.screen)
 
 
 def test_a_password_is_not_shown_after_ctrl_z_and_fg_either(shell: Shell) -> None:
