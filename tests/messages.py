@@ -153,7 +153,8 @@ class World:
         """Carry out a step: a command, or a change of this machine or of the cloud.
 
         `POST lost 404` lets resets be answered so, the last one for ever; `signal 2 STATUS` comes
-        with a request; `live 1 A B` is a run by a living process that intends one of its servers.
+        with a request; `live 1 A B` is a run by a living process that intends one of its servers;
+        `tab 'clc re'` is a Tab press at the end of a line.
         """
         first, *others = words = step.split()
         if first == "clc":
@@ -189,8 +190,14 @@ class World:
     def run(self, line: str) -> Printed:
         line = self._expand(line)
         arguments = shlex.split(line)[1:]
+        if line.startswith("tab "):
+            (typed,) = arguments
+            place = f"{typed.count(' ')}"
+            os.environ.update(_CLC_COMPLETE="bash_complete", COMP_WORDS=typed, COMP_CWORD=place)
+            arguments = []
         self.invocation = Invocation()
-        stdout = io.StringIO()
+        printed = io.BytesIO()
+        stdout = io.TextIOWrapper(printed, "utf-8", write_through=True)
         stderr = Typed() if isinstance(self.stdin, Typed) else io.StringIO()
         before = len(POWER_POSTS)
         with (
@@ -206,7 +213,7 @@ class World:
         if self.invocation.inbox.signum is not None:
             self.ended.set()
         posts = len(POWER_POSTS) - before
-        return Printed(code, stdout.getvalue(), stderr.getvalue(), posts)
+        return Printed(code, printed.getvalue().decode(), stderr.getvalue(), posts)
 
     @property
     def journal(self) -> Journal:
