@@ -16,7 +16,7 @@ from keyring.backend import KeyringBackend
 from clc_reset.cli.main import command
 from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest
 from tests.builders import ORIGIN
-from tests.fakes import POWER_POSTS, MemoryKeyring, Run, jwt, only_reset_resets
+from tests.fakes import POWER_POSTS, MemoryKeyring, Run, only_reset_resets
 
 # a busy machine is no failure
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -125,11 +125,3 @@ def as_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the sandbox's user be the one of the environment."""
     monkeypatch.setenv("CLC_USERNAME", "demo")
     monkeypatch.setenv("CLC_PASSWORD", "demo")
-
-
-@pytest.fixture
-def with_token(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A token of account ABCD, in the environment."""
-    token = jwt()
-    monkeypatch.setenv("CLC_TOKEN", token)
-    return token

@@ -24,7 +24,7 @@ from clc_reset.models import Evidence, Observation, Operation, ServerResult, Ser
 from clc_reset.resets.outcome import Ending, Outcome
 from clc_reset.ui.streams import Delivery
 from tests.builders import A, B, C, D
-from tests.fakes import Typed, exit_code_of, queued, refused
+from tests.fakes import Typed, exit_code_of, jwt, queued, refused
 
 
 class Recorder:
@@ -474,7 +474,6 @@ WORKING = ("terminal", "stderr only on a terminal", "pipe")
 
 @pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize(("code", "answer", "line"), WAYS)
-@pytest.mark.usefixtures("with_token")
 def test_an_exit_code_is_the_same_on_every_surface_and_in_every_form(
     api_ctl_io: respx.Router,
     monkeypatch: pytest.MonkeyPatch,
@@ -484,6 +483,7 @@ def test_an_exit_code_is_the_same_on_every_surface_and_in_every_form(
     surface: str,
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("CLC_TOKEN", jwt())
     api_ctl_io.post().mock(return_value=answer)
     api_ctl_io.get().respond(200, json={"status": "executing"})
     if line == "status":
