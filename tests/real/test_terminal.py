@@ -155,21 +155,6 @@ def test_a_password_is_not_shown_after_ctrl_z_and_fg_either(shell: Shell) -> Non
     assert "echo $((40" in shell.screen.wait_for("42")
 
 
-@pytest.mark.parametrize("key", ["C-c", "C-\\", "C-d"])
-def test_the_terminal_echoes_however_a_prompt_ends(
-    screen: Screens, tmp_path: Path, key: str
-) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROMPT)
-    terminal = screen(80)
-    # a job of its own, of a bash that doesn't turn the echo on by itself
-    line = f"set -m; {sys.executable} {program}; clear"
-    terminal.run(f"{line}; stty -a | tr ' ' '\\n' | grep 'echo;*$'")
-    terminal.wait_for("Password:")
-    terminal.tell("send-keys", key)
-    assert terminal.end()[1].split() == ["echo"]
-
-
 def test_a_question_in_the_background_waits_for_the_foreground(shell: Shell) -> None:
     shell.type(f"{shell.asking} &")
     shell.type("sleep 1")  # bash tells of the stop before its next prompt

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from clc_reset.models import Operation, OperationStatus
 from clc_reset.resets import events
-from clc_reset.resets.events import Checking, Emit, Following, Pausing, StatusChanged, Tick
+from clc_reset.resets.events import (
+    Checking,
+    Emit,
+    Following,
+    Pausing,
+    ServerChanged,
+    StatusChanged,
+    Tick,
+)
 from clc_reset.ui.live import live
 from clc_reset.ui.progress import Lines
 from clc_reset.ui.streams import Streams
@@ -18,73 +26,67 @@ from tests.builders import EXECUTING, SUCCEEDED, operation, queued, refused, unk
 from tests.ui.screens import VA1, WA1, Gone, Terminal
 
 
-def lines_of(*new: events.Event, verbose: bool = False) -> list[str]:
+def lines_of(*new: events.Event) -> list[str]:
     """Return the lines for some events."""
     noted: list[str] = []
-    lines = Lines(noted.append, verbose=verbose)
+    lines = Lines(noted.append)
     for event in new:
         lines(event)
     return noted
 
 
+def check(*told: tuple[events.Event, str], verbose: bool = False) -> None:
+    """Check the line for each event, empty where there is none."""
+    noted: list[str] = []
+    lines = Lines(noted.append, verbose=verbose)
+    for event, line in told:
+        noted.clear()
+        lines(event)
+        assert "\n".join(noted) == line, event
+
+
 @pytest.mark.parametrize(("verbose", "word"), [(False, "running"), (True, "executing")])
 def test_a_line_a_change_and_one_a_minute_without(word: str, *, verbose: bool) -> None:
-    assert lines_of(
-        Following({WA1: ["A", "B"], VA1: []}),
-        StatusChanged(WA1, EXECUTING, 12.4),
-        StatusChanged(WA1, EXECUTING, 13.0),
-        StatusChanged(WA1, OperationStatus("o\x1bdd"), 12.5),
-        Tick(72.3),
-        Tick(72.5),
-        StatusChanged(VA1, SUCCEEDED, 80.0),
-        Tick(139.0),
-        events.ServerChanged(WA1, "A", 1, 2, 139.0),
-        Tick(198.0),
-        Tick(199.0),
-        StatusChanged(WA1, SUCCEEDED, 200.0),
-        Tick(260.0),
-        events.ServerChanged(None, "A", 2, 5, 261.0),
+    check(
+        (Following({WA1: ["A", "B"], VA1: []}), "2 servers wa1-12345 queued (0 s): A, B"),
+        (StatusChanged(WA1, EXECUTING, 12.4), f"2 servers wa1-12345 {word} (12 s): A, B"),
+        (StatusChanged(WA1, EXECUTING, 13.0), ""),
+        (
+            StatusChanged(WA1, OperationStatus("o\x1bdd"), 12.5),
+            "2 servers wa1-12345 odd (12 s): A, B",
+        ),
+        (Tick(72.3), ""),
+        (Tick(72.5), "2 operations still running (72 s)"),
+        (StatusChanged(VA1, SUCCEEDED, 80.0), "va1-777 succeeded (80 s)"),
+        (Tick(139.0), ""),
+        (ServerChanged(WA1, "A", 1, 2, 139.0), "A changed (1 of 2 servers of wa1-12345, 139 s)"),
+        (Tick(198.0), ""),
+        (Tick(199.0), "1 operation still running (199 s)"),
+        (StatusChanged(WA1, SUCCEEDED, 200.0), "2 servers wa1-12345 succeeded (200 s): A, B"),
+        (Tick(260.0), "Still waiting (260 s)"),
+        (ServerChanged(None, "A", 2, 5, 261.0), "A changed (2 of 5 servers, 261 s)"),
         verbose=verbose,
-    ) == [
-        "2 servers wa1-12345 queued (0 s): A, B",
-        f"2 servers wa1-12345 {word} (12 s): A, B",
-        "2 servers wa1-12345 odd (12 s): A, B",
-        "2 operations still running (72 s)",
-        "va1-777 succeeded (80 s)",
-        "A changed (1 of 2 servers of wa1-12345, 139 s)",
-        "1 operation still running (199 s)",
-        "2 servers wa1-12345 succeeded (200 s): A, B",
-        "Still waiting (260 s)",
-        "A changed (2 of 5 servers, 261 s)",
-    ]
+    )
 
 
 def test_the_minute_begins_anew_with_each_wait_and_a_pause_is_a_line_once_a_wave() -> None:
-    assert lines_of(
-        events.Sending(["A"], 59.0),
-        events.Sending(["A"], 60.0),
-        events.Sending(["A"], 119.0),
-        events.Answered([]),
-        Tick(59.0),
-        Following({VA1: []}),
-        Following({WA1: ["A"]}),
-        StatusChanged(WA1, EXECUTING, 900.0),
-        Pausing(30.0),
-        Pausing(29.0),
-        events.WaveStarted(2, 8, ["A\x1b[2J", *"BCDE"], 5, 40),
-        Following({VA1: ["B"]}),
-        Tick(60.0),
-        Pausing(30.0),
-    ) == [
-        "Still waiting for the API's answer (60 s)",
-        "A wa1-12345 queued (0 s)",
-        "A wa1-12345 running (900 s)",
-        "Pausing for 30 s before the next wave",
-        "Wave 2 of 8 (5 of 40 servers done): 5 servers: A[2J, B, C, …",
-        "B va1-777 queued (0 s)",
-        "1 operation still running (60 s)",
-        "Pausing for 30 s before the next wave",
-    ]
+    wave = "Wave 2 of 8 (5 of 40 servers done): 5 servers: A[2J, B, C, …"
+    check(
+        (events.Sending(["A"], 59.0), ""),
+        (events.Sending(["A"], 60.0), "Still waiting for the API's answer (60 s)"),
+        (events.Sending(["A"], 119.0), ""),
+        (events.Answered([]), ""),
+        (Tick(59.0), ""),
+        (Following({VA1: []}), ""),
+        (Following({WA1: ["A"]}), "A wa1-12345 queued (0 s)"),
+        (StatusChanged(WA1, EXECUTING, 900.0), "A wa1-12345 running (900 s)"),
+        (Pausing(30.0), "Pausing for 30 s before the next wave"),
+        (Pausing(29.0), ""),
+        (events.WaveStarted(2, 8, ["A\x1b[2J", *"BCDE"], 5, 40), wave),
+        (Following({VA1: ["B"]}), "B va1-777 queued (0 s)"),
+        (Tick(60.0), "1 operation still running (60 s)"),
+        (Pausing(30.0), "Pausing for 30 s before the next wave"),
+    )
 
 
 def test_a_check_is_a_line_at_first_and_then_each_minute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,15 +87,6 @@ def test_a_password_that_can_not_be_hidden_is_not_asked_for(
     assert screen.getvalue() == ""
 
 
-def test_a_signal_before_a_question_ends_it() -> None:
-    inbox = Inbox()
-    inbox.interrupt(signal.SIGTERM)
-    screen = Terminal()
-    with pytest.raises(Interrupted):
-        prompts(Terminal("y\n"), screen, inbox).confirm("Reset it?")
-    assert screen.getvalue() == "\n"
-
-
 @pytest.mark.parametrize(("typed", "is_yes"), [(b"n\n", False), (b"y\n", True), (b"\x04", False)])
 def test_only_an_answer_typed_after_the_question_counts(
     board: Keyboard, typed: bytes, is_yes: object
@@ -151,3 +142,6 @@ def test_a_signal_ends_a_question_and_its_line_and_the_terminal_echoes_again(
     assert interrupted.value.signum == signal.SIGTERM
     board.read_until(b"Password: \r\n")
     assert board.echoes
+    with pytest.raises(Interrupted):  # before a question is shown, too
+        prompts(Terminal("y\n"), screen := Terminal(), inbox).confirm("Reset it?")
+    assert screen.getvalue() == "\n"

@@ -18,14 +18,6 @@ from clc_reset.ui.streams import Delivery, Streams, break_line, can_redraw, size
 from tests.ui.screens import Gone, Keyboard, Terminal, keyboard
 
 
-def test_notes_go_to_standard_error_without_control_characters() -> None:
-    stderr = io.StringIO()
-    streams = Streams(None, Terminal(), stderr)
-    streams.note("one\x1b[2J\ntwo")
-    streams.note("word " * 100)
-    assert stderr.getvalue() == "one[2J\ntwo\n" + "word " * 100 + "\n"
-
-
 @pytest.mark.parametrize(
     "parts",
     [
@@ -134,14 +126,6 @@ sys.exit(7)
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         line = [sys.executable, "-c", program]
         assert subprocess.run(line, stdout=full, stderr=full, check=False).returncode == 7
-
-
-def test_what_the_locale_can_not_write_is_escaped(tmp_path: Path) -> None:
-    raw = io.BytesIO()
-    with (tmp_path / "out").open("w", encoding="ascii") as file:
-        for stdout in (file, io.TextIOWrapper(raw, "ascii")):
-            Streams(None, stdout, None).print_result("Größe \udc80\n")
-    assert raw.getvalue() == (tmp_path / "out").read_bytes() == b"Gr\\xf6\\xdfe \\udc80\n"
 
 
 @pytest.mark.parametrize(
