@@ -1,6 +1,5 @@
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from keyring.backend import KeyringBackend
 from clc_reset.cli.main import command
 from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest
 from tests.builders import ORIGIN
-from tests.fakes import POWER_POSTS, MemoryKeyring, Run, Typed, jwt, only_reset_resets
+from tests.fakes import POWER_POSTS, MemoryKeyring, Run, only_reset_resets
 
 # a busy machine is no failure
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -110,9 +109,6 @@ def through(cloud: Cloud) -> Callable[[httpx.Request], httpx.Response]:
     return answer
 
 
-# --- `clc` in this process ----------------------------------------------------------------------
-
-
 @pytest.fixture
 def clc() -> Run:
     """Run `clc` in this process, its standard output and error in pipes."""
@@ -129,30 +125,3 @@ def as_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the sandbox's user be the one of the environment."""
     monkeypatch.setenv("CLC_USERNAME", "demo")
     monkeypatch.setenv("CLC_PASSWORD", "demo")
-
-
-@pytest.fixture
-def types(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Typed]:
-    """Let standard input be what somebody types on a terminal; returns what that shows."""
-
-    def at(text: str) -> Typed:
-        screen = Typed()
-        monkeypatch.setattr(sys, "stdin", Typed(text))
-        monkeypatch.setattr(sys, "stderr", screen)
-        return screen
-
-    return at
-
-
-@pytest.fixture
-def with_token(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A token of account ABCD, in the environment."""
-    token = jwt()
-    monkeypatch.setenv("CLC_TOKEN", token)
-    return token
-
-
-@pytest.fixture
-def posts(with_token: str, api_ctl_io: respx.Router) -> Callable[..., respx.Route]:
-    """Let a reset be answered by these entities."""
-    return lambda *entities: api_ctl_io.post().respond(200, json=entities)

@@ -22,15 +22,9 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 CREDENTIALS = """\
 Of the variables with credentials clc uses the first that is set, otherwise the keyring's entry for
 the API in use."""
-FILES = (
-    (
-        "$XDG_STATE_HOME/clc-reset/journal.sqlite3",
-        (
-            "The resets from this machine, for clc status, clc history, completion and the check "
-            "for earlier resets; no token and no password."
-        ),
-    ),
-)
+JOURNAL = """\
+The resets from this machine, for clc status, clc history, completion and the check for earlier
+resets; no token and no password."""
 WITH_EXIT_CODES = {"clc", "clc reset", "clc status"}
 """Pages with the table of exit codes; the others refer to clc(1)."""
 
@@ -92,7 +86,8 @@ def _page(ctx: click.Context, date: str) -> Iterator[str]:
     yield from _exit_status(ctx.command_path)
     if is_program:
         yield from (".SH ENVIRONMENT", *_environment())
-        yield from (".SH FILES", *_definitions(FILES))
+        file = "$XDG_STATE_HOME/clc-reset/journal.sqlite3"
+        yield from (".SH FILES", *_definitions([(file, JOURNAL)]))
     elif command.epilog:
         yield from (".SH EXAMPLES", ".RS 4", ".EX", _escaped(command.epilog), ".EE", ".RE")
     others = [f"{_name(other)}(1)" for other in _contexts() if _name(other) != _name(ctx)]

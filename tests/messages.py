@@ -61,6 +61,7 @@ ANSWERS: dict[str, Answer] = {
     "html": httpx.Response(200, content=b"<html>"),
     "nonsense": httpx.Response(200, json={"x": 1}),
     "words": httpx.Response(400, json={"message": "The request is invalid."}),
+    "opaque": httpx.Response(200, json={"bearerToken": "opaque"}),
     "later": httpx.Response(429, headers={"Retry-After": "900"}),
 }
 VOLATILE = {
@@ -81,14 +82,13 @@ VOLATILE = {
 class Printed(NamedTuple):
     """What one command came to."""
 
-    line: str
     code: object
     stdout: str
     stderr: str
     posts: int
 
     def lines(self, home: Path) -> str:
-        """As the file has it: first standard output, behind bars, as its cells are."""
+        """Return what the file has: first standard output, behind bars, as its cells are."""
         out = "".join(f"| {line}\n" for line in self.stdout.splitlines()).replace("\t", " | ")
         shown = self.stderr
         for pattern, instead in VOLATILE.items():
@@ -130,14 +130,13 @@ class World:
             yield self
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
-        if request.method == "POST" and "/operations/" in request.url.path:
-            POWER_POSTS.append(request.url.path)
-        answer = self._answer(request)
+        answer = self._answer(request, f"{request.method} {request.url.path}")
         stream = httpx.ByteStream(answer.content)
         return httpx.Response(answer.status_code, headers=answer.headers, stream=stream)
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
-        line = f"{request.method} {request.url.path}"
+    def _answer(self, request: httpx.Request, line: str) -> httpx.Response:
+        if re.match("POST .*/operations/", line):
+            POWER_POSTS.append(line)
         for pattern, answers in self.answers.items():
             if re.search(pattern, line):
                 answer = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -154,7 +153,8 @@ class World:
         """Carry out a step: a command, or a change of this machine or of the cloud.
 
         `POST lost 404` lets resets be answered so, the last one for ever; `signal 2 STATUS` comes
-        with a request; `live 1 A B` is a run by a living process that intends one of its servers.
+        with a request; `live 1 A B` is a run by a living process that intends one of its servers;
+        `tab 'clc re'` is a Tab press at the end of a line.
         """
         first, *others = words = step.split()
         if first == "clc":
@@ -176,12 +176,10 @@ class World:
             self.stdin = Typed("".join(f"{word}\n" for word in others))
         elif first == "stdin":
             self.stdin = _pipe(f"{others[0]}\n")
+        elif step in BEHAVIOURS:
+            self.cloud.behaviour = replace(self.cloud.behaviour, **BEHAVIOURS[step])
         else:
             STEPS[step](self)
-
-    def behave(self, **changes: Any) -> None:
-        """Let the cloud behave otherwise."""
-        self.cloud.behaviour = replace(self.cloud.behaviour, **changes)
 
     def _expand(self, line: str) -> str:
         """Replace A, B and C by servers, RUN by the latest run, REST by one kept in `rest`."""
@@ -190,13 +188,17 @@ class World:
         return line.replace("RUN", self.latest) if "RUN" in line else line
 
     def run(self, line: str) -> Printed:
-        """Run a command line."""
         line = self._expand(line)
         arguments = shlex.split(line)[1:]
+        if line.startswith("tab "):
+            (typed,) = arguments
+            place = f"{typed.count(' ')}"
+            os.environ.update(_CLC_COMPLETE="bash_complete", COMP_WORDS=typed, COMP_CWORD=place)
+            arguments = []
         self.invocation = Invocation()
-        stdout = io.StringIO()
+        printed = io.BytesIO()
+        stdout = io.TextIOWrapper(printed, "utf-8", write_through=True)
         stderr = Typed() if isinstance(self.stdin, Typed) else io.StringIO()
-        code: object = None
         before = len(POWER_POSTS)
         with (
             mock.patch.object(sys, "stdin", self.stdin),
@@ -211,7 +213,7 @@ class World:
         if self.invocation.inbox.signum is not None:
             self.ended.set()
         posts = len(POWER_POSTS) - before
-        return Printed(line, code, stdout.getvalue(), stderr.getvalue(), posts)
+        return Printed(code, printed.getvalue().decode(), stderr.getvalue(), posts)
 
     @property
     def journal(self) -> Journal:
@@ -243,12 +245,13 @@ def _checked_rest(world: World) -> None:
     world.rest = world.latest
 
 
+BEHAVIOURS: dict[str, dict[str, Any]] = {
+    "slow": {"duration": 99},
+    "fails": {"fail": frozenset({B})},  # and with it the operation that others share
+    "loses answers": {"lose_answer": True},
+    "expired tokens": {"expired_token": True},
+}
 STEPS: dict[str, Callable[[World], object]] = {
-    "slow": lambda world: world.behave(duration=99),
-    # and with it the operation that others share
-    "fails": lambda world: world.behave(fail=frozenset({B})),
-    "loses answers": lambda world: world.behave(lose_answer=True),
-    "expired tokens": lambda world: world.behave(expired_token=True),
     "no credentials": _without_credentials,
     "no keyring": lambda _world: keyring.set_keyring(fail.Keyring()),  # type: ignore[no-untyped-call]
     "a token": lambda world: world.do(f"CLC_TOKEN={jwt()}"),

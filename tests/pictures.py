@@ -26,27 +26,18 @@ LOST = "clc reset WA1ALIASWB01 WA1ALIASWB02 WA1ALIASDB01"
 STATUS = "clc status"
 
 
-class Look(NamedTuple):
-    """The colours of a terminal and of the frame around it."""
-
-    colours: TerminalTheme
-    muted: str
-
-
-def look_of(muted: str, colours: str) -> Look:
-    background, foreground, *others = map(parse_rgb_hex, colours.split())
-    return Look(TerminalTheme(background, foreground, [*others]), muted)
-
-
 LOOKS = {
-    "light": look_of(
-        "#59636e", "ffffff 1f2328 24292f cf222e 116329 7d4e00 0969da 8250df 1b7c83 57606a"
+    "light": (
+        "#59636e",
+        "ffffff 1f2328 24292f cf222e 116329 7d4e00 0969da 8250df 1b7c83 57606a",
     ),
-    "dark": look_of(
-        "#8b949e", "0d1117 e6edf3 8b949e ff7b72 3fb950 d29922 58a6ff bc8cff 39c5cf b1bac4"
+    "dark": (
+        "#8b949e",
+        "0d1117 e6edf3 8b949e ff7b72 3fb950 d29922 58a6ff bc8cff 39c5cf b1bac4",
     ),
 }
-"""Each colour can be read on its background."""
+"""The colours of the frame, and of the terminal: background, text and the usual eight. Each can be
+read on its background."""
 
 SVG = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img"
@@ -76,17 +67,18 @@ class Shot(NamedTuple):
     title: str
     screen: str
 
-    def as_svg(self, look: Look) -> str:
+    def as_svg(self, look: tuple[str, str]) -> str:
         """Let rich draw it."""
+        muted, colours = look
+        background, foreground, *others = map(parse_rgb_hex, colours.split())
         console = Console(
             record=True, width=COLUMNS, file=io.StringIO(), color_system="standard", no_color=False
         )
         console.print(Text.from_ansi(self.screen), highlight=False)
-        background = "#{:02x}{:02x}{:02x}".format(*look.colours.background_color)
-        template = SVG.replace("TITLE", self.title).replace("MUTED", look.muted)
+        template = SVG.replace("TITLE", self.title).replace("MUTED", muted)
         return console.export_svg(
-            theme=look.colours,
-            code_format=template.replace("BACKGROUND", background),
+            theme=TerminalTheme(background, foreground, [*others]),
+            code_format=template.replace("BACKGROUND", f"#{colours.split()[0]}"),
             unique_id="clc",
             font_aspect_ratio=0.602,  # that of Menlo and DejaVu Sans Mono
         )

@@ -91,10 +91,7 @@ def _masked(text: str) -> str:
     return re.sub(r"https?://(127\.0\.0\.1:[0-9]+|api\.ctl\.io)", "API", text)
 
 
-KEYRING = {
-    "PYTHON_KEYRING_BACKEND": "tests.fakes.MemoryKeyring",
-    "PYTHONPATH": str(SOURCES.parent),
-}
+KEYRING = {"PYTHON_KEYRING_BACKEND": "tests.fakes.MemoryKeyring", "PYTHONPATH": str(SOURCES.parent)}
 EXAMPLE = "20260115-021305-3f9a12bc"
 NOT_RESET = f"B\tfailed\t\tNo.\t\t{EXAMPLE}\nC\tnot sent\t\t\t\t{EXAMPLE}\n"
 RESULT = f"A\tqueued\twa1-1\t\t\t{EXAMPLE}\n{NOT_RESET}"

@@ -16,9 +16,6 @@ QUEUED = http(200, [queued(A, "wa1-1")])
 MANY = " ".join(f"WA1ALIASN{n:05d}" for n in range(5000))
 
 
-# --- signals -----------------------------------------------------------------------------------
-
-
 def reset(
     *arguments: str, stdin: TextIO | int = subprocess.DEVNULL, before: str = "", **variables: str
 ) -> subprocess.Popen[bytes]:
@@ -35,12 +32,7 @@ def reset(
 
 @pytest.mark.parametrize(
     ("signum", "code", "before"),
-    [
-        (signal.SIGINT, 130, ""),
-        (signal.SIGTERM, 143, ""),
-        (signal.SIGHUP, 129, ""),
-        (signal.SIGTERM, 143, "trap '' HUP;"),  # stays ignored
-    ],
+    [(2, 130, ""), (15, 143, ""), (1, 129, ""), (15, 143, "trap '' HUP;")],  # it stays ignored
 )
 @pytest.mark.parametrize(("answers", "state"), [([], "unknown"), ([QUEUED], "queued")])
 def test_a_signal_ends_the_wait_for_an_answer_or_an_operation_at_once(
@@ -94,24 +86,11 @@ def test_a_later_signal_ends_the_process_at_once(blocked: subprocess.Popen[bytes
     assert blocked.returncode == -signal.SIGTERM
 
 
-# --- streams -----------------------------------------------------------------------------------
-
-
 def test_a_closed_pipe_is_141_quietly() -> None:
     result = shell(f"CLC reset -n -a ALIAS - <<<'{MANY}' | head -1; echo ${{PIPESTATUS[0]}}")
     assert result.stdout.splitlines()[-1] == "141"
     assert "Traceback" not in result.stderr
     assert "Error" not in result.stderr
-
-
-@pytest.mark.parametrize("arguments", ["reset A -n -a B", "whoami"])
-def test_a_full_disk_is_one_message(arguments: str) -> None:
-    result = shell(f"CLC {arguments} >/dev/full")
-    assert result.returncode == 1
-    (error,) = re.findall("^Error: .*", result.stderr, re.MULTILINE)
-    assert error.startswith("Error: Standard output can't be written.")
-    assert "Traceback" not in result.stderr
-    assert "Exception ignored" not in result.stderr
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
@@ -125,9 +104,6 @@ def test_closed_standard_streams_change_nothing_of_the_exit_code(closed: str) ->
         assert f"{A}\tqueued" in result.stderr
 
 
-# --- the environment ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("encoding", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}])
 @pytest.mark.parametrize("form", ["table", "tsv", "json"])
 def test_what_an_ascii_screen_lacks_is_escaped(encoding: dict[str, str], form: str) -> None:
@@ -136,7 +112,7 @@ def test_what_an_ascii_screen_lacks_is_escaped(encoding: dict[str, str], form: s
         result = shell(f"CLC reset {A} -o {form}", **variables, **encoding)
     assert result.returncode == 1
     assert result.stdout.isascii()
-    assert "Gr" in result.stdout
+    assert re.search(r"Gr\\(xfc|u00fc)n", result.stdout)
     assert "bug in clc" not in result.stderr
 
 

@@ -8,21 +8,14 @@ from clc_reset.commands import status
 from tests.fakes import Run, exit_code_of
 
 
-@pytest.fixture
-def _resetting_status(monkeypatch: pytest.MonkeyPatch, api_ctl_io: respx.Router) -> None:
+def test_a_status_that_resets_fails_its_test(
+    clc: Run, monkeypatch: pytest.MonkeyPatch, api_ctl_io: respx.Router
+) -> None:
+    def reset(*_args: object, **_options: object) -> int:
+        return httpx.post("https://api.ctl.io/v2/operations/ALIAS/servers/reset").status_code
+
     api_ctl_io.post().respond(200, json=[])
-
-    def run(*_args: object, **_options: object) -> int:
-        with httpx.Client() as client:
-            client.post("https://api.ctl.io/v2/operations/ALIAS/servers/reset")
-        return 0
-
-    monkeypatch.setattr(status, "run", run)
-
-
-@pytest.mark.usefixtures("_resetting_status")
-def test_a_status_that_resets_fails_its_test(clc: Run) -> None:
-    with pytest.raises(AssertionError, match="status"):
-        clc("status")
-    with pytest.raises(AssertionError, match="status"):
-        exit_code_of("status")
+    monkeypatch.setattr(status, "run", reset)
+    for run in (clc, exit_code_of):
+        with pytest.raises(AssertionError, match="status"):
+            run("status")

@@ -24,9 +24,7 @@ from clc_reset.models import Evidence, Observation, Operation, ServerResult, Ser
 from clc_reset.resets.outcome import Ending, Outcome
 from clc_reset.ui.streams import Delivery
 from tests.builders import A, B, C, D
-from tests.fakes import Typed, exit_code_of, queued, refused
-
-# --- an outcome and what stands beside it -------------------------------------------------------
+from tests.fakes import Typed, exit_code_of, jwt, queued, refused
 
 
 class Recorder:
@@ -140,36 +138,27 @@ def test_a_look_up_is_0_unless_it_was_not_read_or_could_not_be_printed() -> None
 
 
 @pytest.mark.parametrize(
-    ("raised", "printed"),
+    ("raised", "code", "printed"),
     [
-        (DeclinedError("No.", hint="h"), ("declined", "No.", "h", 1)),
-        (Interrupted(15), ("interrupted", "Interrupted.", "", 143)),
-        (
-            ZeroDivisionError("x"),
-            ("internal", "ZeroDivisionError: x (this is a bug in clc).", "", 1),
-        ),
-        (OSError(28, "full"), ("internal", "OSError: [Errno 28] full.", "", 1)),
+        (DeclinedError("No.", hint="h"), 1, ["declined", "No.", "h"]),
+        (Interrupted(15), 143, ["interrupted", "Interrupted.", ""]),
+        (KeyError("x"), 1, ["internal", "KeyError: 'x' (this is a bug in clc).", ""]),
+        (OSError(28, "full"), 1, ["internal", "OSError: [Errno 28] full.", ""]),
+        (BrokenPipeError(), 141, []),  # it isn't mentioned
     ],
 )
 def test_an_error_is_printed_with_its_code(
-    raised: BaseException, printed: tuple[object, ...]
+    raised: BaseException, code: int, printed: list[str]
 ) -> None:
     session: Any = Recorder()
-    assert report.error(session, raised) == printed[-1]
-    assert session.errors == [printed]
+    assert report.error(session, raised) == code
+    assert session.errors == ([(*printed, code)] if printed else [])
 
-
-def test_a_closed_pipe_is_not_mentioned() -> None:
-    session: Any = Recorder()
-    assert report.error(session, BrokenPipeError()) == 141
-    assert session.errors == []
-
-
-# --- the remarks beside a result ----------------------------------------------------------------
 
 QUESTION = QUEUED._replace(resets=False, waited=True, run="R1")
 LATER = "A change can still come: the API takes up to 30 s a server."
-AWAIT = "To wait for a change: clc status --wait --run R1"
+WAIT = "clc status --wait --run R1"
+AWAIT = f"To wait for a change: {WAIT}"
 REST = "To reset it: clc reset --rest-of R1"
 C_IS_LEFT = f"1 server was not sent: {C}."
 TAKEN = f"stopped: Left out, since another run may have reset them: {B}."
@@ -177,6 +166,12 @@ GOES_ON = "The resets continue in the cloud: 1 operation is still running."
 TWO_GO_ON = "The resets continue in the cloud: 2 operations are still running."
 THREE_LOST = f"outcome_unknown: The outcome is unknown for 3 servers: {A}, {B}, {C}."
 ONE_LOST = f"The outcome is unknown for 1 server: {B}."
+B_LOST = f"outcome_unknown: {ONE_LOST}"
+B_AGAIN = f"clc reset {B} --again"
+OTHERS = "To reset those that haven't changed"
+LOOK_AT_B, LOOK_AT_C = (f"To look at it: clc servers {server}" for server in (B, C))
+NO_WAVE_2 = "Wave 2 of 2 wasn't sent"
+UNREACHED = ["unreachable: Can't reach it. No server was reset.", "Check it."]
 ASKS_FIRST = (
     "The journal couldn't note this, so the next reset of these servers will ask first, "
     "or end with exit code 3."
@@ -205,7 +200,7 @@ NOTHING_SENT = Outcome.not_sent("ALIAS", [A], waited=False).ended_by(DOWN_ERROR)
 CRASHED = QUEUED._replace(ending=Ending.CRASHED, crash="KeyError: 'x'.")
 RUNNING = QUEUED.results[0]
 TWO_RUN = (RUNNING, RUNNING._replace(server=B, operation=Operation("va1-1", "/y", "ALIAS")))
-DENIED = AuthenticationError("The token was refused.", hint="Log in.")
+DENIED = AuthenticationError("It was refused.", hint="Log in.")
 OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TIME_LIMIT, run="R1")
 
 
@@ -214,47 +209,22 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
     [
         (  # servers that changed are left alone and only the others named
             LOST._replace(can_change=True, can_be_awaited=True),
-            [
-                THREE_LOST,
-                *(LEAVE, LATER, AWAIT),
-                f"To reset those that haven't changed by then: clc reset {B} --again",
-                f"To look at it: clc servers {C}",
-            ],
+            [THREE_LOST, LEAVE, LATER, AWAIT, f"{OTHERS} by then: {B_AGAIN}", LOOK_AT_C],
         ),
-        (  # the limit has passed
-            LOST,
-            [
-                THREE_LOST,
-                LEAVE,
-                f"To reset those that haven't changed: clc reset {B} --again",
-                f"To look at it: clc servers {C}",
-            ],
-        ),
+        (LOST, [THREE_LOST, LEAVE, f"{OTHERS}: {B_AGAIN}", LOOK_AT_C]),  # the limit has passed
         (
             of(QUESTION, UNCHANGED, result(A, "succeeded"), can_change=True),
-            [
-                f"outcome_unknown: {ONE_LOST}",
-                LATER,
-                f"To reset it, if it hasn't changed by then: clc reset {B} --again",
-            ],
+            [B_LOST, LATER, f"To reset it, if it hasn't changed by then: {B_AGAIN}"],
         ),
         (
             of(QUESTION, UNCHANGED, account="SUB"),
-            [f"outcome_unknown: {ONE_LOST}", f"To reset it: clc reset -a SUB {B} --again"],
+            [B_LOST, f"To reset it: clc reset -a SUB {B} --again"],
         ),
-        (  # of several accounts
-            LOST._replace(account=None, can_change=True),
-            [THREE_LOST, LEAVE, LATER],
-        ),
+        # of several accounts
+        (LOST._replace(account=None, can_change=True), [THREE_LOST, LEAVE, LATER]),
         (
             of(QUESTION, result(B, "unknown"), can_change=True, can_be_awaited=True, **SIGNALLED),
-            [
-                "interrupted: Interrupted.",
-                f"outcome_unknown: {ONE_LOST}",
-                LATER,
-                AWAIT,
-                f"To look at it: clc servers {B}",
-            ],
+            ["interrupted: Interrupted.", B_LOST, LATER, AWAIT, LOOK_AT_B],
         ),
         (  # the signal ended the wait for the answer: one remark for both
             of(QUEUED, result(B, "unknown"), run="R1", problem="it was cut", **SIGNALLED),
@@ -275,17 +245,10 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
                 *(result(C, "running", "not yet"), result(D, "failed")),
                 can_change=True,
             ),
-            [
-                f"failed: A shared operation failed: {A}, {B}.",
-                LEAVE,
-                f"To reset those that haven't changed: clc reset {B}",
-            ],
+            [f"failed: A shared operation failed: {A}, {B}.", LEAVE, f"{OTHERS}: clc reset {B}"],
         ),
         (of(QUEUED, result(A, "failed", "unsure")), []),
-        (
-            of(QUESTION, result(B, "unknown", "unsure"), can_change=True),
-            [f"outcome_unknown: {ONE_LOST}", f"To look at it: clc servers {B}"],
-        ),
+        (of(QUESTION, result(B, "unknown", "unsure"), can_change=True), [B_LOST, LOOK_AT_B]),
         (  # what another run took is left out of the advice
             of(QUEUED, *NOT_SENT, run="R1", ending=Ending.STOPPED),
             [f"stopped: {C_IS_LEFT}", REST, TAKEN],
@@ -293,47 +256,32 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
         (of(QUEUED, *NOT_SENT[:2], run="R1", ending=Ending.STOPPED), [TAKEN]),
         (
             WAVE_2.ended_by(DOWN_ERROR),
-            [
-                f"unreachable: Wave 2 of 2 wasn't sent: can't reach it. {C_IS_LEFT}",
-                *("Check it.", REST),
-            ],
+            [f"unreachable: {NO_WAVE_2}: can't reach it. {C_IS_LEFT}", "Check it.", REST],
         ),
         (
-            WAVE_2.ended_by(UnsettledError(f"An earlier reset is unsettled:\n{C}: reset 1 s ago")),
-            [
-                "unsettled: Wave 2 of 2 wasn't sent: an earlier reset is unsettled:",
-                *(f"{C}: reset 1 s ago", C_IS_LEFT, REST),
-            ],
+            WAVE_2.ended_by(UnsettledError(f"An earlier reset:\n{C}: reset 1 s ago")),
+            [f"unsettled: {NO_WAVE_2}: an earlier reset:", f"{C}: reset 1 s ago", C_IS_LEFT, REST],
         ),
         (  # what still runs comes before the rest of a run
             OVERTIME._replace(limit=60.0, waited=True),
             [
                 f"time_limit: The time limit of 1 min has passed. {GOES_ON}",
-                "To follow it: clc status --wait --run R1",
+                f"To follow it: {WAIT}",
                 f"stopped: 1 server was not sent: {B}.",
                 "To reset it, once the others are over: clc reset --rest-of R1",
             ],
         ),
         (  # a live run has still to send it
             of(QUESTION, result(A, "planned"), ending=Ending.TIME_LIMIT, limit=0.0),
-            [
-                "time_limit: The time limit of 0 s has passed.",
-                "To follow them: clc status --wait --run R1",
-            ],
+            ["time_limit: The time limit of 0 s has passed.", f"To follow them: {WAIT}"],
         ),
         (
             of(QUEUED, *TWO_RUN, run="R1", **SIGNALLED),
-            [
-                f"interrupted: Interrupted. {TWO_GO_ON}",
-                "To follow them: clc status --wait --run R1",
-            ],
+            [f"interrupted: Interrupted. {TWO_GO_ON}", f"To follow them: {WAIT}"],
         ),
         (  # the token expired while it waited
             of(QUEUED, RUNNING, run="R1", ending=Ending.ERROR, error=DENIED, has_record=False),
-            [
-                f"authentication: The token was refused. {GOES_ON}",
-                *("Log in.", "To follow it: clc status --wait --run R1"),
-            ],
+            [f"authentication: It was refused. {GOES_ON}", "Log in.", f"To follow it: {WAIT}"],
         ),
         (  # without a journal
             of(QUEUED, result(A, "unknown"), result(B, "unknown")),
@@ -352,11 +300,8 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
             of(CRASHED, result(A, "not sent"), has_record=False),
             ["internal: KeyError: 'x'. No server was reset."],
         ),
-        (NOTHING_SENT, ["unreachable: Can't reach it. No server was reset.", "Check it."]),
-        (
-            NOTHING_SENT._replace(has_record=False),
-            ["unreachable: Can't reach it. No server was reset.", "Check it.", ASKS_FIRST],
-        ),
+        (NOTHING_SENT, UNREACHED),
+        (NOTHING_SENT._replace(has_record=False), [*UNREACHED, ASKS_FIRST]),
     ],
 )
 def test_the_remarks_say_what_happened_and_what_to_do(outcome: Outcome, lines: list[str]) -> None:
@@ -366,11 +311,8 @@ def test_the_remarks_say_what_happened_and_what_to_do(outcome: Outcome, lines: l
 @pytest.mark.parametrize(
     ("states", "line"),
     [
-        (["running"], "The resets continue in the cloud: 1 operation is still running."),
-        (
-            ["running", "running"],
-            "The resets continue in the cloud: 2 operations are still running.",
-        ),
+        (["running"], GOES_ON),
+        (["running", "running"], TWO_GO_ON),
         (["queued"], "1 operation isn't known to be over."),
         (["queued", "running"], "2 operations aren't known to be over."),
         (["succeeded"], ""),
@@ -454,26 +396,20 @@ def test_many_servers_are_not_named_in_a_command() -> None:
 
 
 def test_without_a_run_up_to_ten_operations_are_named() -> None:
-    def queued_in(account: str, *names: str) -> tuple[ServerResult, ...]:
-        return tuple(
-            ServerResult(None, ServerState.QUEUED, Operation(name, "/x", account)) for name in names
-        )
+    def how_to_follow(*names: str) -> list[str]:
+        operations = [Operation(n, "/x", "SUB" if n[0] == "v" else "ALIAS") for n in names]
+        results = (ServerResult(None, ServerState.QUEUED, operation) for operation in operations)
+        advice = report.Advice(of(QUESTION, *results, run=None), "ALIAS", is_whole=True)
+        return advice.how_to_follow().splitlines()
 
-    results = queued_in("ALIAS", "wa1-1", "?") + queued_in("SUB", "va1-2")
-    assert how_to_follow(*results) == [
+    assert how_to_follow("wa1-1", "?", "va1-2") == [
         "To follow them: clc status --wait wa1-1",
         "To follow them: clc status --wait -a SUB va1-2",
         "1 more operation can't be named here.",
     ]
-    results = queued_in("ALIAS", *(f"wa1-{n}" for n in range(10))) + queued_in("SUB", "va1-2")
-    first, *others = how_to_follow(*results)
+    first, *others = how_to_follow(*(f"wa1-{n}" for n in range(10)), "va1-2")
     assert first.count("wa1-") == 10
     assert others == ["1 more operation can't be named here."]
-
-
-def how_to_follow(*results: ServerResult) -> list[str]:
-    advice = report.Advice(of(QUESTION, *results, run=None), "ALIAS", is_whole=True)
-    return advice.how_to_follow().splitlines()
 
 
 @pytest.mark.parametrize(
@@ -499,8 +435,6 @@ def test_a_summary_counts_the_evidence_and_names_the_failed(
 ) -> None:
     assert report.summary(of(QUEUED, *results, seconds=1.0)) == expected
 
-
-# --- each exit code on each surface, in each form -------------------------------------------------
 
 QUEUES_BOTH = httpx.Response(200, json=[queued(A, "wa1-1"), queued(B, "wa1-1")])
 WAYS: list[tuple[int, httpx.Response, str]] = [
@@ -540,7 +474,6 @@ WORKING = ("terminal", "stderr only on a terminal", "pipe")
 
 @pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize(("code", "answer", "line"), WAYS)
-@pytest.mark.usefixtures("with_token")
 def test_an_exit_code_is_the_same_on_every_surface_and_in_every_form(
     api_ctl_io: respx.Router,
     monkeypatch: pytest.MonkeyPatch,
@@ -550,6 +483,7 @@ def test_an_exit_code_is_the_same_on_every_surface_and_in_every_form(
     surface: str,
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("CLC_TOKEN", jwt())
     api_ctl_io.post().mock(return_value=answer)
     api_ctl_io.get().respond(200, json={"status": "executing"})
     if line == "status":

@@ -54,7 +54,6 @@ PATH = f"{Path(CLC).parent}{os.pathsep}{os.environ['PATH']}"
 NOBODY = "http://127.0.0.1:1"
 ENVIRONMENTS: dict[str, dict[str, str]] = {
     "no HOME": {},
-    "the C locale": {"LANG": "C", "LC_ALL": "C"},
     "all is broken": {
         "HOME": "/proc",
         "CLC_BASE_URL": "nonsense",

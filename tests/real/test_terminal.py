@@ -72,9 +72,6 @@ def shell(screen: Screens, tmp_path: Path) -> Shell:
     return Shell(screen(80), tmp_path)
 
 
-# --- the display -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("before", "after"), [(80, 80), (40, 40), (80, 50), (50, 80), (80, 120)])
 def test_while_waiting_it_is_live_and_leaves_the_result_only(
     screen: Screens, before: int, after: int
@@ -127,13 +124,6 @@ def test_in_the_background_nothing_is_drawn_and_the_result_comes(
     shell.wait_for_the_result()
 
 
-def test_from_the_foreground_to_the_background_the_display_goes(shell: Shell) -> None:
-    shell.reset(4)
-    shell.stop()
-    shell.type("clear; bg")
-    shell.wait_for_the_result()
-
-
 def test_a_stopped_terminal_delays_nothing_and_loses_nothing(shell: Shell) -> None:
     shell.reset(2)
     shell.press("C-s")
@@ -153,16 +143,6 @@ def test_sigterm_ends_it_on_a_stopped_terminal(shell: Shell, tmp_path: Path) -> 
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
 
 
-def test_ctrl_backslash_leaves_a_cursor(shell: Shell) -> None:
-    shell.reset(20)
-    shell.press("C-\\")
-    shell.screen.wait_for("Quit")
-    assert has_cursor(shell.screen)
-
-
-# --- prompts -----------------------------------------------------------------------------------
-
-
 def test_a_password_is_not_shown_after_ctrl_z_and_fg_either(shell: Shell) -> None:
     shell.type(shell.asking)
     shell.screen.wait_for("Password:")
@@ -173,21 +153,6 @@ def test_a_password_is_not_shown_after_ctrl_z_and_fg_either(shell: Shell) -> Non
     assert "s3cret" not in shell.screen.wait_for("S3CRET")
     shell.type("echo $((40 + 2))")
     assert "echo $((40" in shell.screen.wait_for("42")
-
-
-@pytest.mark.parametrize("key", ["C-c", "C-\\", "C-d"])
-def test_the_terminal_echoes_however_a_prompt_ends(
-    screen: Screens, tmp_path: Path, key: str
-) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROMPT)
-    terminal = screen(80)
-    # a job of its own, of a bash that doesn't turn the echo on by itself
-    line = f"set -m; {sys.executable} {program}; clear"
-    terminal.run(f"{line}; stty -a | tr ' ' '\\n' | grep 'echo;*$'")
-    terminal.wait_for("Password:")
-    terminal.tell("send-keys", key)
-    assert terminal.end()[1].split() == ["echo"]
 
 
 def test_a_question_in_the_background_waits_for_the_foreground(shell: Shell) -> None:

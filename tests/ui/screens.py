@@ -7,7 +7,7 @@ import select
 import sys
 import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.cells import cell_len
@@ -93,14 +93,6 @@ class Keyboard:
             assert select.select([self.master], [], [], 20)[0]
             self.shown += os.read(self.master, 65536)
 
-    @contextmanager
-    def reading_until(self, text: bytes) -> Iterator[None]:
-        """Read in another thread meanwhile."""
-        reader = threading.Thread(target=self.read_until, args=(text,))
-        reader.start()
-        yield
-        reader.join()
-
     def type(self, text: bytes) -> None:
         os.write(self.master, text)
 
@@ -110,6 +102,15 @@ class Keyboard:
 
     def go_on(self) -> None:
         termios.tcflow(self.stderr.fileno(), termios.TCOON)
+
+
+@contextmanager
+def meanwhile(work: Callable[[], object]) -> Iterator[None]:
+    """Let another thread do something."""
+    other = threading.Thread(target=work)
+    other.start()
+    yield
+    other.join()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from clc_reset.ui import live as module
 from clc_reset.ui.live import Live, live
 from clc_reset.ui.streams import Streams
 from tests.builders import EXECUTING, FAILED, SUCCEEDED
-from tests.ui.screens import VA1, WA1, Terminal, keyboard, screen_of
+from tests.ui.screens import VA1, WA1, Terminal, keyboard, meanwhile, screen_of
 
 EIGHT = [f"WA1ALIASWB0{n}" for n in range(8)]
 MANY = {Operation(f"wa1-{n}", ""): [f"S{n}", f"T{n}"] for n in range(1000)}
@@ -19,14 +19,15 @@ MANY = {Operation(f"wa1-{n}", ""): [f"S{n}", f"T{n}"] for n in range(1000)}
 class Shown:
     """A live display on a terminal in memory."""
 
-    def __init__(self, columns: int, *, encoding: str = "utf-8", verbose: bool = False) -> None:
+    def __init__(
+        self, columns: int = 80, encoding: str = "utf-8", *, verbose: bool = False
+    ) -> None:
         self.columns = columns
         self.terminal = Terminal()
         self.terminal.encoding = encoding
         self.live = Live(Streams(None, None, self.terminal), verbose=verbose)
 
     def after(self, *new: events.Event) -> list[str]:
-        """Return the screen after some more events."""
         for event in new:
             self.live(event)
         return self.terminal.screen(self.columns)
@@ -39,12 +40,8 @@ def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINES", "24")
 
 
-@pytest.fixture
-def shown() -> Shown:
-    return Shown(80)
-
-
-def test_a_row_an_operation_in_the_order_asked(shown: Shown) -> None:
+def test_a_row_an_operation_in_the_order_asked() -> None:
+    shown = Shown()
     first, second, third = servers = dict(list(MANY.items())[:3])
     assert shown.after(
         Following({**servers, VA1: []}),
@@ -62,20 +59,17 @@ def test_a_row_an_operation_in_the_order_asked(shown: Shown) -> None:
     assert {("33", "queued"), ("32", "succeeded"), ("31", "failed")} < colours
 
 
-def test_evidence_is_beside_the_names_or_below_where_they_need_the_room(shown: Shown) -> None:
-    assert shown.after(
-        Following({WA1: ["A", "B"], VA1: ["C"]}),
-        ServerChanged(WA1, "B", 1, 2, 12.0),
-        ServerChanged(Operation("another", None), "A", 1, 2, 12.0),
-    ) == [
+def test_evidence_is_beside_the_names_or_below_where_they_need_the_room() -> None:
+    shown = Shown()
+    changed = ServerChanged(WA1, "B", 1, 2, 12.0)
+    unknown = changed._replace(operation=Operation("another", None))
+    assert shown.after(Following({WA1: ["A", "B"], VA1: ["C"]}), changed, unknown) == [
         "2 servers: A, B  wa1-12345  queued  12 s  1 of 2 servers changed",
         "C                va1-777    queued  12 s",
     ]
-    assert shown.after(
-        Following({WA1: EIGHT[:3], VA1: ["C"]}), ServerChanged(WA1, "B", 2, 3, 12.0)
-    ) == [
+    assert shown.after(Following({WA1: EIGHT[:3], VA1: ["C"]}), changed._replace(of=3)) == [
         "3 servers: WA1ALIASWB00, WA1ALIASWB01, WA1ALIASWB02  wa1-12345  queued  12 s",
-        "  2 of 3 servers changed",
+        "  1 of 3 servers changed",
         "C                                                    va1-777    queued  12 s",
     ]
 
@@ -94,7 +88,7 @@ def test_on_a_narrow_screen_the_names_give_way_to_all_else(
     monkeypatch: pytest.MonkeyPatch, servers: list[str], encoding: str, names: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    narrow = Shown(40, encoding=encoding)
+    narrow = Shown(40, encoding)
     narrow.after(Following({WA1: servers}), StatusChanged(WA1, EXECUTING, 12.0))
     assert narrow.after(ServerChanged(WA1, "A", 1, 2, 12.0)) == [
         f"{names}  wa1-12345  running  12 s",
@@ -102,7 +96,8 @@ def test_on_a_narrow_screen_the_names_give_way_to_all_else(
     ]
 
 
-def test_one_bar_where_rows_do_not_fit(monkeypatch: pytest.MonkeyPatch, shown: Shown) -> None:
+def test_one_bar_where_rows_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Shown()
     monkeypatch.setattr(module, "REDRAW_SECONDS", 3600)
     first, *_ = MANY
     done = [StatusChanged(operation, SUCCEEDED, 12.0) for operation in list(MANY)[:250]]
@@ -134,7 +129,7 @@ def test_one_bar_where_evidence_below_the_rows_does_not_fit(
 
 @pytest.mark.parametrize(("verbose", "word"), [(False, "waiting"), (True, "notStarted")])
 def test_a_run_is_shown_in_its_phases(word: str, *, verbose: bool) -> None:
-    shown = Shown(80, verbose=verbose)
+    shown = Shown(verbose=verbose)
     wave = "Wave 2 of 8 (5 of 40 servers done): A"
     not_started = StatusChanged(WA1, OperationStatus("notStarted"), 0.0)
     for event, screen in (
@@ -165,15 +160,14 @@ def test_it_is_drawn_again_after_a_stop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "number", "wanted"),
-    [(80, 0, ""), (80, 8, "500"), (80, 200, ""), (40, 1, "500")],
+    ("columns", "number", "wanted"), [(80, 0, ""), (80, 8, "500"), (80, 200, ""), (40, 1, "500")]
 )
 def test_on_a_real_terminal_nothing_is_left_but_the_result_not_even_the_trace_of_ctrl_c(
     monkeypatch: pytest.MonkeyPatch, columns: int, number: int, wanted: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", wanted)
     monkeypatch.delenv("LINES")
-    with keyboard(columns) as board, board.reading_until(b"a result\r\n"):
+    with keyboard(columns) as board, meanwhile(lambda: board.read_until(b"a result\r\n")):
         streams = Streams(None, board.stderr, board.stderr)
         with live(streams) as display:
             servers = dict(list(MANY.items())[:number])

@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clc_reset.models import Operation, OperationStatus, ServerResult
+from clc_reset.models import Operation, OperationStatus
 from clc_reset.resets import events
-from clc_reset.resets.events import Checking, Emit, Following, Pausing, StatusChanged, Tick
+from clc_reset.resets.events import (
+    Checking,
+    Emit,
+    Following,
+    Pausing,
+    ServerChanged,
+    StatusChanged,
+    Tick,
+)
 from clc_reset.ui.live import live
 from clc_reset.ui.progress import Lines
 from clc_reset.ui.streams import Streams
@@ -18,73 +26,67 @@ from tests.builders import EXECUTING, SUCCEEDED, operation, queued, refused, unk
 from tests.ui.screens import VA1, WA1, Gone, Terminal
 
 
-def lines_of(*new: events.Event, verbose: bool = False) -> list[str]:
+def lines_of(*new: events.Event) -> list[str]:
     """Return the lines for some events."""
     noted: list[str] = []
-    lines = Lines(noted.append, verbose=verbose)
+    lines = Lines(noted.append)
     for event in new:
         lines(event)
     return noted
 
 
+def check(*told: tuple[events.Event, str], verbose: bool = False) -> None:
+    """Check the line for each event, empty where there is none."""
+    noted: list[str] = []
+    lines = Lines(noted.append, verbose=verbose)
+    for event, line in told:
+        noted.clear()
+        lines(event)
+        assert "\n".join(noted) == line, event
+
+
 @pytest.mark.parametrize(("verbose", "word"), [(False, "running"), (True, "executing")])
 def test_a_line_a_change_and_one_a_minute_without(word: str, *, verbose: bool) -> None:
-    assert lines_of(
-        Following({WA1: ["A", "B"], VA1: []}),
-        StatusChanged(WA1, EXECUTING, 12.4),
-        StatusChanged(WA1, EXECUTING, 13.0),
-        StatusChanged(WA1, OperationStatus("o\x1bdd"), 12.5),
-        Tick(72.3),
-        Tick(72.5),
-        StatusChanged(VA1, SUCCEEDED, 80.0),
-        Tick(139.0),
-        events.ServerChanged(WA1, "A", 1, 2, 139.0),
-        Tick(198.0),
-        Tick(199.0),
-        StatusChanged(WA1, SUCCEEDED, 200.0),
-        Tick(260.0),
-        events.ServerChanged(None, "A", 2, 5, 261.0),
+    check(
+        (Following({WA1: ["A", "B"], VA1: []}), "2 servers wa1-12345 queued (0 s): A, B"),
+        (StatusChanged(WA1, EXECUTING, 12.4), f"2 servers wa1-12345 {word} (12 s): A, B"),
+        (StatusChanged(WA1, EXECUTING, 13.0), ""),
+        (
+            StatusChanged(WA1, OperationStatus("o\x1bdd"), 12.5),
+            "2 servers wa1-12345 odd (12 s): A, B",
+        ),
+        (Tick(72.3), ""),
+        (Tick(72.5), "2 operations still running (72 s)"),
+        (StatusChanged(VA1, SUCCEEDED, 80.0), "va1-777 succeeded (80 s)"),
+        (Tick(139.0), ""),
+        (ServerChanged(WA1, "A", 1, 2, 139.0), "A changed (1 of 2 servers of wa1-12345, 139 s)"),
+        (Tick(198.0), ""),
+        (Tick(199.0), "1 operation still running (199 s)"),
+        (StatusChanged(WA1, SUCCEEDED, 200.0), "2 servers wa1-12345 succeeded (200 s): A, B"),
+        (Tick(260.0), "Still waiting (260 s)"),
+        (ServerChanged(None, "A", 2, 5, 261.0), "A changed (2 of 5 servers, 261 s)"),
         verbose=verbose,
-    ) == [
-        "2 servers wa1-12345 queued (0 s): A, B",
-        f"2 servers wa1-12345 {word} (12 s): A, B",
-        "2 servers wa1-12345 odd (12 s): A, B",
-        "2 operations still running (72 s)",
-        "va1-777 succeeded (80 s)",
-        "A changed (1 of 2 servers of wa1-12345, 139 s)",
-        "1 operation still running (199 s)",
-        "2 servers wa1-12345 succeeded (200 s): A, B",
-        "Still waiting (260 s)",
-        "A changed (2 of 5 servers, 261 s)",
-    ]
+    )
 
 
 def test_the_minute_begins_anew_with_each_wait_and_a_pause_is_a_line_once_a_wave() -> None:
-    assert lines_of(
-        events.Sending(["A"], 59.0),
-        events.Sending(["A"], 60.0),
-        events.Sending(["A"], 119.0),
-        events.Answered([]),
-        Tick(59.0),
-        Following({VA1: []}),
-        Following({WA1: ["A"]}),
-        StatusChanged(WA1, EXECUTING, 900.0),
-        Pausing(30.0),
-        Pausing(29.0),
-        events.WaveStarted(2, 8, ["A\x1b[2J", *"BCDE"], 5, 40),
-        Following({VA1: ["B"]}),
-        Tick(60.0),
-        Pausing(30.0),
-    ) == [
-        "Still waiting for the API's answer (60 s)",
-        "A wa1-12345 queued (0 s)",
-        "A wa1-12345 running (900 s)",
-        "Pausing for 30 s before the next wave",
-        "Wave 2 of 8 (5 of 40 servers done): 5 servers: A[2J, B, C, …",
-        "B va1-777 queued (0 s)",
-        "1 operation still running (60 s)",
-        "Pausing for 30 s before the next wave",
-    ]
+    wave = "Wave 2 of 8 (5 of 40 servers done): 5 servers: A[2J, B, C, …"
+    check(
+        (events.Sending(["A"], 59.0), ""),
+        (events.Sending(["A"], 60.0), "Still waiting for the API's answer (60 s)"),
+        (events.Sending(["A"], 119.0), ""),
+        (events.Answered([]), ""),
+        (Tick(59.0), ""),
+        (Following({VA1: []}), ""),
+        (Following({WA1: ["A"]}), "A wa1-12345 queued (0 s)"),
+        (StatusChanged(WA1, EXECUTING, 900.0), "A wa1-12345 running (900 s)"),
+        (Pausing(30.0), "Pausing for 30 s before the next wave"),
+        (Pausing(29.0), ""),
+        (events.WaveStarted(2, 8, ["A\x1b[2J", *"BCDE"], 5, 40), wave),
+        (Following({VA1: ["B"]}), "B va1-777 queued (0 s)"),
+        (Tick(60.0), "1 operation still running (60 s)"),
+        (Pausing(30.0), "Pausing for 30 s before the next wave"),
+    )
 
 
 def test_a_check_is_a_line_at_first_and_then_each_minute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,22 +99,20 @@ def test_a_check_is_a_line_at_first_and_then_each_minute(monkeypatch: pytest.Mon
     assert lines == ["Checking A", *still, "Checking B"]
 
 
-# --- what is noted beside any display ----------------------------------------------------------
-
-
 @pytest.mark.parametrize(
-    ("results", "lines"),
+    ("refusals", "lines"),
     [
-        ([], []),
-        ([refused("A", "It cannot be found..")], ["Refused: A: It cannot be found."]),
-        ([refused("A", "")], ["Refused: A"]),
-        ([refused(name) for name in "ABCDE"], ["Refused: 5 servers: A, B, C, …"]),
+        ({}, []),
+        ({"A": "It cannot be found.."}, ["Refused: A: It cannot be found."]),
+        ({"A": ""}, ["Refused: A"]),
+        (dict.fromkeys("ABCDE", "No."), ["Refused: 5 servers: A, B, C, …"]),
     ],
 )
 def test_refusals_are_noted_with_their_reason_or_number_when_the_run_goes_on(
-    results: list[ServerResult], lines: list[str]
+    refusals: dict[str, str], lines: list[str]
 ) -> None:
     failed = refused("A")._replace(operation=WA1)
+    results = [refused(server, message) for server, message in refusals.items()]
     answered = events.Answered([failed, unknown("B"), queued("C"), *results])
     assert lines_of(answered) == []
     for event in (Following({}), Pausing(2.0), events.WaveStarted(2, 2, ["D"], 1, 2)):
@@ -121,25 +121,14 @@ def test_refusals_are_noted_with_their_reason_or_number_when_the_run_goes_on(
 
 def test_failing_polls_are_named_up_to_five_and_then_once_more() -> None:
     failing = [events.PollsFailing(operation(n), "no answer", 3) for n in range(9)]
+    recovered = [events.PollsRecovered(operation(n)) for n in (7, 0)]
     failed = "3 status requests for wa1-{} failed (no answer); retrying until the time limit."
     others = "Status requests for other operations failed, too."
-    assert lines_of(
-        *failing[:8],
-        events.PollsRecovered(operation(7)),
-        events.PollsRecovered(operation(0)),
-        failing[8],
-        Following({}),
-        failing[8],
-    ) == [
-        *[failed.format(n) for n in range(5)],
-        others,
-        "Status requests for wa1-0 succeed again.",
-        others,
-        failed.format(8),
-    ]
+    again = "Status requests for wa1-0 succeed again."
+    shown = lines_of(*failing[:8], *recovered, failing[8], Following({}), failing[8])
+    named = [failed.format(n) for n in (0, 1, 2, 3, 4, 8)]
+    assert shown == [*named[:5], others, again, others, named[5]]
 
-
-# --- any display -------------------------------------------------------------------------------
 
 DISPLAYS: list[Callable[[], AbstractContextManager[Emit]]] = [
     lambda: nullcontext(Lines(lambda _: None)),

@@ -8,7 +8,15 @@ from typing import TextIO
 import pytest
 
 from clc_reset.ui.screen import Line, Screen
-from tests.ui.screens import IN_THE_BACKGROUND, Gone, Keyboard, Terminal, run_on_terminal, screen_of
+from tests.ui.screens import (
+    IN_THE_BACKGROUND,
+    Gone,
+    Keyboard,
+    Terminal,
+    meanwhile,
+    run_on_terminal,
+    screen_of,
+)
 
 FRAME = [Line("one", 3), Line("two", 3)]
 
@@ -74,7 +82,7 @@ def test_what_nobody_reads_blocks_nothing_and_what_a_stop_has_cut_is_written_aga
     assert not screen.flush(0)
     assert screen.leave()
     screen.resume()
-    with board.reading_until(f"\n{texts[-1]}\n".encode()):
+    with meanwhile(lambda: board.read_until(f"\n{texts[-1]}\n".encode())):
         assert screen.flush(20)
     shown, whole = board.shown.decode(), "".join(f"{text}\n" for text in texts)
     assert shown.endswith(whole)

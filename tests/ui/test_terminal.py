@@ -1,7 +1,6 @@
 import os
 import pty
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +13,6 @@ from clc_reset.terminal import (
     stops_writers,
     suspensions,
 )
-from clc_reset.workers import Inbox
 from tests.ui.screens import IN_THE_BACKGROUND, Keyboard, run_on_terminal
 
 
@@ -36,13 +34,6 @@ def deliver(signum: signal.Signals) -> None:
     handler = signal.getsignal(signum)
     assert callable(handler)
     handler(signum, None)
-
-
-def test_a_foreground_in_another_pid_namespace_is_taken_as_ours(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(os, "tcgetpgrp", lambda _: 0)
-    assert in_foreground(0)
 
 
 def test_in_the_background_a_terminal_is_another_jobs() -> None:
@@ -85,7 +76,9 @@ assert before == os.listdir("/dev/fd")
     assert (code, shown) == (0, "")
 
 
-def test_while_stopped_the_settings_are_the_shells(board: Keyboard) -> None:
+def test_while_stopped_and_after_ctrl_backslash_the_settings_are_the_shells(
+    board: Keyboard,
+) -> None:
     fd = board.stdin.fileno()
     echoes: list[object] = []
     with blocked(signal.SIGTSTP), settings_restored(fd, lambda: echoes.append(board.echoes)):
@@ -94,17 +87,10 @@ def test_while_stopped_the_settings_are_the_shells(board: Keyboard) -> None:
         echoes.append(board.echoes)
         deliver(signal.SIGCONT)
     assert echoes == [True, False]
-    with settings_restored(fd):
+    with blocked(signal.SIGQUIT), settings_restored(fd):
         hide_input(fd)
         deliver(signal.SIGCONT)  # after SIGSTOP nothing is known
         assert not board.echoes
-    assert board.echoes
-
-
-def test_ctrl_backslash_restores_them_first(board: Keyboard) -> None:
-    fd = board.stdin.fileno()
-    with blocked(signal.SIGQUIT), settings_restored(fd):
-        hide_input(fd)
         deliver(signal.SIGQUIT)
         assert board.echoes
         assert signal.SIGQUIT in signal.sigpending()
@@ -140,20 +126,5 @@ def test_a_terminal_that_is_gone_has_no_settings_and_stops_nobody(
     os.close(slave)
     monkeypatch.setattr(os, "tcgetpgrp", lambda _: 1)  # another job's
     assert not stops_writers(slave)
-
-
-def test_a_wait_ends_in_time_although_a_stop_took_longer() -> None:
-    """A signal's handler that returns when the time is up; SimpleQueue waits for ever then."""
-    inbox = Inbox()
-    began = time.monotonic()
-
-    def be_stopped(*_: object) -> None:
-        while time.monotonic() < began + 0.1:
-            pass
-
-    before = signal.signal(signal.SIGALRM, be_stopped)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
-        assert inbox.next(0.05) is None
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _: 0)  # in another PID namespace
+    assert in_foreground(0)
