@@ -65,9 +65,6 @@ def _no_file_stays_open() -> Iterator[None]:
     assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
-# where it is, and whose
-
-
 @pytest.mark.parametrize(
     ("environ", "folder"),
     [
@@ -200,9 +197,6 @@ def test_only_the_user_may_read_it(machine: Machine) -> None:
     machine.database.release_lock("run", remove=True)
 
 
-# what can't be read or written
-
-
 def test_a_missing_or_empty_file_is_an_empty_journal(machine: Machine) -> None:
     assert counted(machine.database) == 0
     assert not machine.folder.exists()  # reading makes nothing
@@ -242,9 +236,6 @@ def test_an_error_of_sqlite_has_its_remedy(machine: Machine) -> None:
         assert fails(machine.database, work=raises(code)).hint == hint
         assert (len(machine.inbox.pauses) > 0) is waits
     assert counted(machine.database) == 0
-
-
-# busy
 
 
 def test_a_busy_journal_is_waited_for_by_the_inbox(machine: Machine) -> None:
@@ -299,9 +290,6 @@ def test_a_signal_ends_the_wait_for_a_busy_journal(
     assert (machine.clocks.monotonic() - began > 0.4) is has_time
     assert machine.clocks.monotonic() - began < 0.7
     assert use(machine.database)
-
-
-# a commit that fails, a power cut, a killed process
 
 
 @pytest.mark.parametrize("end", ["applied", "not applied", "unreadable", "signal"])
@@ -362,9 +350,6 @@ def test_a_killed_writer_is_rolled_back_but_not_by_a_tab_press(machine: Machine)
     with pytest.raises(JournalError, match="read"):
         counted(Database(str(killed), None))
     assert counted(machine.open(killed)) == counted(Database(str(killed), None)) == 1
-
-
-# corrupt
 
 
 def test_a_corrupt_journal_is_renamed_with_its_undo_log(machine: Machine) -> None:
@@ -433,9 +418,6 @@ def test_whatever_is_in_the_file_a_write_succeeds_or_is_an_error(
     with suppress(JournalError):
         assert machine.database.write(add, 0.0) > 0
         assert counted(machine.database) > 0
-
-
-# locks of runs
 
 
 def test_a_run_may_go_on_unless_its_lock_is_free(

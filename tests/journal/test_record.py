@@ -31,9 +31,6 @@ from tests.machine import JUNK, ROLLING, Machine, succeed
 SENT_AT = datetime(2026, 1, 15, 23, 52, tzinfo=UTC)
 
 
-# waves and their answers
-
-
 def test_a_run_is_planned_and_its_first_wave_intended(machine: Machine) -> None:
     record = machine.begin(A, B, C, options=ROLLING)
     run = machine.load(record)
@@ -115,9 +112,6 @@ def test_a_wave_leaves_out_what_another_run_may_have_reset(machine: Machine) -> 
     machine.sql("DELETE FROM run WHERE id = ?", between.run)
     assert record.admit([C], check=True) == ()
     assert record.left_out == {C: between.run}
-
-
-# what goes with the next transaction, and the end
 
 
 def test_an_answer_that_can_not_be_written_goes_with_the_next_transaction(
@@ -218,9 +212,6 @@ def test_an_end_plans_again_what_was_not_sent_and_deletes_idle_options(machine: 
     assert machine.load(done).options is None
 
 
-# statuses
-
-
 def test_statuses_are_written_once_a_second(machine: Machine) -> None:
     def hear(word: str, seconds: float) -> str | None:
         machine.clocks.go_on(seconds)
@@ -263,9 +254,6 @@ def test_statuses_that_can_not_be_written_are_a_warning_at_the_end(
     late.close()
     assert machine.row(record).status == SUCCEEDED  # what is final stays
     assert machine.find(A) == []
-
-
-# claims
 
 
 def resolved(machine: Machine, record: Record) -> list[tuple[str, str, str]]:

@@ -24,21 +24,7 @@ from clc_reset.models import (
     ServerResult,
     ServerState,
 )
-from tests.builders import (
-    ONE,
-    ORIGIN,
-    TWO,
-    USER,
-    A,
-    B,
-    C,
-    D,
-    lost,
-    many,
-    queued,
-    refused,
-    sent,
-)
+from tests.builders import ONE, ORIGIN, TWO, USER, A, B, C, D, lost, many, queued, refused, sent
 from tests.machine import AWAY, HERE, JUNK, ROLLING, SUB, Machine, succeed
 from tests.virtual import NOON
 
@@ -48,9 +34,6 @@ DAY = 24 * HOUR
 
 def ids(*runs: Run | Record | None) -> list[str | None]:
     return [None if run is None else run.id if isinstance(run, Run) else run.run for run in runs]
-
-
-# the guard
 
 
 def test_what_is_unsettled_is_in_the_order_asked_with_what_is_known(machine: Machine) -> None:
@@ -148,9 +131,6 @@ def test_of_twenty_at_the_same_moment_one_goes_ahead(machine: Machine, journal: 
     assert result.stdout == "1 19\n"
 
 
-# begin
-
-
 @pytest.mark.parametrize("end", ["applied", "unreadable", "not applied"])
 def test_a_run_is_locked_if_it_is_recorded_or_may_be(machine: Machine, end: str) -> None:
     """If it is there, it must not look like that of a killed process."""
@@ -232,9 +212,6 @@ def test_any_text_is_kept(
     assert row.failed_check == f"{problem} \\ud800"
 
 
-# retention
-
-
 @pytest.mark.parametrize(
     ("runs", "days", "is_kept"),
     [
@@ -267,9 +244,6 @@ def test_one_reset_does_not_wait_for_all_that_is_old(machine: Machine) -> None:
     for _ in range(2):
         machine.begin(A)
         assert len(machine.journal.runs(9)) == 3
-
-
-# find runs
 
 
 def test_runs_are_listed_the_newest_first_whatever_the_clock_says(machine: Machine) -> None:
@@ -363,9 +337,6 @@ def test_an_earlier_run_in_doubt_is_named_until_its_server_is_reset(machine: Mac
     machine.clocks.go_on(-DAY)
     machine.sql("UPDATE server SET over = 1")
     assert named() == [None]
-
-
-# a large journal
 
 
 LARGE = """

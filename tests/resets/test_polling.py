@@ -49,9 +49,6 @@ def words(polls: Polling) -> dict[Operation, str]:
     return {operation: status.word for operation, status in polls.statuses.items()}
 
 
-# --- the schedule ---
-
-
 def test_an_operation_is_polled_until_it_is_final_and_each_change_is_an_event(world: World) -> None:
     said = ["notStarted", "notStarted", "executing", "resumed", "Surprise", "Succeeded", "failed"]
     world.script(*said)
@@ -130,9 +127,6 @@ def test_a_retry_after_is_obeyed_up_to_a_minute(world: World, asked: float, paus
     assert world.polls()[1] == pytest.approx(pause + 0.05)
 
 
-# --- failures ---
-
-
 def test_failed_polls_are_repeated_and_reported_after_the_third_in_a_row(world: World) -> None:
     answers: list[str] = []
     for failures in (2, 3, 4):
@@ -172,9 +166,6 @@ def test_404_for_thirty_seconds_gives_an_operation_up(world: World) -> None:
 def test_404_now_and_then_gives_nothing_up(world: World) -> None:
     world.statuses = lambda _operation: "404" if int(world.seconds) % 20 < 12 else "500"
     assert poll(world, limit=200).given_up == set()
-
-
-# --- the limit ---
 
 
 def test_each_unfinished_operation_is_asked_once_more_at_the_limit(world: World) -> None:
@@ -221,9 +212,6 @@ def test_once_asks_once_whatever_the_answers_are(world: World) -> None:
     assert (words(polls), polls.given_up) == ({TWO: "executing"}, {operation(3)})
     assert ONE in polls.failures
     assert len(world.polls()) == 3
-
-
-# --- looks ---
 
 
 def batch(number: int, servers: int) -> dict[Operation, list[str]]:

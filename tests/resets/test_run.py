@@ -19,9 +19,6 @@ Caplog = pytest.LogCaptureFixture
 Patch = pytest.MonkeyPatch
 
 
-# --- one wave ---
-
-
 def test_a_reset_that_does_not_wait_ends_with_its_answer(world: World) -> None:
     outcome = world.reset(A, B)
     assert (outcome.exit_code, states(outcome)) == (0, {A: "queued", B: "queued"})
@@ -109,9 +106,6 @@ def test_half_an_hour_or_a_minute_a_server_of_the_largest_data_centre_is_usual(
     assert world.reset(*many(40), *many(9, "VA1"), waits=True).limit == 2400
 
 
-# --- what only shows or records ---
-
-
 def test_a_display_that_raises_is_one_warning(world: World, caplog: Caplog) -> None:
     assert world.reset(A, B, waits=True, emit=fail).exit_code == 0
     assert warnings(caplog) == ["The progress display failed (ZeroDivisionError: x)."]
@@ -154,9 +148,6 @@ def test_a_bug_while_waiting_loses_no_status(world: World, monkeypatch: Patch) -
     outcome = world.reset(A, B, waits=True, limit=10.0)
     assert states(outcome) == {A: "succeeded", B: "running"}
     assert (outcome.ending, outcome.exit_code) == (Ending.CRASHED, 1)
-
-
-# --- waves ---
 
 
 def test_each_wave_is_over_before_the_next_is_sent(world: World) -> None:
@@ -215,9 +206,6 @@ def test_a_first_record_in_doubt_stops_a_rolling_run(world: World) -> None:
     assert message(outcome).startswith("It can't be told whether this run is recorded. The journal")
     assert world.reset(A, B).exit_code == 0  # one wave goes out with a warning,
     assert world.recorded == world.clocks.now()  # but not long after a record that may be there
-
-
-# --- checks ---
 
 
 def test_a_check_has_to_pass_before_the_next_wave(world: World) -> None:
