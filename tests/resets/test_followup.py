@@ -62,7 +62,7 @@ def test_names_that_nobody_knows_get_their_messages_and_hide_no_others(world: Wo
 
 def test_each_operation_is_asked_once_and_an_end_never_again(world: World) -> None:
     two(world)
-    world.answers({ONE: "succeeded", TWO: "executing"})
+    world.statuses = {ONE: "succeeded", TWO: "executing"}.__getitem__
     outcome, _ = world.status()
     assert (outcome.exit_code, states(outcome)) == (7, {A: "succeeded", B: "running"})
     assert (len(world.polls()), world.looks()) == (2, [])
@@ -136,7 +136,7 @@ def test_an_api_that_is_down_is_said_once_and_what_is_known_is_shown(world: Worl
     outcome, _ = world.status()
     expected = f"The API can't be reached: connection refused.\n{CHECK_THE_NETWORK}"
     assert (message(outcome), outcome.ending, outcome.exit_code) == (expected, Ending.ERROR, 7)
-    world.answers({ONE: "succeeded", TWO: "down"})
+    world.statuses = {ONE: "succeeded", TWO: "down"}.__getitem__
     outcome, _ = world.status()
     assert (outcome.error, states(outcome)) == (None, {A: "succeeded", B: "queued"})
 

@@ -141,7 +141,7 @@ def test_failed_polls_are_repeated_and_reported_after_the_third_in_a_row(world: 
 
 def test_a_refused_token_or_a_signal_ends_the_wait_with_what_is_known(world: World) -> None:
     answers: dict[Operation, Answer] = {ONE: "succeeded", TWO: DENIED}
-    world.answers(answers)
+    world.statuses = answers.__getitem__
     polls = poll(world, ONE, TWO)
     assert (words(polls), polls.error) == ({ONE: "succeeded"}, DENIED)
     answers[TWO] = "executing"
@@ -194,7 +194,7 @@ def test_after_a_suspension_past_the_limit_each_operation_is_asked_once_more(wor
 
 
 def test_once_asks_once_whatever_the_answers_are(world: World) -> None:
-    world.answers({ONE: "500", TWO: "executing", operation(3): "404"})
+    world.statuses = {ONE: "500", TWO: "executing", operation(3): "404"}.__getitem__
     world.inbox.latency = lambda key: 95.0 if key == ONE else 0.05  # longer than a poll may take
     polls = poll(world, ONE, TWO, operation(3), limit=90, once=True)
     assert (words(polls), polls.given_up) == ({TWO: "executing"}, {operation(3)})

@@ -142,7 +142,7 @@ def test_each_wave_is_over_before_the_next_is_sent(world: World) -> None:
     world.statuses = lambda _op: (
         "succeeded" if world.seconds >= 20 * len(world.posts) else "executing"
     )
-    options = {"at_a_time": 2, "pause": 3.0, "limit": 30.0}  # for each wave
+    options: dict[str, Any] = {"at_a_time": 2, "pause": 3.0, "limit": 30.0}
     outcome = world.reset(A, B, C, checks=True, check_seconds=0.0, **options)
     assert (outcome.exit_code, outcome.wave, outcome.waves) == (0, 2, 2)
     assert (world.posts, world.checked, outcome.unasked) == ([(A, B), (C,)], [A, B, C], (A, C))

@@ -63,8 +63,6 @@ class World(Machine):
         """The seconds since the beginning."""
         return self.clocks.seconds
 
-    # --- commands ------------------------------------------------------------------------------
-
     def deps(
         self, confirm: Callable[[], bool] | bool | None = None, *, checks: bool = False
     ) -> Dependencies:
@@ -135,8 +133,6 @@ class World(Machine):
         """The states of the servers in a run, or in the latest one."""
         return [row.state.value for row in self.run_of(run).rows]
 
-    # the operator's checks
-
     def check(
         self, servers: Sequence[str], seconds: float, attempt: Callable[[str, int], None]
     ) -> dict[str, str]:
@@ -146,8 +142,6 @@ class World(Machine):
             self.checked.append(server)
             attempt(server, 1)
         return {server: self.bad[server] for server in servers if server in self.bad}
-
-    # --- what the API answers ------------------------------------------------------------------
 
     def at(self, seconds: float | None = None) -> datetime:
         """The API's time, now or so many seconds after the beginning."""
@@ -185,16 +179,10 @@ class World(Machine):
             "succeeded" if self.seconds >= durations[f"o{asked.id[4:]}"] else "executing"
         )
 
-    def answers(self, answers: Mapping[Operation, Answer]) -> None:
-        """Answer polls of each operation with a status of its own."""
-        self.statuses = answers.__getitem__
-
     def script(self, *answers: Answer) -> None:
         """Answer polls with these, one after another, the last one for ever."""
         left = list(answers)
         self.statuses = lambda _operation: left.pop(0) if len(left) > 1 else left[0]
-
-    # --- what happened -------------------------------------------------------------------------
 
     def polls(self, asked: Operation | None = None) -> list[float]:
         return [at for at, key in self.inbox.calls if (key == asked if asked else is_poll(key))]
