@@ -5,15 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from clc_reset.errors import Interrupted, JournalError, RefusedError
-from clc_reset.journal.database import Database, DoubtError
+from clc_reset.journal.database import DoubtError
 from clc_reset.journal.record import Record
 from clc_reset.journal.runs import Rest
 from clc_reset.models import Operation, OperationStatus, ResetAnswer, RollingOptions
 from tests.builders import (
     ONE,
-    SUCCEEDED,
     TWO,
-    USER,
     A,
     B,
     C,
@@ -28,13 +26,14 @@ from tests.builders import (
 )
 from tests.machine import JUNK, ROLLING, Machine, succeed
 
+SUCCEEDED = OperationStatus("succeeded")
 SENT_AT = datetime(2026, 1, 15, 23, 52, tzinfo=UTC)
 
 
 def test_a_run_is_planned_and_its_first_wave_intended(machine: Machine) -> None:
     record = machine.begin(A, B, C, options=ROLLING)
     run = machine.load(record)
-    assert (run.id, run.at, run.rows[0].user) == (record.run, machine.clocks.now(), USER)
+    assert (run.id, run.at, run.rows[0].user) == (record.run, machine.clocks.now(), "nightly")
     assert (run.servers, run.options, run.may_go_on) == ((A, B, C), ROLLING, True)
     assert machine.states(record) == {A: "intended", B: "planned", C: "planned"}
     assert record.recorded == machine.clocks.now()
@@ -63,12 +62,11 @@ def test_an_answer_is_recorded_server_by_server(
     assert caplog.messages == []
 
 
-def keep(record: Record, at: datetime) -> None:
-    record.sent_at(at)
-    record.end([])
-
-
 def test_when_a_request_left_is_stored_once(machine: Machine) -> None:
+    def keep(record: Record, at: datetime) -> None:
+        record.sent_at(at)
+        record.end([])
+
     stores: list[Callable[[Record, datetime], object]] = [
         lambda record, at: record.answered(lost(A)._replace(sent_at=at)),
         keep,
@@ -288,20 +286,15 @@ def test_the_rest_of_a_run_is_what_it_certainly_did_not_send_and_a_claim_takes_i
     assert machine.states(claim) == {C: "intended", D: "intended"}
 
 
-@pytest.mark.parametrize("state", ["killed", "lock missing", "no locks"])
-def test_a_run_without_an_end_is_over_only_if_its_lock_says_so(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, state: str
-) -> None:
-    if state == "no locks":
-        monkeypatch.setattr(Database, "hold_lock", lambda _self, _run: None)
+def test_a_run_without_an_end_is_over_only_if_its_lock_says_so(machine: Machine) -> None:
     record = machine.begin(A, B, options=ROLLING)
-    machine.die()
-    if state == "lock missing":
-        machine.database.remove_lock(record.run or "")
-    assert machine.find(B) == ([] if state == "killed" else [B])
-    found = machine.rest(record)
-    assert found.going_on == (() if state == "killed" else (record.run,))
-    assert found.is_in_doubt
+    machine.database.remove_lock(record.run or "")  # nothing tells
+    assert machine.rest(record).going_on == (record.run,)
+    assert machine.find(B) == [B]
+    (machine.folder / f"run-{record.run}.lock").touch()  # as a killed process leaves it
+    assert machine.rest(record).going_on == ()
+    assert machine.rest(record).is_in_doubt
+    assert machine.find(B) == []
 
 
 def test_the_rest_follows_the_chain_of_ended_runs(machine: Machine) -> None:

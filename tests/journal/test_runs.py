@@ -8,22 +8,13 @@ from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from clc_reset.errors import JournalError, UsageError
 from clc_reset.journal.database import DoubtError
 from clc_reset.journal.record import Record
 from clc_reset.journal.rows import Run
 from clc_reset.journal.runs import MOST_DROPPED, RUNS_KEPT, Journal
-from clc_reset.models import (
-    Operation,
-    ResetAnswer,
-    RollingOptions,
-    Sending,
-    ServerResult,
-    ServerState,
-)
+from clc_reset.models import Operation, ResetAnswer, RollingOptions, ServerResult, ServerState
 from tests.builders import ONE, ORIGIN, TWO, USER, A, B, C, D, lost, many, queued, refused, sent
 from tests.machine import AWAY, HERE, JUNK, ROLLING, SUB, Machine, succeed
 from tests.virtual import NOON
@@ -70,14 +61,11 @@ def test_the_latest_possible_reset_at_the_same_place_counts(machine: Machine) ->
 @pytest.mark.parametrize(
     ("servers", "wall", "boot", "boot_id", "is_unsettled"),
     [
-        (1, HOUR, HOUR, "this boot", True),
+        (1, 9 * DAY, HOUR, "this boot", True),  # the wall clock was set
         (1, HOUR, HOUR + 1, "this boot", False),
-        (1, -70 * 60, 2, "this boot", True),  # the wall clock was set back
-        (1, 9 * DAY, 2, "this boot", True),  # and forward
         (1, 12 * HOUR, 99 * HOUR, "that boot", True),
         (1, 12 * HOUR + 1, 2, "that boot", False),
         (1, -9 * DAY, 2, "that boot", True),  # an age that can't be
-        (1, 0, -5, "this boot", True),
         (120, 0, 2 * HOUR, "this boot", True),  # a minute for each
         (120, 0, 2 * HOUR + 1, "this boot", False),
     ],
@@ -198,18 +186,16 @@ def test_options_that_can_not_be_read_are_none(machine: Machine, options: str | 
         machine.load(record)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-@given(st.text(), st.text(), st.text(), st.text(), st.none() | st.text())
-def test_any_text_is_kept(
-    machine: Machine, message: str, problem: str, operation: str, path: str, account: str | None
-) -> None:
-    result = ServerResult(A, ServerState.QUEUED, Operation(operation, path, account), message)
+@pytest.mark.parametrize("text", ["", "\0'\n;", "\u00fc \U0010ffff", "x" * 99_999])
+def test_any_text_is_kept(machine: Machine, text: str) -> None:
+    operation = Operation(text, text, text or None)
+    result = ServerResult(A, ServerState.QUEUED, operation, text)
     record = machine.begin(A)
-    record.answered(ResetAnswer(Sending.MAYBE_SENT, (result,), problem=f"{problem} \ud800"))
-    record.checks_failed({A: f"{problem} \ud800"})
+    record.answered(lost(A, problem=f"{text} \ud800")._replace(results=(result,)))
+    record.checks_failed({A: f"{text} \ud800"})
     row = machine.row(record)
-    assert (row.operation, row.message) == (result.operation, message)
-    assert row.failed_check == f"{problem} \\ud800"
+    assert (row.operation, row.message) == (operation, text)
+    assert row.failed_check == f"{text} \\ud800"
 
 
 @pytest.mark.parametrize(
@@ -354,47 +340,28 @@ FROM runs, json_each('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]');
 """
 
 
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """A journal of 5,000 runs of ten servers each, all of them over."""
-    machine = Machine(tmp_path_factory.mktemp("large") / "clc-reset")
+def test_a_large_journal_is_not_read_as_a_whole(machine: Machine) -> None:
+    """5,000 runs of ten servers each, all of them over."""
     machine.begin(*many(1)).end([])
     with closing(sqlite3.connect(machine.file)) as db:
         db.executescript(LARGE)
-    return machine
-
-
-S = "WA1ALIASN20005"
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda journal: journal.unsettled(HERE, [S, A]),
-        lambda journal: journal.latest(ORIGIN, "ALIAS"),
-        lambda journal: journal.latest(ORIGIN, None),
-        lambda journal: journal.latest_of(ORIGIN, "ALIAS", S),
-        lambda journal: journal.run("20260115-002000"),
-        lambda journal: journal.rest_of("20260115-002000"),
-        lambda journal: journal.runs(5),
-        lambda journal: journal.runs(5, [S]),
-        lambda journal: journal.progress(["20260115-002000"]),
-        lambda journal: journal.earlier_in_doubt(journal.latest(ORIGIN, "ALIAS")),
-    ],
-    ids=range(10),
-)
-def test_a_large_journal_is_not_read_as_a_whole(
-    large: Machine, use: Callable[[Journal], object]
-) -> None:
-    large.steps = 0
-    use(large.other)
-    assert 0 < large.steps < 50
-
-
-def test_an_operation_is_looked_for_in_the_waves_of_a_large_journal_not_in_its_servers(
-    large: Machine,
-) -> None:
-    large.steps = 0
-    found = large.other.with_operation(ORIGIN, "wa1-2000", "ALIAS")
-    assert ids(found) == ["20260115-002000"]
-    assert large.steps < 250
+    journal, server, run = machine.other, "WA1ALIASN20005", "20260115-002000"
+    uses: list[tuple[Callable[[], object], int]] = [
+        (lambda: journal.unsettled(HERE, [server, A]), 50),
+        (lambda: journal.latest(ORIGIN, "ALIAS"), 50),
+        (lambda: journal.latest(ORIGIN, None), 50),
+        (lambda: journal.latest_of(ORIGIN, "ALIAS", server), 50),
+        (lambda: journal.run(run), 50),
+        (lambda: journal.rest_of(run), 50),
+        (lambda: journal.runs(5), 50),
+        (lambda: journal.runs(5, [server]), 50),
+        (lambda: journal.progress([run]), 50),
+        (lambda: journal.earlier_in_doubt(latest), 50),
+        (lambda: journal.with_operation(ORIGIN, "wa1-2000", "ALIAS"), 250),  # of its waves
+    ]
+    latest = machine.load(machine.begin(A))
+    for number, (use, most) in enumerate(uses):
+        machine.steps = 0
+        use()
+        assert 0 < machine.steps < most, number
+    assert ids(journal.with_operation(ORIGIN, "wa1-2000", "ALIAS")) == [run]

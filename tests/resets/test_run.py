@@ -138,7 +138,7 @@ def test_a_bug_while_waiting_loses_no_status(world: World, monkeypatch: Patch) -
 
 
 def test_each_wave_is_over_before_the_next_is_sent(world: World) -> None:
-    world.answer = lambda servers: world.queue(servers)._replace(unasked=servers[:1])
+    world.answer = lambda servers: world.queue(servers)._replace(unasked=(servers[0],))
     world.statuses = lambda _op: (
         "succeeded" if world.seconds >= 20 * len(world.posts) else "executing"
     )
