@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from clc_reset.errors import Interrupted, JournalError
 from clc_reset.journal.database import FILE, VERSION, Database, DoubtError
-from tests.machine import JUNK, Machine, fail_with
+from tests.machine import JUNK, Machine, Patch, fail_with
 
 OTHERWISE = "Repair it, or set CLC_STATE_DIR to another folder."
 NOBODY = 65534
@@ -75,9 +76,7 @@ def _no_file_stays_open() -> Iterator[None]:
         ({"HOME": "me"}, f"{pwd.getpwuid(os.getuid()).pw_dir}/.local/state/clc-reset"),
     ],
 )
-def test_the_environment_names_its_folder(
-    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], folder: str
-) -> None:
+def test_the_environment_names_it(monkeypatch: Patch, environ: dict[str, str], folder: str) -> None:
     assert named(environ).folder == folder
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # a user whom nobody knows
     assert named({"HOME": "me"}).folder == "me/.local/state/clc-reset"
@@ -113,9 +112,7 @@ def test_a_folder_that_can_not_be_one_is_an_error(machine: Machine) -> None:
         ("-journal", Path.mkdir),
     ],
 )
-def test_what_is_not_a_file_is_left_alone(
-    machine: Machine, suffix: str, make: Callable[[Path], object]
-) -> None:
+def test_what_is_not_a_file_is_left_alone(machine: Machine, suffix: str, make: Any) -> None:
     machine.folder.mkdir()
     odd = machine.folder / f"{FILE}{suffix}"
     make(odd)
@@ -314,9 +311,7 @@ def test_a_commit_that_fails_is_read_back_or_in_doubt(machine: Machine, end: str
     assert raised.value.hint == OTHERWISE
 
 
-def test_the_file_and_its_undo_log_outlive_a_power_cut(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_file_and_its_undo_log_outlive_power_cuts(machine: Machine, monkeypatch: Patch) -> None:
     """The folder is synchronized before the first commit; no commit is the removal of a file."""
     synchronized: list[tuple[bool, int]] = []
 
@@ -375,7 +370,7 @@ def test_a_journal_is_renamed_once_in_a_transaction(machine: Machine) -> None:
 
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_journal_that_another_process_has_renamed_is_not_renamed_again(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, *, is_new: bool
+    machine: Machine, monkeypatch: Patch, *, is_new: bool
 ) -> None:
     """Another process is faster, just before this one has the lock."""
     machine.folder.mkdir()
@@ -402,7 +397,7 @@ def test_a_journal_that_is_renamed_while_it_is_opened_is_made_anew(machine: Mach
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.data())
-def test_whatever_is_in_the_file_a_write_succeeds_or_is_an_error(
+def test_whatever_the_file_holds_a_write_works_or_fails(
     machine: Machine, data: st.DataObject
 ) -> None:
     """Cut short, overwritten in the middle, or both."""
@@ -420,9 +415,7 @@ def test_whatever_is_in_the_file_a_write_succeeds_or_is_an_error(
         assert counted(machine.database) > 0
 
 
-def test_a_run_may_go_on_unless_its_lock_is_free(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_may_go_on_unless_its_lock_is_free(machine: Machine, monkeypatch: Patch) -> None:
     def fail(_file: int, _operation: int) -> None:
         raise OSError(95, "Operation not supported")
 

@@ -9,22 +9,8 @@ from clc_reset.journal.database import DoubtError
 from clc_reset.journal.record import Record
 from clc_reset.journal.runs import Rest
 from clc_reset.models import Operation, OperationStatus, ResetAnswer, RollingOptions
-from tests.builders import (
-    ONE,
-    TWO,
-    A,
-    B,
-    C,
-    D,
-    lost,
-    many,
-    not_sent,
-    queued,
-    refused,
-    sent,
-    unknown,
-)
-from tests.machine import JUNK, ROLLING, Machine, succeed
+from tests.builders import ONE, TWO, A, B, C, D, lost, many, not_sent, queued, refused, sent
+from tests.machine import JUNK, ROLLING, Caplog, Machine, succeed
 
 SUCCEEDED = OperationStatus("succeeded")
 SENT_AT = datetime(2026, 1, 15, 23, 52, tzinfo=UTC)
@@ -42,9 +28,7 @@ def test_a_run_is_planned_and_its_first_wave_intended(machine: Machine) -> None:
     assert machine.row(record, B).wave is None
 
 
-def test_an_answer_is_recorded_server_by_server(
-    machine: Machine, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_answer_is_recorded_server_by_server(machine: Machine, caplog: Caplog) -> None:
     caplog.set_level(logging.DEBUG)
     record = machine.begin(A, B, C, D)
     odd = Operation("wa1-9", None)
@@ -112,9 +96,7 @@ def test_a_wave_leaves_out_what_another_run_may_have_reset(machine: Machine) -> 
     assert record.left_out == {C: between.run}
 
 
-def test_an_answer_that_can_not_be_written_goes_with_the_next_transaction(
-    machine: Machine, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unwritten_answer_goes_with_the_next_write(machine: Machine, caplog: Caplog) -> None:
     record = machine.begin(A, B, options=ROLLING)
     record.checks_failed({})
     with machine.locked():
@@ -171,13 +153,12 @@ def test_a_signal_ends_the_wait_for_a_wave_but_not_for_what_was_learned(machine:
     assert (row.state, row.status, row.wave and row.wave.sent_at) == ("queued", SUCCEEDED, SENT_AT)
 
 
-def test_a_run_whose_journal_was_replaced_touches_no_other_run(
-    machine: Machine, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_of_a_replaced_journal_touches_no_other(machine: Machine, caplog: Caplog) -> None:
     """The numbers of runs and waves begin anew in the new journal."""
     record = machine.begin(A, B, options=ROLLING)
     machine.file.write_bytes(JUNK)
-    strange = machine.begin(C, A, journal=machine.other)
+    strange = machine.other.begin(machine.new(C, A), again=True)
+    assert isinstance(strange, Record)
     assert not record.answered(sent(refused(A)))
     with pytest.raises(JournalError, match="isn't in it any more"):
         record.admit([B], check=True)
@@ -201,7 +182,7 @@ def test_an_end_plans_again_what_was_not_sent_and_deletes_idle_options(machine: 
     assert not lock.exists()
     assert machine.find(A) == []
     done = machine.begin(A, B, C)
-    done.answered(sent(queued(A), unknown(B), queued(C)))
+    done.answered(sent(queued(A), *lost(B).results, queued(C)))
     with machine.locked():
         assert not done.end([])
     assert not machine.load(done).may_go_on  # its lock is free
@@ -231,9 +212,7 @@ def test_statuses_are_written_once_a_second(machine: Machine) -> None:
     assert machine.row(record, B).status is None
 
 
-def test_statuses_that_can_not_be_written_are_a_warning_at_the_end(
-    machine: Machine, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unwritten_statuses_are_a_warning_at_the_end(machine: Machine, caplog: Caplog) -> None:
     record = machine.ended(sent(queued(A)))
     with machine.locked():
         machine.clocks.go_on(1)
@@ -259,9 +238,7 @@ def resolved(machine: Machine, record: Record) -> list[tuple[str, str, str]]:
     return [(row.server, holder.id, row.state) for holder, row in chain]
 
 
-def test_the_rest_of_a_run_is_what_it_certainly_did_not_send_and_a_claim_takes_it(
-    machine: Machine,
-) -> None:
+def test_a_rest_is_what_a_run_certainly_did_not_send_and_a_claim_takes_it(machine: Machine) -> None:
     record = machine.begin(A, B, C, D, options=ROLLING)
     succeed(record, A)
     record.admit([B], check=True)

@@ -16,7 +16,7 @@ from clc_reset.journal.rows import Run
 from clc_reset.journal.runs import MOST_DROPPED, RUNS_KEPT, Journal
 from clc_reset.models import Operation, ResetAnswer, RollingOptions, ServerResult, ServerState
 from tests.builders import ONE, ORIGIN, TWO, USER, A, B, C, D, lost, many, queued, refused, sent
-from tests.machine import AWAY, HERE, JUNK, ROLLING, SUB, Machine, succeed
+from tests.machine import AWAY, HERE, JUNK, ROLLING, SUB, Caplog, Machine, succeed
 from tests.virtual import NOON
 
 HOUR = 3600.0
@@ -140,9 +140,7 @@ def test_a_run_is_locked_if_it_is_recorded_or_may_be(machine: Machine, end: str)
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
-def test_a_corrupt_journal_is_warned_about_by_who_renames_it_and_for_a_day(
-    machine: Machine, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_corrupt_journal_is_warned_about_for_a_day(machine: Machine, caplog: Caplog) -> None:
     machine.folder.mkdir()
     machine.file.write_bytes(JUNK)
     machine.begin(A)
@@ -207,9 +205,7 @@ def test_any_text_is_kept(machine: Machine, text: str) -> None:
         (RUNS_KEPT - 1, 31, True),
     ],
 )
-def test_old_runs_are_dropped_beyond_ten_thousand(
-    machine: Machine, runs: int, days: int, *, is_kept: bool
-) -> None:
+def test_old_runs_are_dropped(machine: Machine, runs: int, days: int, is_kept: bool) -> None:
     old = machine.begin(A)
     machine.clocks.go_on(days * DAY)
     machine.sql("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'run'", runs - 1)

@@ -59,12 +59,9 @@ def test_a_change_is_judged_and_described(
 
 
 @pytest.mark.parametrize(
-    ("skew", "end", "code"),
-    [(0.0, "lost", 6), (3600.0, "failed", 1), (-3600.0, "time limit", 7)],
+    ("skew", "end", "code"), [(0.0, "lost", 6), (3600.0, "failed", 1), (-3600.0, "time limit", 7)]
 )
-def test_a_doubtful_batch_shows_which_servers_have_changed(
-    world: World, skew: float, end: str, code: int
-) -> None:
+def test_a_doubtful_batch_shows_its_changes(world: World, skew: float, end: str, code: int) -> None:
     world.clocks.wall += skew
     until = 67
     of = dict(zip(many(8), TIMELINE, strict=True))

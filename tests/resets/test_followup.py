@@ -14,7 +14,7 @@ from clc_reset.resets import events, followup
 from clc_reset.resets.followup import Selection
 from clc_reset.resets.outcome import Ending, Outcome
 from tests.builders import ACCOUNT, ONE, ORIGIN, TWO, A, B, C, D, many, queued, refused, unknown
-from tests.machine import AWAY, ROLLING, fail_with
+from tests.machine import AWAY, ROLLING, Patch, fail_with
 from tests.resets.world import World, changed, fail, message, states
 
 BROKEN = fail_with(sqlite3.SQLITE_IOERR)
@@ -236,9 +236,7 @@ def test_lost_servers_are_watched_until_the_limit_which_counts_from_the_request(
 
 
 @pytest.mark.parametrize("first_look", [False, True])
-def test_a_change_within_two_seconds_of_the_request_is_not_awaited(
-    world: World, first_look: bool
-) -> None:
+def test_a_change_within_two_seconds_is_not_awaited(world: World, first_look: bool) -> None:
     world.lose(A, B)
     show = world.changing({A: 1, B: 30})
     world.show = lambda s: show(s) if first_look or world.seconds >= 5 else fail()
@@ -249,9 +247,7 @@ def test_a_change_within_two_seconds_of_the_request_is_not_awaited(
 
 
 @pytest.mark.parametrize(("signal", "code"), [(1e9, 6), (22.0, 143)])
-def test_a_failed_look_or_a_signal_leaves_what_was_seen_before(
-    world: World, signal: float, code: int
-) -> None:
+def test_a_failed_look_or_a_signal_undoes_nothing(world: World, signal: float, code: int) -> None:
     world.lose(A, B)
     show = world.changing({A: 7, B: 30})
     world.show = lambda s: show(s) if not 10 < world.seconds < 20 else fail()
@@ -323,9 +319,7 @@ def test_a_journal_that_cannot_be_read_for_a_while_ends_no_wait(world: World) ->
     assert (outcome.error, states(outcome)) == (None, {A: "succeeded", B: "not sent"})
 
 
-def test_a_journal_that_fails_when_a_run_has_got_on_keeps_what_is_known(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_journal_that_fails_later_keeps_what_is_known(world: World, monkeypatch: Patch) -> None:
     resolve = world.journal.resolve
 
     def once(run: Run) -> object:
@@ -340,9 +334,7 @@ def test_a_journal_that_fails_when_a_run_has_got_on_keeps_what_is_known(
     assert (outcome.ending, outcome.exit_code) == (Ending.ERROR, 7)
 
 
-def test_a_run_that_was_dropped_meanwhile_stays_as_it_was(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_was_dropped_meanwhile_stays_as_it_was(world: World, monkeypatch: Patch) -> None:
     monkeypatch.setattr(world.journal, "run", lambda _run: None)
     record = go_on(world, A, B, ends=20)
     outcome, _ = world.status(wait=True, limit=40.0)

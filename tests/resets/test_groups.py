@@ -5,10 +5,8 @@ from clc_reset.models import Observation, ServerGroup
 from clc_reset.resets.groups import Groups, Member
 
 
-def group(
-    number: int, name: str, depth: int, *servers: str, datacenter: str = "WA1"
-) -> ServerGroup:
-    return ServerGroup(f"{number:032x}", name, datacenter, depth, servers)
+def group(n: int, name: str, depth: int, *servers: str, datacenter: str = "WA1") -> ServerGroup:
+    return ServerGroup(f"{n:032x}", name, datacenter, depth, servers)
 
 
 TWO_WEBS = f"2 groups 'Web': {12:032x} (WA1, 3 servers), {21:032x} (VA1, 1 server)."
@@ -47,9 +45,7 @@ def servers(*names: str) -> str:
         (["Last", "Straße", "Inner", "last", f"{12:032x}"], "L1 W2 D1 I1 W1"),
     ],
 )
-def test_groups_are_named_in_any_case_and_have_what_is_inside_them_each_server_once(
-    names: list[str], expected: str
-) -> None:
+def test_groups_have_what_is_inside_them_each_server_once(names: list[str], expected: str) -> None:
     assert servers(*names) == expected
 
 
@@ -79,9 +75,7 @@ def test_a_name_that_begins_as_a_data_centre_is_meant_first_and_names_come_once(
         ("empty", "Group 'empty' of account ALIAS holds no server to reset."),
     ],
 )
-def test_a_name_of_no_group_of_several_or_of_an_empty_one_is_an_error(
-    name: str, message: str
-) -> None:
+def test_a_name_of_no_group_of_several_or_an_empty_one_is_an_error(name: str, message: str) -> None:
     with pytest.raises(UsageError) as raised:
         servers("Last", name)
     assert raised.value.message == message

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from clc_reset.errors import AuthenticationError
-from clc_reset.models import Operation, ServerResult
+from clc_reset.models import Operation
 from clc_reset.resets import guard
 from clc_reset.resets.outcome import Outcome
 from tests.builders import USER, A, B, C, D, many, operation, queued, unknown
-from tests.machine import REPAIR, fail_with
+from tests.machine import REPAIR, Caplog, fail_with
 from tests.resets.world import Answer, World, message, states, warnings
 
 BROKEN = fail_with(sqlite3.SQLITE_IOERR)
@@ -50,7 +50,7 @@ def test_an_operation_that_is_gone_is_settled_by_a_change_after_the_request(
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "expected"),
+    ("answer", "status", "words"),
     [
         (None, "succeeded", "no answer recorded so far; not changed"),
         (unknown(A), "succeeded", "outcome unknown; not changed as of 12:00:00 UTC"),
@@ -62,9 +62,7 @@ def test_an_operation_that_is_gone_is_settled_by_a_change_after_the_request(
         (queued(A), ZeroDivisionError("x"), "operation wa1-1 can't be asked: ZeroDivisionError: x"),
     ],
 )
-def test_each_unsettled_state_is_described(
-    world: World, answer: ServerResult | None, status: Answer, expected: str
-) -> None:
+def test_unsettled_states_are_told(world: World, answer: Any, status: Answer, words: str) -> None:
     if answer is None:
         world.begin(A)
     else:
@@ -75,13 +73,11 @@ def test_each_unsettled_state_is_described(
     outcome = world.reset(A)
     assert is_refused(outcome)
     assert len(world.posts) == posts
-    assert f"), {expected}" in message(outcome)
+    assert f"), {words}" in message(outcome)
 
 
 @pytest.mark.parametrize(("number", "more"), [(20, []), (21, ["and 1 more server"])])
-def test_of_many_servers_twenty_are_described_and_three_runs_named(
-    world: World, number: int, more: list[str]
-) -> None:
+def test_of_many_servers_twenty_are_described(world: World, number: int, more: list[str]) -> None:
     servers = many(number)
     for first in range(0, number, 6):
         world.lose(*servers[first : first + 6])
@@ -123,9 +119,7 @@ def test_a_group_and_unsettled_servers_are_asked_about_in_one_question(
 
 
 @pytest.mark.parametrize("rounds", [1, 9])
-def test_what_another_process_resets_during_the_question_is_asked_about_too(
-    world: World, rounds: int
-) -> None:
+def test_what_others_reset_meanwhile_is_asked_about_too(world: World, rounds: int) -> None:
     world.lose(A, B)
     world.answer = world.lose_answer
 
@@ -148,9 +142,7 @@ def test_again_asks_nobody_and_looks_at_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("asks", [True, False])
-def test_a_journal_that_cannot_be_written_is_a_warning(
-    world: World, caplog: pytest.LogCaptureFixture, asks: bool
-) -> None:
+def test_an_unwritable_journal_is_a_warning(world: World, caplog: Caplog, asks: bool) -> None:
     world.reset(C, waits=True)
     world.on_open = BROKEN
     outcome = world.reset(A, B, asks=asks, confirm=True)
@@ -161,9 +153,7 @@ def test_a_journal_that_cannot_be_written_is_a_warning(
 
 
 @pytest.mark.parametrize(("asks", "again"), [(True, False), (False, True)])
-def test_a_journal_that_is_off_is_no_guard(
-    world: World, caplog: pytest.LogCaptureFixture, asks: bool, again: bool
-) -> None:
+def test_no_journal_is_no_guard(world: World, caplog: Caplog, asks: bool, again: bool) -> None:
     world.journal = type(world.journal)(None, world.clocks)
     assert world.reset(A, B, asks=asks, again=again, confirm=True, at_a_time=1).exit_code == 0
     expected = [] if again else ["Without a journal, clc can't check for earlier resets."]
@@ -172,9 +162,7 @@ def test_a_journal_that_is_off_is_no_guard(
     assert world.posts == [(A,), (B,)]
 
 
-def test_a_status_that_cannot_be_recorded_is_asked_for_once(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_status_that_cannot_be_recorded_is_asked_for_once(world: World, caplog: Caplog) -> None:
     world.reset(A)
     world.inbox.latency = lambda _key: 1.0
     world.inbox.at(0.5, lambda: setattr(world, "on_open", BROKEN))
@@ -183,9 +171,7 @@ def test_a_status_that_cannot_be_recorded_is_asked_for_once(
     assert len(warnings(caplog)) == 2
 
 
-def test_a_claim_leaves_out_what_was_reset_since_it_was_read_and_reports_what_it_finds_besides(
-    world: World,
-) -> None:
+def test_a_claim_leaves_out_what_was_reset_since_and_reports_what_it_finds(world: World) -> None:
     rest = world.journal.rest_of(world.stop(A, B, C, D))
     taker = world.reset(B, waits=True).run
     fewer = rest._replace(left=(rest.left[0], rest.left[2]))  # C was under way, and came back

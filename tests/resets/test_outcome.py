@@ -30,9 +30,7 @@ def sending(*servers: str) -> Outcome:
     ("error", "code"),
     [(UsageError("x"), 2), (DENIED, 4), (ZeroDivisionError("x"), 5), (Interrupted(1), 129)],
 )
-def test_where_nothing_was_sent_the_error_tells_the_exit_code_else_it_is_1(
-    error: BaseException, code: int
-) -> None:
+def test_if_nothing_was_sent_the_error_tells_the_exit_code(error: BaseException, code: int) -> None:
     ended = Outcome.not_sent(ACCOUNT, [A, B], waited=True).ended_by(error)
     assert (ended.exit_code, ended.was_sent, ended.has_result) == (code, False, False)
     assert [result.message for result in ended.results] == [NOT_REACHED] * 2
@@ -110,9 +108,7 @@ def test_a_failure_or_a_doubt_ends_the_run(state: S, ends: bool) -> None:
         (EXECUTING, 1, "running", None),
     ],
 )
-def test_a_status_becomes_a_state(
-    status: OperationStatus, sharing: int, state: str, message: str | None
-) -> None:
+def test_a_status_becomes_a_state(status: Any, sharing: int, state: str, message: Any) -> None:
     before = queued(A)._replace(status=OperationStatus("resumed"), message="No status: it is down.")
     result = with_status(before, status, sharing)
     assert (result.state, result.message) == (state, message)

@@ -59,9 +59,7 @@ def test_an_operation_is_polled_until_it_is_final_and_each_change_is_an_event(wo
 
 
 @pytest.mark.parametrize("first", ["executing", "500"])
-def test_the_first_poll_comes_at_once_and_the_second_after_half_a_second(
-    world: World, first: str
-) -> None:
+def test_polls_come_at_once_and_after_half_a_second(world: World, first: str) -> None:
     world.clocks.seconds = 100
     world.script(first, "succeeded")
     poll(world, ONE, ONE)
@@ -229,9 +227,7 @@ def test_only_the_next_four_are_looked_at_every_five_seconds(world: World) -> No
 
 
 @pytest.mark.parametrize(("latency", "most"), [(0.05, 16), (9.0, 7)])  # at the end
-def test_sixteen_are_looked_at_every_five_seconds_and_none_is_starved(
-    world: World, latency: float, most: int
-) -> None:
+def test_sixteen_looks_in_five_seconds_starve_none(world: World, latency: float, most: int) -> None:
     world.lasting(**{f"o{n}": 300.0 for n in range(15)})
     world.inbox.latency = lambda key: latency if isinstance(key, str) else 0.05
     poll(world, turns=batch(15, 50))

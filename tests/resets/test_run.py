@@ -12,11 +12,8 @@ from clc_reset.models import ResetAnswer
 from clc_reset.resets import events, polling
 from clc_reset.resets.outcome import Ending
 from tests.builders import ONE, TWO, A, B, C, D, many, queued, refused
-from tests.machine import ROLLING, fail_with
+from tests.machine import ROLLING, Caplog, Patch, fail_with
 from tests.resets.world import World, fail, message, states, warnings
-
-Caplog = pytest.LogCaptureFixture
-Patch = pytest.MonkeyPatch
 
 
 def test_a_reset_that_does_not_wait_ends_with_its_answer(world: World) -> None:
@@ -40,9 +37,7 @@ def test_a_reset_that_waits_follows_its_operations(world: World) -> None:
 
 
 @pytest.mark.parametrize(("raised", "code"), [(Interrupted(15), 143), (ZeroDivisionError("x"), 6)])
-def test_an_api_that_raises_may_have_sent_it(
-    world: World, raised: BaseException, code: int
-) -> None:
+def test_an_api_that_raises_may_have_sent(world: World, raised: BaseException, code: int) -> None:
     world.answer = Mock(side_effect=raised)
     outcome = world.reset(A, B, waits=True)
     assert (outcome.exit_code, states(outcome)) == (code, {A: "unknown", B: "unknown"})
@@ -52,9 +47,7 @@ def test_an_api_that_raises_may_have_sent_it(
 @pytest.mark.parametrize(
     ("error", "signum", "code"), [(UnreachableError("Down."), None, 5), (None, 2, 130)]
 )
-def test_a_request_that_was_not_sent_can_be_sent_again(
-    world: World, error: Any, signum: int | None, code: int
-) -> None:
+def test_what_was_not_sent_can_be_sent(world: World, error: Any, signum: Any, code: int) -> None:
     world.answer = lambda servers: ResetAnswer.not_sent(servers, error, signum)
     outcome = world.reset(A, B, waits=True)
     assert (outcome.exit_code, states(outcome)) == (code, {A: "not sent", B: "not sent"})
@@ -72,9 +65,7 @@ def test_the_answer_to_a_request_that_a_signal_met_is_kept(world: World) -> None
 
 
 @pytest.mark.parametrize(("end", "code"), [(1, 129), ("denied", 4), ("time limit", 7)])
-def test_a_wait_that_is_cut_short_keeps_and_records_what_is_known(
-    world: World, end: int | str, code: int
-) -> None:
+def test_a_wait_cut_short_records_what_is_known(world: World, end: Any, code: int) -> None:
     world.answer = world.queue_each
     world.lasting(o1=1, o2=1000)
     if isinstance(end, int):
@@ -100,9 +91,7 @@ def test_a_display_that_raises_is_one_warning(world: World, caplog: Caplog) -> N
 
 
 @pytest.mark.parametrize("method", ["answered", "end", "checks_failed", "admit", "check"])
-def test_a_record_or_a_check_that_raises_loses_no_result(
-    world: World, monkeypatch: Patch, method: str
-) -> None:
+def test_a_bug_elsewhere_loses_no_result(world: World, monkeypatch: Patch, method: str) -> None:
     monkeypatch.setattr(World if method == "check" else Record, method, fail)
     outcome = world.reset(A, B, at_a_time=1, checks=True)
     assert outcome.exit_code == 1
@@ -165,9 +154,7 @@ def test_more_failures_than_allowed_end_the_run(world: World, allowed: int, post
 
 
 @pytest.mark.parametrize("is_rest", [False, True])
-def test_a_server_that_another_live_run_plans_stops_a_later_wave(
-    world: World, is_rest: bool
-) -> None:
+def test_a_server_that_another_run_plans_stops_a_later_wave(world: World, is_rest: bool) -> None:
     run = world.stop(C, A, B) if is_rest else None
     world.inbox.at(world.seconds + 6, lambda: world.another().begin(D, B, options=ROLLING))
     outcome = world.rest_of(run, again=True) if run else world.reset(A, B, at_a_time=1, pause=10.0)

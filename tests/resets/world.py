@@ -35,6 +35,8 @@ FAILURES = {
     "down": PollFailure("connection refused", unreachable=True),
 }
 
+Confirm = Callable[[], bool] | bool | None
+
 
 class World(Machine):
     """The API and the machine of whoever uses it.
@@ -63,9 +65,7 @@ class World(Machine):
         """The seconds since the beginning."""
         return self.clocks.seconds
 
-    def deps(
-        self, confirm: Callable[[], bool] | bool | None = None, *, checks: bool = False
-    ) -> Dependencies:
+    def deps(self, confirm: Confirm = None, *, checks: bool = False) -> Dependencies:
         def ask(unsettled: int, lines: Sequence[str]) -> bool:
             self.questions.append((unsettled, [*lines]))
             return confirm() if callable(confirm) else bool(confirm)
@@ -79,7 +79,7 @@ class World(Machine):
     def reset(
         self,
         *servers: str,
-        confirm: Callable[[], bool] | bool | None = None,
+        confirm: Confirm = None,
         emit: events.Emit | None = None,
         checks: bool = False,
         **options: Any,
@@ -133,9 +133,7 @@ class World(Machine):
         """The states of the servers in a run, or in the latest one."""
         return [row.state.value for row in self.run_of(run).rows]
 
-    def check(
-        self, servers: Sequence[str], seconds: float, attempt: Callable[[str, int], None]
-    ) -> dict[str, str]:
+    def check(self, servers: Sequence[str], seconds: float, attempt: Any) -> dict[str, str]:
         assert seconds >= 1
         self.on_check()
         for server in servers:
