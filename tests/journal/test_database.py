@@ -180,25 +180,20 @@ def test_a_folder_or_file_of_another_user_is_not_used(machine: Machine) -> None:
     machine.database.write(add, 0.0)
     for path in (machine.file, machine.folder):
         os.chown(path, NOBODY, NOBODY)
-        assert (
-            f"can't be written: {path} belongs to another user." in fails(machine.database).message
-        )
+        found = fails(machine.database)
+        assert f"can't be written: {path} belongs to another user." in found.message
 
 
-def test_only_the_user_may_read_it(machine: Machine) -> None:
+def test_a_missing_or_empty_file_is_an_empty_journal_of_this_user(machine: Machine) -> None:
+    assert counted(machine.database) == 0
+    assert not machine.folder.exists()  # reading makes nothing
     machine.folder.mkdir(mode=0o777)
-    machine.database.write(add, 0.0)
+    assert machine.database.write(add, 0.0) == 1
     machine.database.hold_lock("run")
     assert stat.S_IMODE(machine.folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in machine.folder.iterdir()} == {0o600}
     machine.database.release_lock("run", remove=True)
-
-
-def test_a_missing_or_empty_file_is_an_empty_journal(machine: Machine) -> None:
-    assert counted(machine.database) == 0
-    assert not machine.folder.exists()  # reading makes nothing
-    machine.folder.mkdir()
-    machine.file.touch()
+    machine.file.write_bytes(b"")
     assert counted(machine.database) == 0
     assert machine.database.write(add, 0.0) == 1
 
@@ -360,21 +355,17 @@ def test_a_corrupt_journal_is_renamed_with_its_undo_log(machine: Machine) -> Non
     for seconds, is_recent in ((0, True), (86_000, True), (-86_000, True), (-87_000, False)):
         os.utime(aside, (renamed_at + seconds, renamed_at + seconds))
         assert machine.database.recently_corrupt() == [str(aside)] * is_recent
-
-
-def test_a_journal_is_renamed_once_in_a_transaction(machine: Machine) -> None:
+    aside.unlink()
     found = fails(machine.database, work=raises(sqlite3.SQLITE_CORRUPT))
     assert "written: it failed" in found.message
-    assert len(list(machine.folder.glob("*.corrupt-*[0-9]"))) == 1
+    assert len(list(machine.folder.glob("*.corrupt-*[0-9]"))) == 1  # once in a transaction
 
 
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_journal_that_another_process_has_renamed_is_not_renamed_again(
     machine: Machine, monkeypatch: Patch, *, is_new: bool
 ) -> None:
-    """Another process is faster, just before this one has the lock."""
-    machine.folder.mkdir()
-    machine.file.write_bytes(JUNK)
+    """Another process is faster, just before this one has the lock, or opens it."""
     flock = fcntl.flock
 
     def late(file: int, operation: int) -> None:
@@ -384,14 +375,13 @@ def test_a_journal_that_another_process_has_renamed_is_not_renamed_again(
             machine.open().write(add, 0.0)
         flock(file, operation)
 
+    machine.folder.mkdir()
+    machine.file.write_bytes(JUNK)
     monkeypatch.setattr(fcntl, "flock", late)
     assert machine.database.write(add, 5.0) == 1 + is_new
     assert not list(machine.folder.glob("*.corrupt-*"))
-
-
-def test_a_journal_that_is_renamed_while_it_is_opened_is_made_anew(machine: Machine) -> None:
-    machine.database.write(add, 0.0)
-    machine.on_open = lambda number: number == 2 and machine.file.rename(machine.folder / "aside")
+    number = machine.opened + 1
+    machine.on_open = lambda n: n == number and machine.file.rename(machine.folder / "aside")
     assert machine.database.write(add, 5.0) == 1
 
 
