@@ -31,21 +31,16 @@ def select(world: World, *names: str) -> Selection:
     return followup.select(world.journal, ORIGIN, names, ACCOUNT)
 
 
-def test_without_a_name_it_is_the_latest_run(world: World) -> None:
+def test_what_is_named_is_shown_in_that_order_each_once_else_the_latest_run(world: World) -> None:
     assert select(world) == Selection()
-    two(world, A)
-    run = two(world, B)
-    assert [shown.run.id for shown in select(world).rows] == [run]
-    assert followup.select(world.journal, ORIGIN, (), "OTHER") == Selection()
-
-
-def test_servers_operations_and_runs_are_shown_in_the_order_named_each_once(world: World) -> None:
     first, second = two(world, A, B), two(world, C, D)
     names = [D.lower(), "WA1-2", first, second, "va1-7", "va1-7"]
     found = select(world, *names)
     assert [shown.row.server for shown in found.rows] == [D, B, A, C]
     assert found.operations == ("va1-7",)
     assert [run.id for run in found.runs] == [first, second]
+    assert [shown.run.id for shown in select(world).rows] == [second, second]
+    assert followup.select(world.journal, ORIGIN, (), "OTHER") == Selection()
 
 
 def test_names_that_nobody_knows_get_their_messages_and_hide_no_others(world: World) -> None:

@@ -5,20 +5,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from clc_reset.errors import AuthenticationError, Interrupted
 from clc_reset.journal.record import Statuses
-from clc_reset.models import Observation, Operation, OperationStatus, PollFailure
+from clc_reset.models import Observation, Operation, PollFailure
 from clc_reset.resets.events import PollsFailing, PollsRecovered, ServerChanged, StatusChanged, Tick
 from clc_reset.resets.evidence import Sent, Watch
 from clc_reset.resets.polling import LONGEST_POLL, SLOWED_SECONDS, Polling, Wait
 from tests.builders import ACCOUNT, ONE, TWO, USER, operation
-from tests.resets.world import FAILURES, Answer, Status, World, fail, is_poll
+from tests.resets.world import FAILURES, Answer, World, fail, is_poll
 from tests.virtual import NOON
 
 SENT = Sent(ACCOUNT, USER, NOON)
@@ -300,41 +297,3 @@ def test_a_watch_leaves_out_what_is_over_seen_being_looked_at_or_without_a_time(
     assert watch.add(seen._replace(server="B"), 9.0) is None
     timeless = Watch({ONE: ["A", "B"]}, lambda _server: SENT._replace(at=None))
     assert timeless.next(1000.0, 16, ()) == []
-
-
-# --- whatever the API answers ---
-
-ANSWERS = st.one_of(
-    st.sampled_from(["notStarted", "executing", "succeeded", "failed", "?"]).map(OperationStatus),
-    st.builds(
-        PollFailure,
-        st.just("x"),
-        slow_down=st.booleans(),
-        not_found=st.booleans(),
-        retry_after=st.none() | st.floats(min_value=0, max_value=1e6),
-    ),
-)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-@given(
-    st.lists(st.lists(ANSWERS, min_size=1, max_size=12), min_size=1, max_size=40),
-    st.floats(min_value=0, max_value=4000),
-    st.randoms(use_true_random=False),
-)
-def test_a_wait_ends_in_time_and_reports_the_last_answers(
-    tmp_path: Path, scripts: list[list[Status]], limit: float, random: Random
-) -> None:
-    world = World(tmp_path)
-    world.inbox.latency = lambda _key: random.choice([0.01, 0.05, 1.0, 70.0])
-    left = {operation(n): list(script) for n, script in enumerate(scripts)}
-    world.statuses = lambda asked: left[asked].pop(0) if len(left[asked]) > 1 else left[asked][0]
-    polls = poll(world, *left, limit=limit)
-    assert world.seconds <= limit + 10 + 1e-6
-    over = {op for op, status in polls.statuses.items() if status.is_final} | polls.given_up
-    assert polls.timed_out is (over != set(left))
-    for asked in left:
-        seen = [e.status.word for e in world.of(StatusChanged) if e.operation == asked]
-        assert all(a != b for a, b in itertools.pairwise(seen))
-        if asked not in polls.given_up:
-            assert words(polls).get(asked) == (seen[-1] if seen else None)
