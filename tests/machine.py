@@ -50,9 +50,8 @@ def fail_with(code: int) -> Callable[[object], NoReturn]:
 class Machine:
     """The folder, clocks and inbox; `journal` is that of a process, `other` of another one.
 
-    `on_open` is called before a database is opened, with the number of the opening; each commit
-    fails once `at_commit` is there, which is called with the connection's `execute`. `steps` counts
-    hundreds of steps of SQLite.
+    `on_open` gets the number of each opening of a database, before it. Each commit fails once
+    `at_commit` is there, which gets `execute`. `steps` counts hundreds of steps of SQLite.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -45,18 +45,12 @@ def named(environ: dict[str, str]) -> Database:
     return database
 
 
-def fails(
-    database: Database, seconds: float = 5.0, work: Callable[[sqlite3.Connection], int] = add
-) -> JournalError:
-    """The error of a transaction; nothing is written."""
+def fails(database: Database, seconds: float = 5.0, code: int = 0) -> JournalError:
+    """The error of a transaction, in which SQLite may fail with a code; nothing is written."""
     with pytest.raises(JournalError) as raised:
-        database.write(work, seconds)
+        database.write(lambda db: add(db) and code and fail_with(code)(db), seconds)
     assert not isinstance(raised.value, DoubtError)
     return raised.value
-
-
-def raises(code: int) -> Callable[[sqlite3.Connection], int]:
-    return lambda db: add(db) and fail_with(code)(db)
 
 
 @pytest.fixture(autouse=True)
@@ -167,16 +161,15 @@ def test_nothing_is_made_in_the_home_of_another_user(tmp_path: Path) -> None:
         assert "can't be written: Permission denied." in fails(of_all).message
 
 
-def test_a_folder_of_all_users_is_left_as_it_is(tmp_path: Path) -> None:
+@needs_root
+def test_a_folder_of_all_users_or_another_one_and_a_file_of_another_one_are_left_alone(
+    tmp_path: Path, machine: Machine
+) -> None:
     tmp_path.chmod(0o1777)
     found = fails(named({"HOME": "/root", "CLC_STATE_DIR": str(tmp_path)}))
     assert f"can't be written: {tmp_path} is for all users." in found.message
     assert found.hint == "Set CLC_STATE_DIR to a folder of yours."
     assert (tmp_path.stat().st_mode & 0o7777, list(tmp_path.iterdir())) == (0o1777, [])
-
-
-@needs_root
-def test_a_folder_or_file_of_another_user_is_not_used(machine: Machine) -> None:
     machine.database.write(add, 0.0)
     for path in (machine.file, machine.folder):
         os.chown(path, NOBODY, NOBODY)
@@ -225,7 +218,7 @@ def test_an_error_of_sqlite_has_its_remedy(machine: Machine) -> None:
         (sqlite3.SQLITE_IOERR_FSYNC, OTHERWISE, False),
         (sqlite3.SQLITE_LOCKED, OTHERWISE, True),
     ):
-        assert fails(machine.database, work=raises(code)).hint == hint
+        assert fails(machine.database, code=code).hint == hint
         assert (len(machine.inbox.pauses) > 0) is waits
     assert counted(machine.database) == 0
 
@@ -356,7 +349,7 @@ def test_a_corrupt_journal_is_renamed_with_its_undo_log(machine: Machine) -> Non
         os.utime(aside, (renamed_at + seconds, renamed_at + seconds))
         assert machine.database.recently_corrupt() == [str(aside)] * is_recent
     aside.unlink()
-    found = fails(machine.database, work=raises(sqlite3.SQLITE_CORRUPT))
+    found = fails(machine.database, code=sqlite3.SQLITE_CORRUPT)
     assert "written: it failed" in found.message
     assert len(list(machine.folder.glob("*.corrupt-*[0-9]"))) == 1  # once in a transaction
 

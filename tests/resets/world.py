@@ -39,11 +39,10 @@ Confirm = Callable[[], bool] | bool | None
 
 
 class World(Machine):
-    """The API and the machine of whoever uses it.
+    """The API, whose clock shows NOON at the beginning, and the machine of whoever uses it.
 
-    `statuses` and `show` are what the API answers for an operation and a server, `answer` for a
-    reset. `recorded` is the moment from which the latest request has 60 s to leave. The API's clock
-    shows NOON when the world begins.
+    `statuses`, `show` and `answer` are what the API answers for an operation, a server and a reset.
+    `recorded` is the moment from which the latest request has 60 s to leave.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,9 +71,7 @@ class World(Machine):
 
         api, asks = Api(self), None if confirm is None else ask
         check = self.check if checks else None
-        return Dependencies(
-            api, self.journal, self.inbox, self.clocks, check, asks, jitter=lambda: 0.5
-        )
+        return Dependencies(api, self.journal, self.inbox, self.clocks, check, asks, lambda: 0.5)
 
     def reset(
         self,
