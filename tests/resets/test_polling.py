@@ -176,8 +176,8 @@ def test_the_last_try_has_ten_seconds_for_all_and_no_limit_is_one_round(world: W
     assert len(world.polls()) == 1
     began = world.seconds
     world.inbox.latency = lambda key: 60 if world.seconds > began + 5 and key == ONE else 0.05
-    assert poll(world, ONE, TWO, limit=10).timed_out
-    assert world.seconds == began + 10 + 10
+    assert poll(world, ONE, TWO, limit=9.5).timed_out
+    assert world.seconds == began + 9.5 + 10
 
 
 def test_after_a_suspension_past_the_limit_each_operation_is_asked_once_more(world: World) -> None:
