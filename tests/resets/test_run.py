@@ -203,6 +203,7 @@ def test_a_server_whose_check_fails_has_failed_and_is_not_looked_at(
 def test_only_servers_whose_operation_succeeded_are_checked(world: World) -> None:
     answers = {A: queued(A), B: refused(B), C: queued(C, TWO)}
     world.answer = lambda servers: world.sent(*map(answers.__getitem__, servers))
+    world.reset(B, checks=True)
     world.reset(A, B, checks=True)
     world.lasting(o2=20)
     world.reset(C, checks=True, limit=10.0)
