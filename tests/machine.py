@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import pytest
+
 from clc_reset.journal.database import FILE, Database
 from clc_reset.journal.record import NewRun, Record
 from clc_reset.journal.rows import Run, ServerRow, Wave, Where
@@ -16,9 +18,12 @@ from tests.virtual import VirtualClocks, VirtualInbox
 
 OTHER_ORIGIN = "https://api.example"
 HERE, SUB, AWAY = Where(ORIGIN, ACCOUNT), Where(ORIGIN, "SUB"), Where(OTHER_ORIGIN, ACCOUNT)
-ROLLING = RollingOptions(at_a_time=1, check="true")
+PLAIN, ROLLING = RollingOptions(), RollingOptions(at_a_time=1, check="true")
 REPAIR = "Repair it, or set CLC_STATE_DIR to another folder."
 JUNK = b"no database" * 999
+
+Caplog = pytest.LogCaptureFixture
+Patch = pytest.MonkeyPatch
 
 _T = TypeVar("_T")
 
@@ -45,9 +50,8 @@ def fail_with(code: int) -> Callable[[object], NoReturn]:
 class Machine:
     """The folder, clocks and inbox; `journal` is that of a process, `other` of another one.
 
-    `on_open` is called before a database is opened, with the number of the opening; each commit
-    fails once `at_commit` is there, which is called with the connection's `execute`. `steps` counts
-    hundreds of steps of SQLite.
+    `on_open` gets the number of each opening of a database, before it. Each commit fails once
+    `at_commit` is there, which gets `execute`. `steps` counts hundreds of steps of SQLite.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -93,21 +97,13 @@ class Machine:
             lock.unlink()
             lock.touch()
 
-    def new(
-        self, *servers: str, where: Where = HERE, options: RollingOptions | None = None
-    ) -> NewRun:
-        return NewRun(where, USER, servers, options or RollingOptions())
+    def new(self, *servers: str, where: Where = HERE, options: RollingOptions = PLAIN) -> NewRun:
+        return NewRun(where, USER, servers, options)
 
-    def begin(
-        self,
-        *servers: str,
-        where: Where = HERE,
-        options: RollingOptions | None = None,
-        journal: Journal | None = None,
-    ) -> Record:
+    def begin(self, *servers: str, where: Where = HERE, options: RollingOptions = PLAIN) -> Record:
         """A run that goes ahead, whatever was before it; a rolling one with its first wave."""
         new = self.new(*servers, where=where, options=options)
-        record = (journal or self.journal).begin(new, again=True)
+        record = self.journal.begin(new, again=True)
         assert isinstance(record, Record)
         return record
 

@@ -14,11 +14,10 @@ NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
 
 class VirtualClocks(Clocks):
-    """Clocks that only waits move, `go_on` and whoever sets `seconds`.
+    """Clocks that only waits move, `go_on` and whoever sets `seconds`, which have passed.
 
-    `seconds` have passed since the beginning; `wall` and `boot` are what the wall clock and the
-    boot-time clock showed then. A test may set them, as an operator sets a wall clock and a start
-    of the machine sets the other. `elapsed` is called at each look, in the place of `seconds`.
+    `wall` and `boot` are what both clocks showed at the beginning; a test may set them. `elapsed`
+    is called at each look, in the place of `seconds`.
     """
 
     def __init__(self, wall: datetime = NOON, elapsed: Callable[[], float] | None = None) -> None:
@@ -41,11 +40,10 @@ class VirtualClocks(Clocks):
 
 
 class VirtualInbox(Inbox):
-    """Runs each call when its latency has passed, in the thread that waits.
+    """Runs each call when its `latency`, by its key, has passed, in the thread that waits.
 
-    `latency` is how long a call with a key takes. `calls` holds the time and key of each, `pauses`
-    the length of each wait that nothing ended, and `on_wait` is called at the end of these, with
-    their number.
+    `calls` holds the time and key of each, `pauses` the length of each wait that nothing ended, at
+    whose end `on_wait` gets their number.
     """
 
     def __init__(self, clocks: VirtualClocks) -> None:

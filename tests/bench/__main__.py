@@ -1,10 +1,7 @@
 """Measures the installed `clc` against what it can't be faster than: `python -m tests.bench`.
 
-Each command is a process of its own, run many times in turn with the others of its group; a ratio
-is one of medians. The floor of a start is Python with click; of a reset, a bare script with
-`httpx.post`; of a wait, its operations' own time, or requests x latency / 16. Prints Markdown.
-
-With --faults nothing is timed: see `faults`.
+Each command is run many times in turn with the others of its group; a ratio is one of medians.
+Prints Markdown. With --faults nothing is timed: see `faults`.
 """
 
 import argparse

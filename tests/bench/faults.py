@@ -1,12 +1,11 @@
 """How many resets does an API get of one command, when its answer is lost?
 
-Each command is run once for each fault, against an API of its own on loopback. That takes the
-request, counts it as a reset when the body has arrived, and only then fails. Other requests, such
-as a look-up of the server, are answered as they should be.
+The API of each command and fault takes the request, counts it as a reset when the body has arrived,
+and only then fails. Other requests, such as a look at the server, are answered as they should be.
 """
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,18 +16,11 @@ from tests.fakes import CLC, HANG, NEVER, http, jwt, serving
 
 SERVER = "WA1ABCDWB01"
 NOWHERE = "http://127.0.0.1:1"  # nobody listens there
-BOUND = 60
-"""Seconds that no command takes."""
-AT_A_TIME = 8
-"""Commands: most of them wait most of the time."""
+BOUND, AT_A_TIME = 60, 8
+"""Seconds that no command takes, and commands at a time: most of them wait."""
 
 FINE, UNREACHED = "all is well", "not reached"
-FAULTS: Mapping[str, bytes | None] = {
-    "connection dropped": NEVER,
-    "500": http(500),
-    "503": http(503),
-    "hangs": HANG,
-}
+FAULTS = {"connection dropped": NEVER, "500": http(500), "503": http(503), "hangs": HANG}
 CASES = (FINE, UNREACHED, *FAULTS)
 
 
@@ -67,7 +59,6 @@ def _outcome(name: str, case: str, env: Env, work: Path) -> str:
     with serving(FaultyApi(case)) as api:
         url = NOWHERE if case == UNREACHED else api.url
         (command,) = (c for c in _commands(url, {**env, "HOME": home}) if c.name == name)
-        ended = subprocess.run(
-            command.argv, env=command.env, capture_output=True, timeout=BOUND, check=False
-        )
+        argv, env = command.argv, command.env
+        ended = subprocess.run(argv, env=env, capture_output=True, timeout=BOUND, check=False)
         return f"{api.posts} ({ended.returncode})"

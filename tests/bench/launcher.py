@@ -1,8 +1,7 @@
 """Runs one command, given as JSON, and prints what it took, its exit code and its lines.
 
-A process of its own: a command's peak memory, as the kernel counts it, is never below that of the
-process that started it, so this one imports next to nothing. Standard output is a pipe that is read
-to its end.
+The kernel counts no peak memory below that of the process that started a command: so this one is
+apart, and imports next to nothing.
 """
 
 import json

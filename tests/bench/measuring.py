@@ -36,7 +36,7 @@ class Figures(NamedTuple):
 
 
 class WrongEndError(Exception):
-    """A command ended otherwise than it should, so what it took says nothing."""
+    """A command ended otherwise than it should."""
 
 
 def run(command: Command) -> Figures:
@@ -69,7 +69,4 @@ def interleaved(commands: Iterable[Command], rounds: int) -> dict[Command, Figur
         random.shuffle(turns)
         for command in turns:
             taken[command].append(run(command))
-    return {
-        command: Figures(*map(median, zip(*figures, strict=True)))
-        for command, figures in taken.items()
-    }
+    return {c: Figures(*map(median, zip(*found, strict=True))) for c, found in taken.items()}

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from tests.bench.measuring import Command
 from tests.fakes import Loopback, http, jwt, queued
 
-PATIENCE = 2
-"""Seconds that a command waits for an answer, where it lets itself be told."""
+PATIENCE = 2  # seconds that a command waits for an answer, where it lets itself be told
 
 _EXECUTING, _SUCCEEDED = (http(200, {"status": word}) for word in ("executing", "succeeded"))
 _EC2 = http(200, b"<RebootInstancesResponse><return>true</return></RebootInstancesResponse>")
@@ -30,14 +29,14 @@ answer.raise_for_status()
 """
 
 Env = Mapping[str, str]
+RESET = "/v2/operations/ABCD/servers/reset"
 
 
 class Api(Loopback):
     """Answers each request after `latency` seconds.
 
-    Each server of a reset gets an operation of its own, as documented. It is `executing` until
-    `duration` seconds after the last reset and `succeeded` from then on, so all of them end
-    together.
+    Each server of a reset gets an operation of its own. All are `executing` until `duration`
+    seconds after the last reset.
     """
 
     def __init__(self, latency: float = 0.0, duration: float = 0.0) -> None:
@@ -51,7 +50,7 @@ class Api(Loopback):
         path = request.split(b" ", 2)[1]
         if b"/status/" in path:
             return _EXECUTING if time.monotonic() < self._ended else _SUCCEEDED
-        if path.endswith(b"/servers/reset"):
+        if path.endswith(RESET.encode()):
             self._ended = time.monotonic() + self._duration
             return _queued(request.partition(b"\r\n\r\n")[2])
         return _EC2
@@ -65,13 +64,9 @@ def _queued(body: bytes) -> bytes:
     return http(200, [queued(server, f"wa1-{number}") for number, server in enumerate(servers)])
 
 
-def reset_url(url: str) -> str:
-    return f"{url}/v2/operations/ABCD/servers/reset"
-
-
 def peers(url: str, servers: Sequence[str], env: Env) -> Iterator[Command]:
     """Yield those that this machine has; their retries are the defaults, but where named."""
-    reset = reset_url(url)
+    reset = f"{url}{RESET}"
     limits = ("-fsS", "--max-time", f"{PATIENCE}", "--retry-delay", "1")
     headers = ("-H", f"Authorization: Bearer {jwt()}", "-H", "Content-Type: application/json")
     data = ("-d", json.dumps([*servers]), reset)

@@ -15,17 +15,15 @@ from clc_reset.journal.runs import Journal
 from clc_reset.models import RollingOptions
 from tests import builders
 from tests.bench.measuring import Command
-from tests.bench.peers import Api, Env, peers, reset_url
+from tests.bench.peers import RESET, Api, Env, peers
 from tests.fakes import CLC, jwt, serving
 
 ROOT = Path(__file__).parents[2]
 PAIR = ("WA1ABCDWB01", "WA1ABCDWB02")
 MANY, OPERATIONS = 10_000, 1_000
-LATENCY, DURATION = 0.05, 2.0
-AT_A_TIME = 16
-FEWEST, MOST = 100, 1_000_000
-A_RUN = 50_000
-"""Servers of one run in a full journal."""
+LATENCY, DURATION, AT_A_TIME = 0.05, 2.0, 16
+FEWEST, MOST, A_RUN = 100, 1_000_000, 50_000
+"""Servers in a journal, and in one run of a full one."""
 
 _BARE = """
 import sys, httpx
@@ -80,7 +78,7 @@ def _starting(env: Env) -> list[Row]:
 
 
 def _resetting(url: str, work: Path, env: Env) -> list[Row]:
-    script = (sys.executable, "-c", _BARE, reset_url(url), jwt(), *PAIR)
+    script = (sys.executable, "-c", _BARE, f"{url}{RESET}", jwt(), *PAIR)
     bare = Command("a bare script with httpx.post", script, env, lines=1)
     argv = (CLC, "reset", *PAIR, "--again")
     pair = Command("clc reset A B", argv, env, lines=2)

@@ -37,7 +37,7 @@ def test_operations_and_runs_are_offered_the_latest_first(machine: Machine) -> N
     assert offered(machine, "runs", "2027") == []
 
 
-def test_a_new_listing_replaces_that_of_its_account(machine: Machine) -> None:
+def test_a_new_listing_replaces_an_old_one_and_the_latest_are_kept(machine: Machine) -> None:
     keep = machine.journal.keep_listing
     keep(ORIGIN, "ALIAS", [("WA1", "Old")], [B])
     keep(ORIGIN, "ALIAS", [("WA1", "Web"), ("WA1", "Web")], [A, A])
@@ -49,15 +49,12 @@ def test_a_new_listing_replaces_that_of_its_account(machine: Machine) -> None:
     keep(ORIGIN, "ALIAS", [("wa1", "Web"), ("VA1", "web"), ("VA1", "Db")], [])
     assert offered(machine, "groups", "wa1 w") == ["WA1 Web"]  # two data centres have one
     assert {"Db", "VA1 web", "Web"} < {*offered(machine, "groups")}
-
-
-def test_the_latest_listings_are_kept(machine: Machine) -> None:
     for number in range(LISTINGS_KEPT + 1):
-        machine.journal.keep_listing(f"https://{number}", "ALIAS", [], [A])
+        keep(f"https://{number}", "ALIAS", [], [A])
     with machine.locked():
-        machine.journal.keep_listing("https://1", "ALIAS", [], [B])  # it isn't missed
+        keep("https://1", "ALIAS", [], [B])  # it isn't missed
         machine.inbox.interrupt(15)
-        machine.journal.keep_listing("https://1", "ALIAS", [], [B])
+        keep("https://1", "ALIAS", [], [B])
     assert machine.inbox.pauses == []
     assert offered(machine, "servers", origin="https://0") == []
     assert offered(machine, "servers", origin="https://1") == [A]

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from clc_reset.errors import Interrupted, JournalError
 from clc_reset.journal.database import FILE, VERSION, Database, DoubtError
-from tests.machine import JUNK, Machine, fail_with
+from tests.machine import JUNK, Machine, Patch, fail_with
 
 OTHERWISE = "Repair it, or set CLC_STATE_DIR to another folder."
 NOBODY = 65534
@@ -44,18 +45,12 @@ def named(environ: dict[str, str]) -> Database:
     return database
 
 
-def fails(
-    database: Database, seconds: float = 5.0, work: Callable[[sqlite3.Connection], int] = add
-) -> JournalError:
-    """The error of a transaction; nothing is written."""
+def fails(database: Database, seconds: float = 5.0, code: int = 0) -> JournalError:
+    """The error of a transaction, in which SQLite may fail with a code; nothing is written."""
     with pytest.raises(JournalError) as raised:
-        database.write(work, seconds)
+        database.write(lambda db: add(db) and code and fail_with(code)(db), seconds)
     assert not isinstance(raised.value, DoubtError)
     return raised.value
-
-
-def raises(code: int) -> Callable[[sqlite3.Connection], int]:
-    return lambda db: add(db) and fail_with(code)(db)
 
 
 @pytest.fixture(autouse=True)
@@ -63,9 +58,6 @@ def _no_file_stays_open() -> Iterator[None]:
     before = len([*Path("/proc/self/fd").iterdir()])
     yield
     assert len([*Path("/proc/self/fd").iterdir()]) == before
-
-
-# where it is, and whose
 
 
 @pytest.mark.parametrize(
@@ -78,9 +70,7 @@ def _no_file_stays_open() -> Iterator[None]:
         ({"HOME": "me"}, f"{pwd.getpwuid(os.getuid()).pw_dir}/.local/state/clc-reset"),
     ],
 )
-def test_the_environment_names_its_folder(
-    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], folder: str
-) -> None:
+def test_the_environment_names_it(monkeypatch: Patch, environ: dict[str, str], folder: str) -> None:
     assert named(environ).folder == folder
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # a user whom nobody knows
     assert named({"HOME": "me"}).folder == "me/.local/state/clc-reset"
@@ -116,9 +106,7 @@ def test_a_folder_that_can_not_be_one_is_an_error(machine: Machine) -> None:
         ("-journal", Path.mkdir),
     ],
 )
-def test_what_is_not_a_file_is_left_alone(
-    machine: Machine, suffix: str, make: Callable[[Path], object]
-) -> None:
+def test_what_is_not_a_file_is_left_alone(machine: Machine, suffix: str, make: Any) -> None:
     machine.folder.mkdir()
     odd = machine.folder / f"{FILE}{suffix}"
     make(odd)
@@ -173,41 +161,32 @@ def test_nothing_is_made_in_the_home_of_another_user(tmp_path: Path) -> None:
         assert "can't be written: Permission denied." in fails(of_all).message
 
 
-def test_a_folder_of_all_users_is_left_as_it_is(tmp_path: Path) -> None:
+@needs_root
+def test_a_folder_of_all_users_or_another_one_and_a_file_of_another_one_are_left_alone(
+    tmp_path: Path, machine: Machine
+) -> None:
     tmp_path.chmod(0o1777)
     found = fails(named({"HOME": "/root", "CLC_STATE_DIR": str(tmp_path)}))
     assert f"can't be written: {tmp_path} is for all users." in found.message
     assert found.hint == "Set CLC_STATE_DIR to a folder of yours."
     assert (tmp_path.stat().st_mode & 0o7777, list(tmp_path.iterdir())) == (0o1777, [])
-
-
-@needs_root
-def test_a_folder_or_file_of_another_user_is_not_used(machine: Machine) -> None:
     machine.database.write(add, 0.0)
     for path in (machine.file, machine.folder):
         os.chown(path, NOBODY, NOBODY)
-        assert (
-            f"can't be written: {path} belongs to another user." in fails(machine.database).message
-        )
+        found = fails(machine.database)
+        assert f"can't be written: {path} belongs to another user." in found.message
 
 
-def test_only_the_user_may_read_it(machine: Machine) -> None:
+def test_a_missing_or_empty_file_is_an_empty_journal_of_this_user(machine: Machine) -> None:
+    assert counted(machine.database) == 0
+    assert not machine.folder.exists()  # reading makes nothing
     machine.folder.mkdir(mode=0o777)
-    machine.database.write(add, 0.0)
+    assert machine.database.write(add, 0.0) == 1
     machine.database.hold_lock("run")
     assert stat.S_IMODE(machine.folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in machine.folder.iterdir()} == {0o600}
     machine.database.release_lock("run", remove=True)
-
-
-# what can't be read or written
-
-
-def test_a_missing_or_empty_file_is_an_empty_journal(machine: Machine) -> None:
-    assert counted(machine.database) == 0
-    assert not machine.folder.exists()  # reading makes nothing
-    machine.folder.mkdir()
-    machine.file.touch()
+    machine.file.write_bytes(b"")
     assert counted(machine.database) == 0
     assert machine.database.write(add, 0.0) == 1
 
@@ -239,12 +218,9 @@ def test_an_error_of_sqlite_has_its_remedy(machine: Machine) -> None:
         (sqlite3.SQLITE_IOERR_FSYNC, OTHERWISE, False),
         (sqlite3.SQLITE_LOCKED, OTHERWISE, True),
     ):
-        assert fails(machine.database, work=raises(code)).hint == hint
+        assert fails(machine.database, code=code).hint == hint
         assert (len(machine.inbox.pauses) > 0) is waits
     assert counted(machine.database) == 0
-
-
-# busy
 
 
 def test_a_busy_journal_is_waited_for_by_the_inbox(machine: Machine) -> None:
@@ -301,9 +277,6 @@ def test_a_signal_ends_the_wait_for_a_busy_journal(
     assert use(machine.database)
 
 
-# a commit that fails, a power cut, a killed process
-
-
 @pytest.mark.parametrize("end", ["applied", "not applied", "unreadable", "signal"])
 def test_a_commit_that_fails_is_read_back_or_in_doubt(machine: Machine, end: str) -> None:
     def at_commit(execute: Callable[[str], object]) -> None:
@@ -326,9 +299,7 @@ def test_a_commit_that_fails_is_read_back_or_in_doubt(machine: Machine, end: str
     assert raised.value.hint == OTHERWISE
 
 
-def test_the_file_and_its_undo_log_outlive_a_power_cut(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_file_and_its_undo_log_outlive_power_cuts(machine: Machine, monkeypatch: Patch) -> None:
     """The folder is synchronized before the first commit; no commit is the removal of a file."""
     synchronized: list[tuple[bool, int]] = []
 
@@ -364,9 +335,6 @@ def test_a_killed_writer_is_rolled_back_but_not_by_a_tab_press(machine: Machine)
     assert counted(machine.open(killed)) == counted(Database(str(killed), None)) == 1
 
 
-# corrupt
-
-
 def test_a_corrupt_journal_is_renamed_with_its_undo_log(machine: Machine) -> None:
     machine.database.write(add, 0.0)
     machine.file.write_bytes(JUNK)
@@ -380,21 +348,17 @@ def test_a_corrupt_journal_is_renamed_with_its_undo_log(machine: Machine) -> Non
     for seconds, is_recent in ((0, True), (86_000, True), (-86_000, True), (-87_000, False)):
         os.utime(aside, (renamed_at + seconds, renamed_at + seconds))
         assert machine.database.recently_corrupt() == [str(aside)] * is_recent
-
-
-def test_a_journal_is_renamed_once_in_a_transaction(machine: Machine) -> None:
-    found = fails(machine.database, work=raises(sqlite3.SQLITE_CORRUPT))
+    aside.unlink()
+    found = fails(machine.database, code=sqlite3.SQLITE_CORRUPT)
     assert "written: it failed" in found.message
-    assert len(list(machine.folder.glob("*.corrupt-*[0-9]"))) == 1
+    assert len(list(machine.folder.glob("*.corrupt-*[0-9]"))) == 1  # once in a transaction
 
 
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_journal_that_another_process_has_renamed_is_not_renamed_again(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, *, is_new: bool
+    machine: Machine, monkeypatch: Patch, *, is_new: bool
 ) -> None:
-    """Another process is faster, just before this one has the lock."""
-    machine.folder.mkdir()
-    machine.file.write_bytes(JUNK)
+    """Another process is faster, just before this one has the lock, or opens it."""
     flock = fcntl.flock
 
     def late(file: int, operation: int) -> None:
@@ -404,20 +368,19 @@ def test_a_journal_that_another_process_has_renamed_is_not_renamed_again(
             machine.open().write(add, 0.0)
         flock(file, operation)
 
+    machine.folder.mkdir()
+    machine.file.write_bytes(JUNK)
     monkeypatch.setattr(fcntl, "flock", late)
     assert machine.database.write(add, 5.0) == 1 + is_new
     assert not list(machine.folder.glob("*.corrupt-*"))
-
-
-def test_a_journal_that_is_renamed_while_it_is_opened_is_made_anew(machine: Machine) -> None:
-    machine.database.write(add, 0.0)
-    machine.on_open = lambda number: number == 2 and machine.file.rename(machine.folder / "aside")
+    number = machine.opened + 1
+    machine.on_open = lambda n: n == number and machine.file.rename(machine.folder / "aside")
     assert machine.database.write(add, 5.0) == 1
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.data())
-def test_whatever_is_in_the_file_a_write_succeeds_or_is_an_error(
+def test_whatever_the_file_holds_a_write_works_or_fails(
     machine: Machine, data: st.DataObject
 ) -> None:
     """Cut short, overwritten in the middle, or both."""
@@ -435,12 +398,7 @@ def test_whatever_is_in_the_file_a_write_succeeds_or_is_an_error(
         assert counted(machine.database) > 0
 
 
-# locks of runs
-
-
-def test_a_run_may_go_on_unless_its_lock_is_free(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_may_go_on_unless_its_lock_is_free(machine: Machine, monkeypatch: Patch) -> None:
     def fail(_file: int, _operation: int) -> None:
         raise OSError(95, "Operation not supported")
 

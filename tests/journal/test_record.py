@@ -5,39 +5,21 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from clc_reset.errors import Interrupted, JournalError, RefusedError
-from clc_reset.journal.database import Database, DoubtError
+from clc_reset.journal.database import DoubtError
 from clc_reset.journal.record import Record
 from clc_reset.journal.runs import Rest
 from clc_reset.models import Operation, OperationStatus, ResetAnswer, RollingOptions
-from tests.builders import (
-    ONE,
-    SUCCEEDED,
-    TWO,
-    USER,
-    A,
-    B,
-    C,
-    D,
-    lost,
-    many,
-    not_sent,
-    queued,
-    refused,
-    sent,
-    unknown,
-)
-from tests.machine import JUNK, ROLLING, Machine, succeed
+from tests.builders import ONE, TWO, A, B, C, D, lost, many, not_sent, queued, refused, sent
+from tests.machine import JUNK, ROLLING, Caplog, Machine, succeed
 
+SUCCEEDED = OperationStatus("succeeded")
 SENT_AT = datetime(2026, 1, 15, 23, 52, tzinfo=UTC)
-
-
-# waves and their answers
 
 
 def test_a_run_is_planned_and_its_first_wave_intended(machine: Machine) -> None:
     record = machine.begin(A, B, C, options=ROLLING)
     run = machine.load(record)
-    assert (run.id, run.at, run.rows[0].user) == (record.run, machine.clocks.now(), USER)
+    assert (run.id, run.at, run.rows[0].user) == (record.run, machine.clocks.now(), "nightly")
     assert (run.servers, run.options, run.may_go_on) == ((A, B, C), ROLLING, True)
     assert machine.states(record) == {A: "intended", B: "planned", C: "planned"}
     assert record.recorded == machine.clocks.now()
@@ -46,9 +28,7 @@ def test_a_run_is_planned_and_its_first_wave_intended(machine: Machine) -> None:
     assert machine.row(record, B).wave is None
 
 
-def test_an_answer_is_recorded_server_by_server(
-    machine: Machine, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_answer_is_recorded_server_by_server(machine: Machine, caplog: Caplog) -> None:
     caplog.set_level(logging.DEBUG)
     record = machine.begin(A, B, C, D)
     odd = Operation("wa1-9", None)
@@ -66,12 +46,11 @@ def test_an_answer_is_recorded_server_by_server(
     assert caplog.messages == []
 
 
-def keep(record: Record, at: datetime) -> None:
-    record.sent_at(at)
-    record.end([])
-
-
 def test_when_a_request_left_is_stored_once(machine: Machine) -> None:
+    def keep(record: Record, at: datetime) -> None:
+        record.sent_at(at)
+        record.end([])
+
     stores: list[Callable[[Record, datetime], object]] = [
         lambda record, at: record.answered(lost(A)._replace(sent_at=at)),
         keep,
@@ -117,12 +96,7 @@ def test_a_wave_leaves_out_what_another_run_may_have_reset(machine: Machine) -> 
     assert record.left_out == {C: between.run}
 
 
-# what goes with the next transaction, and the end
-
-
-def test_an_answer_that_can_not_be_written_goes_with_the_next_transaction(
-    machine: Machine, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unwritten_answer_goes_with_the_next_write(machine: Machine, caplog: Caplog) -> None:
     record = machine.begin(A, B, options=ROLLING)
     record.checks_failed({})
     with machine.locked():
@@ -179,13 +153,12 @@ def test_a_signal_ends_the_wait_for_a_wave_but_not_for_what_was_learned(machine:
     assert (row.state, row.status, row.wave and row.wave.sent_at) == ("queued", SUCCEEDED, SENT_AT)
 
 
-def test_a_run_whose_journal_was_replaced_touches_no_other_run(
-    machine: Machine, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_of_a_replaced_journal_touches_no_other(machine: Machine, caplog: Caplog) -> None:
     """The numbers of runs and waves begin anew in the new journal."""
     record = machine.begin(A, B, options=ROLLING)
     machine.file.write_bytes(JUNK)
-    strange = machine.begin(C, A, journal=machine.other)
+    strange = machine.other.begin(machine.new(C, A), again=True)
+    assert isinstance(strange, Record)
     assert not record.answered(sent(refused(A)))
     with pytest.raises(JournalError, match="isn't in it any more"):
         record.admit([B], check=True)
@@ -209,16 +182,13 @@ def test_an_end_plans_again_what_was_not_sent_and_deletes_idle_options(machine: 
     assert not lock.exists()
     assert machine.find(A) == []
     done = machine.begin(A, B, C)
-    done.answered(sent(queued(A), unknown(B), queued(C)))
+    done.answered(sent(queued(A), *lost(B).results, queued(C)))
     with machine.locked():
         assert not done.end([])
     assert not machine.load(done).may_go_on  # its lock is free
     done.end(not_sent(A, B))  # what may have been sent is never planned again
     assert machine.states(done) == {A: "queued", B: "unknown", C: "queued"}
     assert machine.load(done).options is None
-
-
-# statuses
 
 
 def test_statuses_are_written_once_a_second(machine: Machine) -> None:
@@ -242,9 +212,7 @@ def test_statuses_are_written_once_a_second(machine: Machine) -> None:
     assert machine.row(record, B).status is None
 
 
-def test_statuses_that_can_not_be_written_are_a_warning_at_the_end(
-    machine: Machine, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unwritten_statuses_are_a_warning_at_the_end(machine: Machine, caplog: Caplog) -> None:
     record = machine.ended(sent(queued(A)))
     with machine.locked():
         machine.clocks.go_on(1)
@@ -265,17 +233,12 @@ def test_statuses_that_can_not_be_written_are_a_warning_at_the_end(
     assert machine.find(A) == []
 
 
-# claims
-
-
 def resolved(machine: Machine, record: Record) -> list[tuple[str, str, str]]:
     chain = machine.journal.resolve(machine.load(record))
     return [(row.server, holder.id, row.state) for holder, row in chain]
 
 
-def test_the_rest_of_a_run_is_what_it_certainly_did_not_send_and_a_claim_takes_it(
-    machine: Machine,
-) -> None:
+def test_a_rest_is_what_a_run_certainly_did_not_send_and_a_claim_takes_it(machine: Machine) -> None:
     record = machine.begin(A, B, C, D, options=ROLLING)
     succeed(record, A)
     record.admit([B], check=True)
@@ -300,20 +263,15 @@ def test_the_rest_of_a_run_is_what_it_certainly_did_not_send_and_a_claim_takes_i
     assert machine.states(claim) == {C: "intended", D: "intended"}
 
 
-@pytest.mark.parametrize("state", ["killed", "lock missing", "no locks"])
-def test_a_run_without_an_end_is_over_only_if_its_lock_says_so(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, state: str
-) -> None:
-    if state == "no locks":
-        monkeypatch.setattr(Database, "hold_lock", lambda _self, _run: None)
+def test_a_run_without_an_end_is_over_only_if_its_lock_says_so(machine: Machine) -> None:
     record = machine.begin(A, B, options=ROLLING)
-    machine.die()
-    if state == "lock missing":
-        machine.database.remove_lock(record.run or "")
-    assert machine.find(B) == ([] if state == "killed" else [B])
-    found = machine.rest(record)
-    assert found.going_on == (() if state == "killed" else (record.run,))
-    assert found.is_in_doubt
+    machine.database.remove_lock(record.run or "")  # nothing tells
+    assert machine.rest(record).going_on == (record.run,)
+    assert machine.find(B) == [B]
+    (machine.folder / f"run-{record.run}.lock").touch()  # as a killed process leaves it
+    assert machine.rest(record).going_on == ()
+    assert machine.rest(record).is_in_doubt
+    assert machine.find(B) == []
 
 
 def test_the_rest_follows_the_chain_of_ended_runs(machine: Machine) -> None:

@@ -8,38 +8,15 @@ from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from clc_reset.errors import JournalError, UsageError
 from clc_reset.journal.database import DoubtError
 from clc_reset.journal.record import Record
 from clc_reset.journal.rows import Run
 from clc_reset.journal.runs import MOST_DROPPED, RUNS_KEPT, Journal
-from clc_reset.models import (
-    Operation,
-    ResetAnswer,
-    RollingOptions,
-    Sending,
-    ServerResult,
-    ServerState,
-)
-from tests.builders import (
-    ONE,
-    ORIGIN,
-    TWO,
-    USER,
-    A,
-    B,
-    C,
-    D,
-    lost,
-    many,
-    queued,
-    refused,
-    sent,
-)
-from tests.machine import AWAY, HERE, JUNK, ROLLING, SUB, Machine, succeed
+from clc_reset.models import Operation, ResetAnswer, RollingOptions, ServerResult, ServerState
+from tests.builders import ONE, ORIGIN, TWO, USER, A, B, C, D, lost, many, queued, refused, sent
+from tests.machine import AWAY, HERE, JUNK, ROLLING, SUB, Caplog, Machine, succeed
 from tests.virtual import NOON
 
 HOUR = 3600.0
@@ -48,9 +25,6 @@ DAY = 24 * HOUR
 
 def ids(*runs: Run | Record | None) -> list[str | None]:
     return [None if run is None else run.id if isinstance(run, Run) else run.run for run in runs]
-
-
-# the guard
 
 
 def test_what_is_unsettled_is_in_the_order_asked_with_what_is_known(machine: Machine) -> None:
@@ -87,14 +61,11 @@ def test_the_latest_possible_reset_at_the_same_place_counts(machine: Machine) ->
 @pytest.mark.parametrize(
     ("servers", "wall", "boot", "boot_id", "is_unsettled"),
     [
-        (1, HOUR, HOUR, "this boot", True),
+        (1, 9 * DAY, HOUR, "this boot", True),  # the wall clock was set
         (1, HOUR, HOUR + 1, "this boot", False),
-        (1, -70 * 60, 2, "this boot", True),  # the wall clock was set back
-        (1, 9 * DAY, 2, "this boot", True),  # and forward
         (1, 12 * HOUR, 99 * HOUR, "that boot", True),
         (1, 12 * HOUR + 1, 2, "that boot", False),
         (1, -9 * DAY, 2, "that boot", True),  # an age that can't be
-        (1, 0, -5, "this boot", True),
         (120, 0, 2 * HOUR, "this boot", True),  # a minute for each
         (120, 0, 2 * HOUR + 1, "this boot", False),
     ],
@@ -148,9 +119,6 @@ def test_of_twenty_at_the_same_moment_one_goes_ahead(machine: Machine, journal: 
     assert result.stdout == "1 19\n"
 
 
-# begin
-
-
 @pytest.mark.parametrize("end", ["applied", "unreadable", "not applied"])
 def test_a_run_is_locked_if_it_is_recorded_or_may_be(machine: Machine, end: str) -> None:
     """If it is there, it must not look like that of a killed process."""
@@ -172,9 +140,7 @@ def test_a_run_is_locked_if_it_is_recorded_or_may_be(machine: Machine, end: str)
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
-def test_a_corrupt_journal_is_warned_about_by_who_renames_it_and_for_a_day(
-    machine: Machine, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_corrupt_journal_is_warned_about_for_a_day(machine: Machine, caplog: Caplog) -> None:
     machine.folder.mkdir()
     machine.file.write_bytes(JUNK)
     machine.begin(A)
@@ -218,21 +184,16 @@ def test_options_that_can_not_be_read_are_none(machine: Machine, options: str | 
         machine.load(record)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-@given(st.text(), st.text(), st.text(), st.text(), st.none() | st.text())
-def test_any_text_is_kept(
-    machine: Machine, message: str, problem: str, operation: str, path: str, account: str | None
-) -> None:
-    result = ServerResult(A, ServerState.QUEUED, Operation(operation, path, account), message)
+@pytest.mark.parametrize("text", ["", "\0'\n;", "\u00fc \U0010ffff", "x" * 99_999])
+def test_any_text_is_kept(machine: Machine, text: str) -> None:
+    operation = Operation(text, text, text or None)
+    result = ServerResult(A, ServerState.QUEUED, operation, text)
     record = machine.begin(A)
-    record.answered(ResetAnswer(Sending.MAYBE_SENT, (result,), problem=f"{problem} \ud800"))
-    record.checks_failed({A: f"{problem} \ud800"})
+    record.answered(lost(A, problem=f"{text} \ud800")._replace(results=(result,)))
+    record.checks_failed({A: f"{text} \ud800"})
     row = machine.row(record)
-    assert (row.operation, row.message) == (result.operation, message)
-    assert row.failed_check == f"{problem} \\ud800"
-
-
-# retention
+    assert (row.operation, row.message) == (operation, text)
+    assert row.failed_check == f"{text} \\ud800"
 
 
 @pytest.mark.parametrize(
@@ -244,9 +205,7 @@ def test_any_text_is_kept(
         (RUNS_KEPT - 1, 31, True),
     ],
 )
-def test_old_runs_are_dropped_beyond_ten_thousand(
-    machine: Machine, runs: int, days: int, *, is_kept: bool
-) -> None:
+def test_old_runs_are_dropped(machine: Machine, runs: int, days: int, is_kept: bool) -> None:
     old = machine.begin(A)
     machine.clocks.go_on(days * DAY)
     machine.sql("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'run'", runs - 1)
@@ -267,9 +226,6 @@ def test_one_reset_does_not_wait_for_all_that_is_old(machine: Machine) -> None:
     for _ in range(2):
         machine.begin(A)
         assert len(machine.journal.runs(9)) == 3
-
-
-# find runs
 
 
 def test_runs_are_listed_the_newest_first_whatever_the_clock_says(machine: Machine) -> None:
@@ -365,9 +321,6 @@ def test_an_earlier_run_in_doubt_is_named_until_its_server_is_reset(machine: Mac
     assert named() == [None]
 
 
-# a large journal
-
-
 LARGE = """
 CREATE TEMP TABLE runs AS
 WITH RECURSIVE runs (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM runs WHERE n < 5000)
@@ -383,47 +336,28 @@ FROM runs, json_each('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]');
 """
 
 
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """A journal of 5,000 runs of ten servers each, all of them over."""
-    machine = Machine(tmp_path_factory.mktemp("large") / "clc-reset")
+def test_a_large_journal_is_not_read_as_a_whole(machine: Machine) -> None:
+    """5,000 runs of ten servers each, all of them over."""
     machine.begin(*many(1)).end([])
     with closing(sqlite3.connect(machine.file)) as db:
         db.executescript(LARGE)
-    return machine
-
-
-S = "WA1ALIASN20005"
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda journal: journal.unsettled(HERE, [S, A]),
-        lambda journal: journal.latest(ORIGIN, "ALIAS"),
-        lambda journal: journal.latest(ORIGIN, None),
-        lambda journal: journal.latest_of(ORIGIN, "ALIAS", S),
-        lambda journal: journal.run("20260115-002000"),
-        lambda journal: journal.rest_of("20260115-002000"),
-        lambda journal: journal.runs(5),
-        lambda journal: journal.runs(5, [S]),
-        lambda journal: journal.progress(["20260115-002000"]),
-        lambda journal: journal.earlier_in_doubt(journal.latest(ORIGIN, "ALIAS")),
-    ],
-    ids=range(10),
-)
-def test_a_large_journal_is_not_read_as_a_whole(
-    large: Machine, use: Callable[[Journal], object]
-) -> None:
-    large.steps = 0
-    use(large.other)
-    assert 0 < large.steps < 50
-
-
-def test_an_operation_is_looked_for_in_the_waves_of_a_large_journal_not_in_its_servers(
-    large: Machine,
-) -> None:
-    large.steps = 0
-    found = large.other.with_operation(ORIGIN, "wa1-2000", "ALIAS")
-    assert ids(found) == ["20260115-002000"]
-    assert large.steps < 250
+    journal, server, run = machine.other, "WA1ALIASN20005", "20260115-002000"
+    uses: list[tuple[Callable[[], object], int]] = [
+        (lambda: journal.unsettled(HERE, [server, A]), 50),
+        (lambda: journal.latest(ORIGIN, "ALIAS"), 50),
+        (lambda: journal.latest(ORIGIN, None), 50),
+        (lambda: journal.latest_of(ORIGIN, "ALIAS", server), 50),
+        (lambda: journal.run(run), 50),
+        (lambda: journal.rest_of(run), 50),
+        (lambda: journal.runs(5), 50),
+        (lambda: journal.runs(5, [server]), 50),
+        (lambda: journal.progress([run]), 50),
+        (lambda: journal.earlier_in_doubt(latest), 50),
+        (lambda: journal.with_operation(ORIGIN, "wa1-2000", "ALIAS"), 250),  # of its waves
+    ]
+    latest = machine.load(machine.begin(A))
+    for number, (use, most) in enumerate(uses):
+        machine.steps = 0
+        use()
+        assert 0 < machine.steps < most, number
+    assert ids(journal.with_operation(ORIGIN, "wa1-2000", "ALIAS")) == [run]

@@ -1,17 +1,20 @@
 """What `clc status` finds of earlier resets, now or once they are over."""
 
 import sqlite3
+from math import inf
+from typing import Any
 
 import pytest
 
 from clc_reset.errors import CHECK_THE_NETWORK, AuthenticationError, UnreachableError
+from clc_reset.journal.record import Record
 from clc_reset.journal.rows import Run
-from clc_reset.models import Operation, ResetAnswer, ServerResult, ServerState
+from clc_reset.models import Operation, ResetAnswer, ServerState
 from clc_reset.resets import events, followup
 from clc_reset.resets.followup import Selection
 from clc_reset.resets.outcome import Ending, Outcome
 from tests.builders import ACCOUNT, ONE, ORIGIN, TWO, A, B, C, D, many, queued, refused, unknown
-from tests.machine import AWAY, ROLLING, fail_with
+from tests.machine import AWAY, ROLLING, Patch, fail_with
 from tests.resets.world import World, changed, fail, message, states
 
 BROKEN = fail_with(sqlite3.SQLITE_IOERR)
@@ -28,24 +31,16 @@ def select(world: World, *names: str) -> Selection:
     return followup.select(world.journal, ORIGIN, names, ACCOUNT)
 
 
-# --- names ---
-
-
-def test_without_a_name_it_is_the_latest_run(world: World) -> None:
+def test_what_is_named_is_shown_in_that_order_each_once_else_the_latest_run(world: World) -> None:
     assert select(world) == Selection()
-    two(world, A)
-    run = two(world, B)
-    assert [shown.run.id for shown in select(world).rows] == [run]
-    assert followup.select(world.journal, ORIGIN, (), "OTHER") == Selection()
-
-
-def test_servers_operations_and_runs_are_shown_in_the_order_named_each_once(world: World) -> None:
     first, second = two(world, A, B), two(world, C, D)
     names = [D.lower(), "WA1-2", first, second, "va1-7", "va1-7"]
     found = select(world, *names)
     assert [shown.row.server for shown in found.rows] == [D, B, A, C]
     assert found.operations == ("va1-7",)
     assert [run.id for run in found.runs] == [first, second]
+    assert [shown.run.id for shown in select(world).rows] == [second, second]
+    assert followup.select(world.journal, ORIGIN, (), "OTHER") == Selection()
 
 
 def test_names_that_nobody_knows_get_their_messages_and_hide_no_others(world: World) -> None:
@@ -60,12 +55,9 @@ def test_names_that_nobody_knows_get_their_messages_and_hide_no_others(world: Wo
     assert (apart.rows, apart.operations) == ((), ("wa1-1",))
 
 
-# --- once ---
-
-
 def test_each_operation_is_asked_once_and_an_end_never_again(world: World) -> None:
     two(world)
-    world.answers({ONE: "succeeded", TWO: "executing"})
+    world.statuses = {ONE: "succeeded", TWO: "executing"}.__getitem__
     outcome, _ = world.status()
     assert (outcome.exit_code, states(outcome)) == (7, {A: "succeeded", B: "running"})
     assert (len(world.polls()), world.looks()) == (2, [])
@@ -139,58 +131,44 @@ def test_an_api_that_is_down_is_said_once_and_what_is_known_is_shown(world: Worl
     outcome, _ = world.status()
     expected = f"The API can't be reached: connection refused.\n{CHECK_THE_NETWORK}"
     assert (message(outcome), outcome.ending, outcome.exit_code) == (expected, Ending.ERROR, 7)
-    world.answers({ONE: "succeeded", TWO: "down"})
+    world.statuses = {ONE: "succeeded", TWO: "down"}.__getitem__
     outcome, _ = world.status()
     assert (outcome.error, states(outcome)) == (None, {A: "succeeded", B: "queued"})
 
 
-def test_an_operation_of_the_journal_that_is_gone_is_unknown(world: World) -> None:
+def test_an_operation_that_the_api_does_not_know_is_unknown_or_nobodys(world: World) -> None:
     run = world.reset(A).run
     world.script("404")
     outcome, nobody_knows = world.status("wa1-1")
     assert (states(outcome), outcome.exit_code, nobody_knows) == ({A: "unknown"}, 6, [])
-    assert outcome.run == run
-    assert (outcome.can_change, outcome.can_be_awaited) == (True, False)
-
-
-def test_operations_that_the_journal_does_not_know_are_asked_for(world: World) -> None:
+    assert (outcome.run, outcome.can_change, outcome.can_be_awaited) == (run, True, False)
     answers = {"va1-1": "succeeded", "va1-2": "404", "va1-3": "500"}
     world.statuses = lambda asked: answers[asked.id]
     outcome, nobody_knows = world.status(*answers)
     assert [r.operation and r.operation.id for r in outcome.results] == ["va1-1", "va1-3"]
     assert (nobody_knows, outcome.run) == (["va1-2"], None)
+    outcome, nobody_knows = world.status("va1-2", wait=True)
+    assert (outcome.results, nobody_knows) == ((), ["va1-2"])
+    assert 30 <= world.seconds < 40
 
 
-# --- without a token ---
+def test_without_a_token_what_is_known_is_shown(world: World) -> None:
+    def ask(*names: str) -> tuple[list[tuple[str, str | None]], int]:
+        outcome = followup.unasked(select(world, *names), DENIED)
+        return [(r.state.value, r.message) for r in outcome.results], outcome.exit_code
 
-
-@pytest.mark.parametrize(
-    ("reset", "state", "message", "code"),
-    [
-        ("queued", "queued", None, 4),
-        ("lost", "unknown", "Sent; outcome unknown: it timed out.", 6),
-        ("running", "running", "as last known", 4),
-    ],
-)
-def test_without_a_token_what_is_known_is_shown(
-    world: World, reset: str, state: str, message: str | None, code: int
-) -> None:
-    world.answer = world.lose_answer if reset == "lost" else world.queue
+    world.reset(A)
+    world.lose(B)
     world.script("executing")
-    world.reset(A, waits=reset == "running", limit=5.0)
-    outcome = followup.unasked(select(world, A, "va1-7"), DENIED)
-    first, named = outcome.results
-    assert (first.state, first.message, outcome.exit_code) == (state, message, code)
-    assert named == ServerResult(None, ServerState.QUEUED, Operation("va1-7", None), "Not asked.")
-
-
-def test_without_a_token_a_reset_that_is_over_is_no_error(world: World) -> None:
-    world.reset(A, waits=True)
-    outcome = followup.unasked(select(world), DENIED)
-    assert (states(outcome), outcome.exit_code) == ({A: "succeeded"}, 0)
-
-
-# --- waiting ---
+    world.reset(C, waits=True, limit=5.0)
+    assert ask(A, "va1-7") == ([("queued", None), ("queued", "Not asked.")], 4)
+    assert ask(B) == ([("unknown", "Sent; outcome unknown: it timed out.")], 6)
+    assert ask(C) == ([("running", "as last known")], 4)
+    world.script("succeeded")
+    world.reset(D, waits=True)
+    assert ask(D) == ([("succeeded", None)], 0)  # it is no error
+    named = followup.unasked(select(world, "va1-7"), DENIED).results
+    assert named[0].operation == Operation("va1-7", None)
 
 
 def test_the_wait_is_taken_up_again_in_the_order_of_the_answer(world: World) -> None:
@@ -205,13 +183,6 @@ def test_the_wait_is_taken_up_again_in_the_order_of_the_answer(world: World) -> 
     assert all(row.over for row in world.run_of().rows)
 
 
-def test_a_wait_for_an_operation_that_nobody_knows_ends_after_thirty_seconds(world: World) -> None:
-    world.script("404")
-    outcome, nobody_knows = world.status("va1-9", wait=True)
-    assert (outcome.results, nobody_knows) == ((), ["va1-9"])
-    assert world.seconds < 40
-
-
 def test_a_server_of_two_runs_is_held_against_the_request_that_is_followed(world: World) -> None:
     earlier = world.reset(A, waits=True).run or ""
     world.clocks.seconds = 100
@@ -223,9 +194,6 @@ def test_a_server_of_two_runs_is_held_against_the_request_that_is_followed(world
     assert outcome.run is None  # there are two
     assert world.looks()
     assert world.of(events.ServerChanged) == []
-
-
-# --- lost answers ---
 
 
 def test_a_wait_watches_lost_servers_until_each_has_changed(world: World) -> None:
@@ -247,28 +215,23 @@ def test_a_wait_watches_lost_servers_until_each_has_changed(world: World) -> Non
     assert set(by_time[0]).isdisjoint(by_time[1])  # the next ones
 
 
-@pytest.mark.parametrize(("later", "ends"), [(600, 1800), (5000, 5000)])
-def test_lost_servers_are_watched_until_the_usual_limit_after_the_request(
-    world: World, later: float, ends: float
+@pytest.mark.parametrize(
+    ("later", "limit", "ends"), [(600, None, 1800), (5000, None, 5000), (0, 12.0, 12)]
+)
+def test_lost_servers_are_watched_until_the_limit_which_counts_from_the_request(
+    world: World, later: float, limit: float | None, ends: float
 ) -> None:
     world.lose(A)
     world.clocks.seconds = later
-    outcome, _ = world.status(wait=True)
-    assert (changed(outcome), outcome.can_change) == ({A: False}, False)
-    assert ends <= world.seconds <= ends + 5
-
-
-def test_a_limit_ends_the_watch(world: World) -> None:
-    world.lose(A)
-    outcome, _ = world.status(wait=True, limit=12.0)
-    assert world.seconds == 12
-    assert (outcome.can_change, outcome.can_be_awaited) == (True, True)
+    outcome, _ = world.status(wait=True, limit=limit)
+    can_change = limit is not None
+    assert (changed(outcome), outcome.can_change) == ({A: False}, can_change)
+    assert outcome.can_be_awaited is can_change
+    assert ends <= world.seconds <= ends + (0 if limit else 5)
 
 
 @pytest.mark.parametrize("first_look", [False, True])
-def test_a_change_within_two_seconds_of_the_request_is_not_awaited(
-    world: World, first_look: bool
-) -> None:
+def test_a_change_within_two_seconds_is_not_awaited(world: World, first_look: bool) -> None:
     world.lose(A, B)
     show = world.changing({A: 1, B: 30})
     world.show = lambda s: show(s) if first_look or world.seconds >= 5 else fail()
@@ -279,9 +242,7 @@ def test_a_change_within_two_seconds_of_the_request_is_not_awaited(
 
 
 @pytest.mark.parametrize(("signal", "code"), [(1e9, 6), (22.0, 143)])
-def test_a_failed_look_or_a_signal_leaves_what_was_seen_before(
-    world: World, signal: float, code: int
-) -> None:
+def test_a_failed_look_or_a_signal_undoes_nothing(world: World, signal: float, code: int) -> None:
     world.lose(A, B)
     show = world.changing({A: 7, B: 30})
     world.show = lambda s: show(s) if not 10 < world.seconds < 20 else fail()
@@ -300,9 +261,6 @@ def test_the_time_of_one_request_is_stored_once_for_a_thousand_servers(world: Wo
     assert {row.wave and row.wave.sent_at for row in world.run_of().rows} == {world.at(0)}
 
 
-# --- live runs ---
-
-
 def test_servers_that_a_live_run_has_still_to_send_are_planned(world: World) -> None:
     found: list[Outcome] = []
     world.inbox.at(5, lambda: found.append(world.another().status()[0]))
@@ -312,69 +270,51 @@ def test_servers_that_a_live_run_has_still_to_send_are_planned(world: World) -> 
     assert found[0].exit_code == 7
 
 
-class Runner:
+def go_on(world: World, *servers: str, sends: float = inf, ends: float = inf) -> Record:
     """A run that gets on while a `status --wait` follows it: its first wave was answered."""
 
-    def __init__(self, world: World, *servers: str) -> None:
-        self.world = world
-        self.record = world.another().begin(*servers, options=ROLLING)
-        self.record.answered(world.sent(queued(servers[0])))
+    def send() -> None:
+        record.admit(servers[1:], check=False)
+        record.answered(world.sent(queued(servers[1], TWO)))
 
-    def send(self) -> None:
-        """Send the second wave, which is answered at once."""
-        self.record.admit(self.record.servers[1:], check=False)
-        self.record.answered(self.world.sent(queued(self.record.servers[1], TWO)))
-
-    def end(self) -> None:
-        self.record.end(())
-
-
-@pytest.fixture
-def runner(world: World) -> Runner:
-    return Runner(world, A, B)
+    record = world.another().begin(*servers, options=ROLLING)
+    record.answered(world.sent(queued(servers[0])))
+    world.inbox.at(sends, send)
+    world.inbox.at(ends, lambda: record.end(()))
+    return record
 
 
 @pytest.mark.parametrize("names", [(A, B, C, D), (B,)])
-def test_a_wait_follows_the_waves_of_live_runs_to_their_ends(
-    world: World, runner: Runner, names: tuple[str, ...]
-) -> None:
+def test_a_wait_follows_the_waves_of_live_runs_to_their_ends(world: World, names: Any) -> None:
     world.lasting(o1=2, o2=60)
-    for live in (runner, Runner(world, C, D)):
-        world.inbox.at(20, live.send)
-        world.inbox.at(30, live.end)
+    go_on(world, A, B, sends=20, ends=30)
+    go_on(world, C, D, sends=20, ends=30)
     outcome, _ = world.status(*names, wait=True)
     assert states(outcome) == dict.fromkeys(names, "succeeded")
     assert (outcome.ending, outcome.exit_code, outcome.limit) == (Ending.COMPLETE, 0, 1800)
 
 
-def test_a_wait_for_a_run_that_is_killed_ends(world: World, runner: Runner) -> None:
-    world.inbox.at(20, world.die)
-    outcome, _ = world.status(wait=True)
-    assert states(outcome) == {A: "succeeded", B: "not sent"}
-    assert world.seconds < 22
-
-
-def test_a_wait_for_a_live_run_ends_at_the_limit(world: World, runner: Runner) -> None:
+def test_a_wait_for_a_live_run_ends_at_the_limit_and_when_it_is_killed(world: World) -> None:
+    go_on(world, A, B)
     outcome, _ = world.status(wait=True, limit=40.0)
     assert states(outcome) == {A: "succeeded", B: "planned"}
     assert (outcome.ending, outcome.exit_code) == (Ending.TIME_LIMIT, 7)
     assert world.seconds == 40
+    world.inbox.at(60, world.die)
+    assert states(world.status(wait=True)[0]) == {A: "succeeded", B: "not sent"}
+    assert world.seconds < 62
 
 
-def test_a_journal_that_cannot_be_read_for_a_while_ends_no_wait(
-    world: World, runner: Runner
-) -> None:
+def test_a_journal_that_cannot_be_read_for_a_while_ends_no_wait(world: World) -> None:
+    go_on(world, A, B, ends=50)
     before = world.on_open
     world.inbox.at(10, lambda: setattr(world, "on_open", BROKEN))
     world.inbox.at(40, lambda: setattr(world, "on_open", before))
-    world.inbox.at(50, runner.end)
     outcome, _ = world.status(wait=True)
     assert (outcome.error, states(outcome)) == (None, {A: "succeeded", B: "not sent"})
 
 
-def test_a_journal_that_fails_when_a_run_has_got_on_keeps_what_is_known(
-    world: World, runner: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_journal_that_fails_later_keeps_what_is_known(world: World, monkeypatch: Patch) -> None:
     resolve = world.journal.resolve
 
     def once(run: Run) -> object:
@@ -383,17 +323,15 @@ def test_a_journal_that_fails_when_a_run_has_got_on_keeps_what_is_known(
         return resolve(run)
 
     monkeypatch.setattr(world.journal, "resolve", once)
-    world.inbox.at(20, runner.end)
+    go_on(world, A, B, ends=20)
     outcome, _ = world.status(wait=True)
     assert states(outcome) == {A: "succeeded", B: "planned"}
     assert (outcome.ending, outcome.exit_code) == (Ending.ERROR, 7)
 
 
-def test_a_run_that_was_dropped_meanwhile_stays_as_it_was(
-    world: World, runner: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_was_dropped_meanwhile_stays_as_it_was(world: World, monkeypatch: Patch) -> None:
     monkeypatch.setattr(world.journal, "run", lambda _run: None)
-    world.inbox.at(20, runner.end)
+    record = go_on(world, A, B, ends=20)
     outcome, _ = world.status(wait=True, limit=40.0)
-    assert outcome.run == runner.record.run
+    assert outcome.run == record.run
     assert states(outcome)[B] == "planned"

@@ -1,16 +1,12 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from clc_reset.errors import UsageError
 from clc_reset.models import Observation, ServerGroup
 from clc_reset.resets.groups import Groups, Member
 
 
-def group(
-    number: int, name: str, depth: int, *servers: str, datacenter: str = "WA1"
-) -> ServerGroup:
-    return ServerGroup(f"{number:032x}", name, datacenter, depth, servers)
+def group(n: int, name: str, depth: int, *servers: str, datacenter: str = "WA1") -> ServerGroup:
+    return ServerGroup(f"{n:032x}", name, datacenter, depth, servers)
 
 
 TWO_WEBS = f"2 groups 'Web': {12:032x} (WA1, 3 servers), {21:032x} (VA1, 1 server)."
@@ -49,9 +45,7 @@ def servers(*names: str) -> str:
         (["Last", "Straße", "Inner", "last", f"{12:032x}"], "L1 W2 D1 I1 W1"),
     ],
 )
-def test_groups_are_named_in_any_case_and_have_what_is_inside_them_each_server_once(
-    names: list[str], expected: str
-) -> None:
+def test_groups_have_what_is_inside_them_each_server_once(names: list[str], expected: str) -> None:
     assert servers(*names) == expected
 
 
@@ -64,14 +58,11 @@ def test_a_server_is_listed_with_the_first_group_that_it_is_in_and_what_the_api_
     assert [member.shown for member in groups.members()] == [shown, None]
 
 
-def test_a_group_whose_own_name_begins_as_a_data_centre_is_meant_first() -> None:
-    groups = Groups("ALIAS", [group(1, "Web", 0, "S1"), group(2, "WA1 Web", 0, "S2")])
+def test_a_name_that_begins_as_a_data_centre_is_meant_first_and_names_come_once() -> None:
+    found = (group(1, "Web", 0, "S1"), group(2, "WA1 Web", 0, "S2"), group(3, "Web", 0))
+    groups = Groups("ALIAS", found)
     assert [member.server for member in groups.members(["wa1 web"])] == ["S2"]
-
-
-def test_names_come_with_their_data_centres_each_once() -> None:
-    groups = Groups("ALIAS", [group(1, "Web", 0), group(2, "Web", 0), group(3, "DB", 0)])
-    assert groups.names == [("WA1", "Web"), ("WA1", "DB")]
+    assert groups.names == [("WA1", "Web"), ("WA1", "WA1 Web")]
 
 
 @pytest.mark.parametrize(
@@ -84,31 +75,16 @@ def test_names_come_with_their_data_centres_each_once() -> None:
         ("empty", "Group 'empty' of account ALIAS holds no server to reset."),
     ],
 )
-def test_a_name_of_no_group_of_several_or_of_an_empty_one_is_an_error(
-    name: str, message: str
-) -> None:
+def test_a_name_of_no_group_of_several_or_an_empty_one_is_an_error(name: str, message: str) -> None:
     with pytest.raises(UsageError) as raised:
         servers("Last", name)
     assert raised.value.message == message
 
 
-def test_a_name_that_is_another_groups_id_fits_both() -> None:
+def test_a_name_fits_all_groups_with_it_as_their_name_or_id_of_which_ten_are_named() -> None:
     groups = Groups("ALIAS", [group(1, "A", 0, "S1"), group(2, f"{1:032x}", 0, "S2")])
     with pytest.raises(UsageError, match="has 2 groups"):
         groups.members([f"{1:032x}"])
-
-
-def test_of_very_many_groups_of_one_name_some_are_named() -> None:
     groups = Groups("ALIAS", [group(number, "Web", 0) for number in range(1000)])
     with pytest.raises(UsageError, match=r"has 1,000 groups 'web': .* and 990 more\."):
         groups.members(["web"])
-
-
-@given(st.lists(st.integers(0, 4), max_size=30))
-def test_a_group_holds_what_follows_at_a_greater_depth(depths: list[int]) -> None:
-    groups = Groups("ALIAS", [group(n, f"G{n}", d, f"S{n}") for n, d in enumerate(depths)])
-    for number, depth in enumerate(depths):
-        inside = depths[number + 1 :]
-        size = next((n for n, other in enumerate(inside) if other <= depth), len(inside))
-        found = [member.server for member in groups.members([f"G{number}"])]
-        assert found == [f"S{n}" for n in range(number, number + size + 1)]

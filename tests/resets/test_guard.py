@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from clc_reset.errors import AuthenticationError
-from clc_reset.models import Operation, ServerResult
+from clc_reset.models import Operation
 from clc_reset.resets import guard
 from clc_reset.resets.outcome import Outcome
-from tests.builders import USER, A, B, C, many, operation, queued, unknown
-from tests.machine import REPAIR, fail_with
+from tests.builders import USER, A, B, C, D, many, operation, queued, unknown
+from tests.machine import REPAIR, Caplog, fail_with
 from tests.resets.world import Answer, World, message, states, warnings
 
+BROKEN = fail_with(sqlite3.SQLITE_IOERR)
 UNRECORDED = (
     "it failed. This reset isn't recorded: clc status can't show it, and clc can't check for "
     "earlier resets."
@@ -22,9 +23,6 @@ UNRECORDED = (
 
 def is_refused(outcome: Outcome) -> bool:
     return outcome.exit_code == 3 and set(states(outcome).values()) == {"not sent"}
-
-
-# --- settled ---
 
 
 @pytest.mark.parametrize("final", ["succeeded", "failed"])
@@ -51,11 +49,8 @@ def test_an_operation_that_is_gone_is_settled_by_a_change_after_the_request(
     assert world.run_of(run).rows[0].over is settled
 
 
-# --- unsettled ---
-
-
 @pytest.mark.parametrize(
-    ("answer", "status", "expected"),
+    ("answer", "status", "words"),
     [
         (None, "succeeded", "no answer recorded so far; not changed"),
         (unknown(A), "succeeded", "outcome unknown; not changed as of 12:00:00 UTC"),
@@ -67,9 +62,7 @@ def test_an_operation_that_is_gone_is_settled_by_a_change_after_the_request(
         (queued(A), ZeroDivisionError("x"), "operation wa1-1 can't be asked: ZeroDivisionError: x"),
     ],
 )
-def test_each_unsettled_state_is_described(
-    world: World, answer: ServerResult | None, status: Answer, expected: str
-) -> None:
+def test_unsettled_states_are_told(world: World, answer: Any, status: Answer, words: str) -> None:
     if answer is None:
         world.begin(A)
     else:
@@ -80,13 +73,11 @@ def test_each_unsettled_state_is_described(
     outcome = world.reset(A)
     assert is_refused(outcome)
     assert len(world.posts) == posts
-    assert f"), {expected}" in message(outcome)
+    assert f"), {words}" in message(outcome)
 
 
 @pytest.mark.parametrize(("number", "more"), [(20, []), (21, ["and 1 more server"])])
-def test_of_many_servers_twenty_are_described_and_three_runs_named(
-    world: World, number: int, more: list[str]
-) -> None:
+def test_of_many_servers_twenty_are_described(world: World, number: int, more: list[str]) -> None:
     servers = many(number)
     for first in range(0, number, 6):
         world.lose(*servers[first : first + 6])
@@ -95,7 +86,7 @@ def test_of_many_servers_twenty_are_described_and_three_runs_named(
     assert lines[-4].startswith("To follow it: ")
 
 
-def test_a_poll_without_an_end_has_thirty_seconds(world: World) -> None:
+def test_polls_have_thirty_seconds_and_a_refused_token_ends_it(world: World) -> None:
     world.answer = world.queue_each
     world.reset(A, B)
     world.inbox.latency = lambda key: 1e9 if key == operation(1) else 0.0
@@ -103,16 +94,10 @@ def test_a_poll_without_an_end_has_thirty_seconds(world: World) -> None:
     assert f"{A}: reset" in line
     assert "can't be asked: no answer within 30 s" in line
     assert world.seconds == 30
-
-
-def test_a_refused_token_ends_it_with_nothing_sent(world: World) -> None:
-    world.reset(A)
+    world.inbox.latency = lambda _key: 0.0
     world.script(AuthenticationError("refused"))
     assert world.reset(A).exit_code == 4
     assert len(world.posts) == 1
-
-
-# --- on a terminal ---
 
 
 @pytest.mark.parametrize(
@@ -134,9 +119,7 @@ def test_a_group_and_unsettled_servers_are_asked_about_in_one_question(
 
 
 @pytest.mark.parametrize("rounds", [1, 9])
-def test_what_another_process_resets_during_the_question_is_asked_about_too(
-    world: World, rounds: int
-) -> None:
+def test_what_others_reset_meanwhile_is_asked_about_too(world: World, rounds: int) -> None:
     world.lose(A, B)
     world.answer = world.lose_answer
 
@@ -152,9 +135,6 @@ def test_what_another_process_resets_during_the_question_is_asked_about_too(
     assert len(world.posts) == (3 if rounds == 1 else 1 + guard.MOST_TRIES)
 
 
-# --- without a check, without a journal ---
-
-
 def test_again_asks_nobody_and_looks_at_nothing(world: World) -> None:
     world.lose(A)
     assert world.reset(A, again=True, confirm=False).exit_code == 0
@@ -162,11 +142,9 @@ def test_again_asks_nobody_and_looks_at_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("asks", [True, False])
-def test_a_journal_that_cannot_be_written_is_a_warning(
-    world: World, caplog: pytest.LogCaptureFixture, asks: bool
-) -> None:
+def test_an_unwritable_journal_is_a_warning(world: World, caplog: Caplog, asks: bool) -> None:
     world.reset(C, waits=True)
-    world.on_open = fail_with(sqlite3.SQLITE_IOERR)
+    world.on_open = BROKEN
     outcome = world.reset(A, B, asks=asks, confirm=True)
     assert (outcome.exit_code, outcome.run) == (0, None)
     unwritten = f"The journal {world.file} can't be written: {UNRECORDED} {REPAIR}"
@@ -175,9 +153,7 @@ def test_a_journal_that_cannot_be_written_is_a_warning(
 
 
 @pytest.mark.parametrize(("asks", "again"), [(True, False), (False, True)])
-def test_a_journal_that_is_off_is_no_guard(
-    world: World, caplog: pytest.LogCaptureFixture, asks: bool, again: bool
-) -> None:
+def test_no_journal_is_no_guard(world: World, caplog: Caplog, asks: bool, again: bool) -> None:
     world.journal = type(world.journal)(None, world.clocks)
     assert world.reset(A, B, asks=asks, again=again, confirm=True, at_a_time=1).exit_code == 0
     expected = [] if again else ["Without a journal, clc can't check for earlier resets."]
@@ -186,37 +162,24 @@ def test_a_journal_that_is_off_is_no_guard(
     assert world.posts == [(A,), (B,)]
 
 
-def test_a_status_that_cannot_be_recorded_is_asked_for_once(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_status_that_cannot_be_recorded_is_asked_for_once(world: World, caplog: Caplog) -> None:
     world.reset(A)
-
     world.inbox.latency = lambda _key: 1.0
-    world.inbox.at(0.5, lambda: setattr(world, "on_open", fail_with(sqlite3.SQLITE_IOERR)))
+    world.inbox.at(0.5, lambda: setattr(world, "on_open", BROKEN))
     assert world.reset(A).exit_code == 0
     assert (len(world.polls()), len(world.posts)) == (1, 2)
     assert len(warnings(caplog)) == 2
 
 
-# --- the rest of a run ---
-
-
-def test_the_rest_leaves_out_what_another_run_has_reset_since_it_was_read(world: World) -> None:
-    rest = world.journal.rest_of(world.stop(A, B, C))
+def test_a_claim_leaves_out_what_was_reset_since_and_reports_what_it_finds(world: World) -> None:
+    rest = world.journal.rest_of(world.stop(A, B, C, D))
     taker = world.reset(B, waits=True).run
-    outcome = world.reset(*rest.servers, rest=rest, at_a_time=5)
-    assert world.posts[-1] == (C,)
-    assert (outcome.exit_code, states(outcome)) == (1, {B: "not sent", C: "succeeded"})
-    assert outcome.results[0].run == taker
+    fewer = rest._replace(left=(rest.left[0], rest.left[2]))  # C was under way, and came back
+    outcome = world.reset(*fewer.servers, rest=fewer, at_a_time=5)
+    assert world.posts[-1] == (C, D)
+    assert states(outcome) == {B: "not sent", D: "succeeded", C: "succeeded"}
+    assert (outcome.exit_code, outcome.results[0].run) == (1, taker)
     assert outcome.results[0].message == f"Left out: run {taker} may have reset it."
-
-
-def test_a_claim_that_finds_more_than_was_read_reports_all_that_it_sends(world: World) -> None:
-    rest = world.journal.rest_of(world.stop(A, B, C))
-    fewer = rest._replace(left=rest.left[1:])  # B was under way, and came back meanwhile
-    outcome = world.reset(*fewer.servers, rest=fewer)
-    assert world.posts[-1] == (B, C)
-    assert states(outcome) == {C: "queued", B: "queued"}
 
 
 @pytest.mark.parametrize("number", [10, 11])
@@ -227,16 +190,6 @@ def test_again_does_not_switch_the_guard_of_a_rest_off(world: World, number: int
     assert (outcome.exit_code, len(world.posts)) == (3, 2)
     advice = f"To reset it anyway: clc reset {' '.join(many(number))} --again"
     assert (advice in message(outcome)) is (number == 10)  # no command names more than ten
-
-
-def test_a_rest_that_another_run_may_have_reset_is_in_doubt(world: World) -> None:
-    rest = world.journal.rest_of(world.stop(A, B))
-    world.clocks.seconds += 1
-    world.begin(B)
-    world.die()
-    outcome = world.reset(*rest.servers, rest=rest, again=True)
-    assert len(world.posts) == 1
-    assert (outcome.results, outcome.in_doubt, outcome.exit_code) == ((), True, 6)
 
 
 def test_the_rest_of_a_run_that_goes_on_is_claimed_only_again(world: World) -> None:
@@ -267,10 +220,16 @@ def test_a_rest_waits_for_operations_of_its_run(world: World, status: str, code:
         assert message(outcome).startswith(f"Operations of run {run} are still running.\n")
 
 
-def test_a_rest_that_cannot_be_recorded_sends_nothing(world: World) -> None:
+def test_a_rest_that_cannot_be_recorded_or_may_be_reset_already_sends_nothing(world: World) -> None:
     rest = world.journal.rest_of(world.stop(A, B))
-    world.on_open = fail_with(sqlite3.SQLITE_IOERR)
+    world.on_open = BROKEN
     outcome = world.reset(*rest.servers, rest=rest)
     assert is_refused(outcome)
     assert message(outcome).startswith(f"Run {rest.run.id} can't be claimed. The journal ")
+    world.on_open = lambda _number: None
+    world.clocks.seconds += 1
+    world.begin(B)
+    world.die()
+    outcome = world.reset(*rest.servers, rest=rest, again=True)
+    assert (outcome.results, outcome.in_doubt, outcome.exit_code) == ((), True, 6)
     assert world.posts == [(A,)]

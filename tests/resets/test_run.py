@@ -12,14 +12,8 @@ from clc_reset.models import ResetAnswer
 from clc_reset.resets import events, polling
 from clc_reset.resets.outcome import Ending
 from tests.builders import ONE, TWO, A, B, C, D, many, queued, refused
-from tests.machine import ROLLING, fail_with
+from tests.machine import ROLLING, Caplog, Patch, fail_with
 from tests.resets.world import World, fail, message, states, warnings
-
-Caplog = pytest.LogCaptureFixture
-Patch = pytest.MonkeyPatch
-
-
-# --- one wave ---
 
 
 def test_a_reset_that_does_not_wait_ends_with_its_answer(world: World) -> None:
@@ -42,15 +36,8 @@ def test_a_reset_that_waits_follows_its_operations(world: World) -> None:
     assert all(row.over for row in world.run_of().rows)
 
 
-def test_servers_that_nobody_asked_for_are_kept(world: World) -> None:
-    world.answer = lambda servers: world.queue(servers)._replace(unasked=tuple(servers))
-    assert world.reset(A, B, at_a_time=1).unasked == (A, B)
-
-
 @pytest.mark.parametrize(("raised", "code"), [(Interrupted(15), 143), (ZeroDivisionError("x"), 6)])
-def test_an_api_that_raises_may_have_sent_it(
-    world: World, raised: BaseException, code: int
-) -> None:
+def test_an_api_that_raises_may_have_sent(world: World, raised: BaseException, code: int) -> None:
     world.answer = Mock(side_effect=raised)
     outcome = world.reset(A, B, waits=True)
     assert (outcome.exit_code, states(outcome)) == (code, {A: "unknown", B: "unknown"})
@@ -60,9 +47,7 @@ def test_an_api_that_raises_may_have_sent_it(
 @pytest.mark.parametrize(
     ("error", "signum", "code"), [(UnreachableError("Down."), None, 5), (None, 2, 130)]
 )
-def test_a_request_that_was_not_sent_can_be_sent_again(
-    world: World, error: Any, signum: int | None, code: int
-) -> None:
+def test_what_was_not_sent_can_be_sent(world: World, error: Any, signum: Any, code: int) -> None:
     world.answer = lambda servers: ResetAnswer.not_sent(servers, error, signum)
     outcome = world.reset(A, B, waits=True)
     assert (outcome.exit_code, states(outcome)) == (code, {A: "not sent", B: "not sent"})
@@ -76,40 +61,28 @@ def test_the_answer_to_a_request_that_a_signal_met_is_kept(world: World) -> None
     world.answer = lambda servers: world.queue(servers)._replace(signum=2)
     outcome = world.reset(A, waits=True)
     assert (outcome.exit_code, states(outcome)) == (130, {A: "queued"})
-    assert world.inbox.calls == []
-    assert outcome.pending == (ONE,)
+    assert (world.inbox.calls, outcome.pending) == ([], (ONE,))
 
 
-@pytest.mark.parametrize("signum", [1, None])
-def test_a_wait_that_is_cut_short_keeps_and_records_what_is_known(
-    world: World, signum: int | None
-) -> None:
+@pytest.mark.parametrize(("end", "code"), [(1, 129), ("denied", 4), ("time limit", 7)])
+def test_a_wait_cut_short_records_what_is_known(world: World, end: Any, code: int) -> None:
     world.answer = world.queue_each
     world.lasting(o1=1, o2=1000)
-    if signum:
-        world.inbox.signal(20, signum)
+    if isinstance(end, int):
+        world.inbox.signal(20, end)
+    elif end == "denied":
+        world.inbox.at(20, lambda: world.script(AuthenticationError("401")))
     outcome = world.reset(A, B, waits=True, limit=30.0)
     assert states(outcome) == {A: "succeeded", B: "running"}
-    assert (outcome.exit_code, outcome.limit) == (129 if signum else 7, 30)
+    assert (outcome.exit_code, outcome.limit) == (code, 30)
     assert [row.over for row in world.run_of().rows] == [True, False]
 
 
-def test_a_refused_token_ends_the_wait_and_not_the_result(world: World) -> None:
-    world.script("executing", AuthenticationError("401"))
-    outcome = world.reset(A, waits=True)
-    assert (outcome.exit_code, states(outcome)) == (4, {A: "running"})
-
-
-def test_half_an_hour_or_a_minute_a_server_of_the_largest_data_centre_is_usual(
-    world: World,
-) -> None:
+def test_half_an_hour_or_a_minute_for_each_server_of_a_data_centre_is_usual(world: World) -> None:
     world.script("executing")
     world.inbox.latency = lambda _key: 20.0
     assert world.reset(A, waits=True).limit == 1800
     assert world.reset(*many(40), *many(9, "VA1"), waits=True).limit == 2400
-
-
-# --- what only shows or records ---
 
 
 def test_a_display_that_raises_is_one_warning(world: World, caplog: Caplog) -> None:
@@ -117,11 +90,9 @@ def test_a_display_that_raises_is_one_warning(world: World, caplog: Caplog) -> N
     assert warnings(caplog) == ["The progress display failed (ZeroDivisionError: x)."]
 
 
-@pytest.mark.parametrize("method", ["answered", "end", "checks_failed", "admit"])
-def test_a_record_that_raises_loses_no_result(
-    world: World, monkeypatch: Patch, method: str
-) -> None:
-    monkeypatch.setattr(Record, method, fail)
+@pytest.mark.parametrize("method", ["answered", "end", "checks_failed", "admit", "check"])
+def test_a_bug_elsewhere_loses_no_result(world: World, monkeypatch: Patch, method: str) -> None:
+    monkeypatch.setattr(World if method == "check" else Record, method, fail)
     outcome = world.reset(A, B, at_a_time=1, checks=True)
     assert outcome.exit_code == 1
     assert states(outcome) == {
@@ -132,16 +103,15 @@ def test_a_record_that_raises_loses_no_result(
     assert outcome.has_record == (method != "end")
 
 
-@pytest.mark.parametrize(("signalled", "seconds"), [(False, 8), (True, 5)])
+@pytest.mark.parametrize(("limit", "code", "seconds"), [(3.0, 7, 8), (60.0, 143, 5)])
 def test_a_busy_journal_delays_the_end_by_few_seconds(
-    world: World, caplog: Caplog, signalled: bool, seconds: float
+    world: World, caplog: Caplog, limit: float, code: int, seconds: float
 ) -> None:
     world.inbox.at(2, lambda: setattr(world, "on_open", fail_with(sqlite3.SQLITE_BUSY)))
     world.script("executing")
-    if signalled:
+    if code == 143:
         world.inbox.signal(3)
-    outcome = world.reset(A, waits=True, limit=60.0 if signalled else 3.0, looks=False)
-    assert outcome.exit_code == (143 if signalled else 7)
+    assert world.reset(A, waits=True, limit=limit, looks=False).exit_code == code
     assert world.seconds <= seconds
     assert len(warnings(caplog)) == 1
 
@@ -156,22 +126,21 @@ def test_a_bug_while_waiting_loses_no_status(world: World, monkeypatch: Patch) -
     assert (outcome.ending, outcome.exit_code) == (Ending.CRASHED, 1)
 
 
-# --- waves ---
-
-
 def test_each_wave_is_over_before_the_next_is_sent(world: World) -> None:
+    world.answer = lambda servers: world.queue(servers)._replace(unasked=(servers[0],))
     world.statuses = lambda _op: (
         "succeeded" if world.seconds >= 20 * len(world.posts) else "executing"
     )
-    outcome = world.reset(A, B, C, at_a_time=2, pause=3.0, limit=30.0)  # for each wave
-    assert outcome.exit_code == 0
-    assert world.posts == [(A, B), (C,)]
+    options: dict[str, Any] = {"at_a_time": 2, "pause": 3.0, "limit": 30.0}
+    outcome = world.reset(A, B, C, checks=True, check_seconds=0.0, **options)
+    assert (outcome.exit_code, outcome.wave, outcome.waves) == (0, 2, 2)
+    assert (world.posts, world.checked, outcome.unasked) == ([(A, B), (C,)], [A, B, C], (A, C))
     assert world.of(events.WaveStarted) == [
         events.WaveStarted(1, 2, (A, B), 0, 3),
         events.WaveStarted(2, 2, (C,), 2, 3),
     ]
     assert [event.seconds_left for event in world.of(events.Pausing)] == [3, 2, 1]
-    assert (outcome.wave, outcome.waves) == (2, 2)
+    assert world.of(events.Checking)[0] == events.Checking(A, 1)
     assert len({row.wave.number for row in world.run_of().rows if row.wave}) == 2
 
 
@@ -185,9 +154,7 @@ def test_more_failures_than_allowed_end_the_run(world: World, allowed: int, post
 
 
 @pytest.mark.parametrize("is_rest", [False, True])
-def test_a_server_that_another_live_run_plans_stops_a_later_wave(
-    world: World, is_rest: bool
-) -> None:
+def test_a_server_that_another_run_plans_stops_a_later_wave(world: World, is_rest: bool) -> None:
     run = world.stop(C, A, B) if is_rest else None
     world.inbox.at(world.seconds + 6, lambda: world.another().begin(D, B, options=ROLLING))
     outcome = world.rest_of(run, again=True) if run else world.reset(A, B, at_a_time=1, pause=10.0)
@@ -217,15 +184,6 @@ def test_a_first_record_in_doubt_stops_a_rolling_run(world: World) -> None:
     assert world.recorded == world.clocks.now()  # but not long after a record that may be there
 
 
-# --- checks ---
-
-
-def test_a_check_has_to_pass_before_the_next_wave(world: World) -> None:
-    outcome = world.reset(A, B, C, at_a_time=2, checks=True, check_seconds=0.0)
-    assert (outcome.exit_code, world.checked) == (0, [A, B, C])
-    assert world.of(events.Checking)[0] == events.Checking(A, 1)
-
-
 @pytest.mark.parametrize(
     ("at_a_time", "allowed", "last"),
     [(1, 0, "not sent"), (1, 1, "succeeded"), (None, 0, "succeeded")],
@@ -243,12 +201,12 @@ def test_a_server_whose_check_fails_has_failed_and_is_not_looked_at(
 
 
 def test_only_servers_whose_operation_succeeded_are_checked(world: World) -> None:
-    world.answer = lambda servers: world.sent(queued(A), refused(B))
+    answers = {A: queued(A), B: refused(B), C: queued(C, TWO)}
+    world.answer = lambda servers: world.sent(*map(answers.__getitem__, servers))
+    world.reset(B, checks=True)
     world.reset(A, B, checks=True)
-    world.script("executing")
-    world.answer = world.queue_each
-    world.lasting(o3=0, o4=20)
-    world.reset(C, D, checks=True, limit=10.0)
+    world.lasting(o2=20)
+    world.reset(C, checks=True, limit=10.0)
     assert world.checked == [A]
 
 
@@ -261,9 +219,3 @@ def test_checks_that_a_signal_cut_short_have_not_failed(world: World) -> None:
     assert outcome.results[0].message is None
     assert "cut short: interrupted" in (outcome.results[1].message or "")
     assert world.run_of().rows[1].failed_check is None
-
-
-def test_a_check_that_raises_stops_the_run_and_loses_nothing(world: World) -> None:
-    world.on_check = fail
-    outcome = world.reset(A, B, at_a_time=1, checks=True)
-    assert (outcome.exit_code, states(outcome)) == (1, {A: "succeeded", B: "not sent"})

@@ -35,13 +35,14 @@ FAILURES = {
     "down": PollFailure("connection refused", unreachable=True),
 }
 
+Confirm = Callable[[], bool] | bool | None
+
 
 class World(Machine):
-    """The API and the machine of whoever uses it.
+    """The API, whose clock shows NOON at the beginning, and the machine of whoever uses it.
 
-    `statuses` and `show` are what the API answers for an operation and a server, `answer` for a
-    reset. `recorded` is the moment from which the latest request has 60 s to leave. The API's clock
-    shows NOON when the world begins.
+    `statuses`, `show` and `answer` are what the API answers for an operation, a server and a reset.
+    `recorded` is the moment from which the latest request has 60 s to leave.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,25 +64,19 @@ class World(Machine):
         """The seconds since the beginning."""
         return self.clocks.seconds
 
-    # --- commands ------------------------------------------------------------------------------
-
-    def deps(
-        self, confirm: Callable[[], bool] | bool | None = None, *, checks: bool = False
-    ) -> Dependencies:
+    def deps(self, confirm: Confirm = None, *, checks: bool = False) -> Dependencies:
         def ask(unsettled: int, lines: Sequence[str]) -> bool:
             self.questions.append((unsettled, [*lines]))
             return confirm() if callable(confirm) else bool(confirm)
 
         api, asks = Api(self), None if confirm is None else ask
         check = self.check if checks else None
-        return Dependencies(
-            api, self.journal, self.inbox, self.clocks, check, asks, jitter=lambda: 0.5
-        )
+        return Dependencies(api, self.journal, self.inbox, self.clocks, check, asks, lambda: 0.5)
 
     def reset(
         self,
         *servers: str,
-        confirm: Callable[[], bool] | bool | None = None,
+        confirm: Confirm = None,
         emit: events.Emit | None = None,
         checks: bool = False,
         **options: Any,
@@ -135,19 +130,13 @@ class World(Machine):
         """The states of the servers in a run, or in the latest one."""
         return [row.state.value for row in self.run_of(run).rows]
 
-    # the operator's checks
-
-    def check(
-        self, servers: Sequence[str], seconds: float, attempt: Callable[[str, int], None]
-    ) -> dict[str, str]:
+    def check(self, servers: Sequence[str], seconds: float, attempt: Any) -> dict[str, str]:
         assert seconds >= 1
         self.on_check()
         for server in servers:
             self.checked.append(server)
             attempt(server, 1)
         return {server: self.bad[server] for server in servers if server in self.bad}
-
-    # --- what the API answers ------------------------------------------------------------------
 
     def at(self, seconds: float | None = None) -> datetime:
         """The API's time, now or so many seconds after the beginning."""
@@ -185,16 +174,10 @@ class World(Machine):
             "succeeded" if self.seconds >= durations[f"o{asked.id[4:]}"] else "executing"
         )
 
-    def answers(self, answers: Mapping[Operation, Answer]) -> None:
-        """Answer polls of each operation with a status of its own."""
-        self.statuses = answers.__getitem__
-
     def script(self, *answers: Answer) -> None:
         """Answer polls with these, one after another, the last one for ever."""
         left = list(answers)
         self.statuses = lambda _operation: left.pop(0) if len(left) > 1 else left[0]
-
-    # --- what happened -------------------------------------------------------------------------
 
     def polls(self, asked: Operation | None = None) -> list[float]:
         return [at for at, key in self.inbox.calls if (key == asked if asked else is_poll(key))]
