@@ -14,7 +14,7 @@ from functools import partial
 from io import FileIO
 from logging import getLogger
 from math import ceil, inf
-from select import select
+from select import POLLIN, poll
 from time import monotonic
 
 from clc_reset.text import printable, show_seconds
@@ -41,6 +41,8 @@ _KILL_SECONDS = 0.5
 """From SIGKILL until a process that can't be killed (setuid, sudo) is let go."""
 _LOOK_SECONDS = 0.05
 """Between two looks at what no output announces: signals, the clock, the end of a process."""
+_LOST = 256
+"""Instead of an exit code that nobody knows."""
 _LONGEST_BYTES = 4 * LONGEST_LINE  # in UTF-8
 
 # ends the process groups that it was told last when this process is gone, even by SIGKILL: its pipe
@@ -181,7 +183,10 @@ class _Wave:
 
         Kill what hasn't ended at SIGTERM in time, and let go of what hasn't at SIGKILL.
         """
-        select([running.output for running in self._running], [], [], _LOOK_SECONDS)
+        outputs = poll()  # not select, which takes no file beyond the first 1,024
+        for running in self._running:
+            outputs.register(running.output, POLLIN)
+        outputs.poll(_LOOK_SECONDS * 1000)
         interrupted = self._inbox.signum is not None
         patience = _INTERRUPTED_TERM_SECONDS if interrupted else _TERM_SECONDS
         for running in tuple(self._running):
@@ -207,6 +212,8 @@ class _Wave:
             return
         else:
             problem = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
+            if code == _LOST:
+                problem = "exit code unknown"
             self.problems[server] = _with_line(problem, line)
         self._waiting.append((self._now() + EVERY, server))
 
@@ -264,7 +271,8 @@ class _Try:
 
         It is over when its process is: another one may keep the pipe open for days.
         """
-        code = self._process.poll()  # first: at its end, all that it printed is in the pipe
+        # first: at its end, all that it printed is in the pipe
+        code = _exit_code(self._process)
         *lines, rest = (self._rest + (self.output.read(65536) or b"")).split(b"\n")
         if self._lines > MOST_LINES:  # of a flood only its last line is of use
             lines = [line for line in lines if line.strip()][-1:]
@@ -331,6 +339,20 @@ def _shell(
         stderr=output,
         start_new_session=True,
     )
+
+
+def _exit_code(process: subprocess.Popen[bytes]) -> int | None:
+    """Return a process's exit code, None while it runs, _LOST if somebody else has taken it.
+
+    Popen would return 0 for that.
+    """
+    if process.returncode is None:
+        try:
+            pid, status = os.waitpid(process.pid, os.WNOHANG)
+            process.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        except ChildProcessError:
+            process.returncode = _LOST
+    return process.returncode
 
 
 def _show_error(error: OSError) -> str:

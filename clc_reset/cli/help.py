@@ -22,7 +22,7 @@ def _topics(ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
 def command(ctx: click.Context, topic: str | None) -> object:
     """Show help for a command, or what the exit codes mean."""
     if topic != EXIT_CODES:
-        return ctx.find_root().command.main([topic, "--help"] if topic else ["--help"])
+        return ctx.find_root().command.main(["--help"] if topic is None else [topic, "--help"])
     formatter = ctx.make_formatter()
     formatter.write("The exit codes, and in brackets whether anything was reset:\n\n")
     with formatter.indentation():

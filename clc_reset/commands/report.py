@@ -247,7 +247,7 @@ class Advice(NamedTuple):
         if known.account is None:
             return _lines(*hints)
         if unchanged and len(unchanged) <= NAMED_IN_COMMANDS:
-            if len(servers_of(of_state)) == 1:
+            if len([*changed, *unchanged, *unseen]) == 1:
                 them = "it, if it hasn't changed by then" if can_change else "it"
             else:
                 them = "those that haven't changed" + (" by then" * can_change)

@@ -13,18 +13,19 @@ if TYPE_CHECKING:
 _QUERIES = {
     # servers that were only refused are left out: the API may not know them
     "servers": """
-        SELECT name FROM (
+        SELECT DISTINCT name FROM (
             SELECT name, server.state FROM run CROSS JOIN server ON server.run = run.number
             WHERE run.base_url = :base_url ORDER BY run.number DESC, place LIMIT 5000)
-        WHERE state <> 'refused'
+        WHERE state <> 'refused' AND name BETWEEN upper(:begun) AND upper(:begun) || :last
         UNION ALL SELECT * FROM (
             SELECT name FROM listing CROSS JOIN listed ON listing = number
             WHERE base_url = :base_url AND datacenter IS NULL
                 AND name BETWEEN upper(:begun) AND upper(:begun) || :last LIMIT 5000)
     """,
     "operations": """
-        SELECT operation FROM run CROSS JOIN server ON server.run = run.number
-        WHERE base_url = :base_url ORDER BY run.number DESC, place LIMIT 5000
+        SELECT DISTINCT operation FROM (
+            SELECT operation FROM run CROSS JOIN server ON server.run = run.number
+            WHERE base_url = :base_url ORDER BY run.number DESC, place LIMIT 5000)
     """,
     "runs": "SELECT id FROM run WHERE base_url = :base_url ORDER BY number DESC LIMIT 2000",
     "groups": """

@@ -158,13 +158,16 @@ class Journal:
                 self._drop_old_runs(db, record.number, now)
             return ()
 
+        may_be_there = False
         try:
             found = database.write(work, INTENT_SECONDS, record.is_there)
-        except JournalError as error:
-            if not isinstance(error, DoubtError):  # it may be there, and its process is alive
-                database.release_lock(run, remove=True)
+            may_be_there = not found
+        except DoubtError:
+            may_be_there = True
             raise
         finally:
+            if not may_be_there:  # a try before the last one may have locked it
+                database.release_lock(run, remove=True)
             self._warn_of_corrupt(database)
         if found:
             return found

@@ -35,7 +35,7 @@ from clc_reset.resets import evidence
 from clc_reset.resets.events import Emit, PollsFailing, PollsRecovered, StatusChanged, Tick
 from clc_reset.resets.request import Dependencies
 from clc_reset.text import describe
-from clc_reset.workers import AT_A_TIME, Failure
+from clc_reset.workers import AT_A_TIME, Done, Failure, attempt
 
 SECOND_POLL = 0.5
 SHARE = 1 / 8
@@ -79,6 +79,16 @@ class _Poll:
     asked_at = 0.0
     failures = 0
     gone_since = inf
+
+
+class _Reply(NamedTuple):
+    """The end of a call, which may come when another one has taken its place.
+
+    `overdue` is when the call was given up; no two calls for one key have the same.
+    """
+
+    overdue: float
+    result: object
 
 
 class Polling:
@@ -166,8 +176,11 @@ class Polling:
         self._begin_looks(now)
         done = self._deps.inbox.next(self._time_to_sleep(self._clock()))
         now = self._clock()
-        if done is not None and done.key in self._in_flight:
-            self._take(done.key, done.result, now)
+        match done:
+            case Done(key, _Reply(overdue, result)) if self._in_flight.get(key) == overdue:
+                self._take(key, result, now)
+            case Done(key, Failure() as failure):  # no thread was to be had
+                self._take(key, failure, now)
         for key in [key for key, overdue in self._in_flight.items() if now >= overdue]:
             self._take(key, PollFailure(f"no answer within {LONGEST_POLL:g} s"), now)
 
@@ -193,8 +206,8 @@ class Polling:
             self._submit(server, partial(self._deps.api.server, account, server), now)
 
     def _submit(self, key: Operation | str, work: Callable[[], object], now: float) -> None:
-        self._in_flight[key] = now + LONGEST_POLL
-        self._deps.inbox.submit(key, work)
+        overdue = self._in_flight[key] = now + LONGEST_POLL
+        self._deps.inbox.submit(key, lambda: _Reply(overdue, attempt(work)))
 
     def _time_to_sleep(self, now: float) -> float:
         """Return the time until something is due, unless that has to wait for an answer."""

@@ -105,6 +105,15 @@ def test_hung_polls_are_given_up_although_others_are_answered(world: World) -> N
         assert LONGEST_POLL <= world.polls(asked)[1] < LONGEST_POLL + 10
 
 
+def test_a_late_answer_is_not_that_of_the_poll_after_it(world: World) -> None:
+    world.script("notStarted", "executing", "succeeded")
+    late = 189.485  # seconds after it was asked, just after the end of a suspension
+    world.inbox.latency = lambda _key: late if len(world.polls()) == 2 else 0.05
+    world.inbox.suspend(0.6, 190.0)
+    polls = poll(world, limit=20)
+    assert (words(polls), polls.timed_out) == ({ONE: "succeeded"}, False)
+
+
 def test_half_as_many_are_asked_for_a_while_after_the_api_asks_to_slow_down(world: World) -> None:
     world.statuses = lambda _operation: "503" if 5 < world.seconds < 5.1 else "executing"
     poll(world, *map(operation, range(1000)), limit=40)
