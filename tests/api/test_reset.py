@@ -281,7 +281,7 @@ def test_an_answer_that_came_during_a_suspension_does_not_tell_when_the_request_
         assert Session(server.url, elapsed=lambda: 3600.0 * server.posts).reset(A).sent_at is None
 
 
-def test_only_the_waiting_inbox_limits_the_time_for_an_answer(
+def test_only_the_waiting_inbox_limits_the_time_for_an_answer_which_may_then_tell_no_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """So one that came while the process was suspended is read, however late it is."""
@@ -291,7 +291,7 @@ def test_only_the_waiting_inbox_limits_the_time_for_an_answer(
     def answer(connection: socket.socket) -> None:
         connection.recv(65536)
         released.wait(20)
-        connection.sendall(http(200, [QUEUED]))
+        connection.sendall(http(200, [QUEUED], DATE))
 
     def tick(seconds: float) -> None:
         ticks.append(seconds)
@@ -300,9 +300,12 @@ def test_only_the_waiting_inbox_limits_the_time_for_an_answer(
 
     monkeypatch.setattr(api, "ANSWER_SECONDS", 0.05)
     with listening(answer) as place:
-        session = Session(f"http://{place}", monotonic=lambda: 0.0)
-        assert states(session.reset(A, tick=tick)) == ["queued"]
-    assert ticks[:3] == [0.0] * 3
+        session = Session(
+            f"http://{place}", elapsed=lambda: 3600.0 * bool(ticks), monotonic=lambda: 0.0
+        )
+        result = session.reset(A, tick=tick)
+    assert (states(result), result.sent_at) == (["queued"], None)
+    assert ticks[:3] == [0.0, 3600.0, 3600.0]
 
 
 # --- nothing is ever raised --------------------------------------------------------------------
