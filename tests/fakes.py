@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import click.testing
-import trustme
 from keyring.backend import KeyringBackend
 from keyring.errors import PasswordDeleteError
 
@@ -206,13 +205,6 @@ def loopback(
     return serving(Loopback(*script, tls=tls, host=host))
 
 
-def tls_with(certificate: trustme.LeafCert) -> ssl.SSLContext:
-    """What a server shows that has a certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(context)
-    return context
-
-
 def environment(**variables: str) -> dict[str, str]:
     """As cron has it, with a token, and then some."""
     coverage = {k: v for k, v in os.environ.items() if k.startswith(("COVERAGE", "COV_"))}
@@ -238,22 +230,6 @@ def run_clc(
         text=True,
         timeout=60,
     )
-
-
-def start_clc(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-    """Start the installed command, its output in pipes."""
-    return subprocess.Popen(
-        [CLC, *arguments],
-        env=environment(**variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def latest_run(clc: Run) -> str:
-    """The id of the latest run."""
-    return rows(clc("history").stdout)[0][0]
 
 
 def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -1,18 +1,13 @@
 import logging
-from collections.abc import Iterator
 
 import pytest
 
 
 @pytest.fixture
-def log() -> Iterator[list[str]]:
-    """Lines that the API's client logs, each after its level."""
-    lines: list[str] = []
-    handler, logger = logging.Handler(), logging.getLogger("clc_reset.api")
-    handler.emit = lambda record: lines.append(f"{record.levelname} {record.getMessage()}")  # type: ignore[method-assign]
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    yield lines
-    logger.removeHandler(handler)
-    logger.setLevel(before)
+def log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> pytest.LogCaptureFixture:
+    """The messages that the API's client logs."""
+    monkeypatch.setattr(logging.getLogger("clc_reset"), "propagate", True)
+    caplog.set_level(logging.DEBUG, "clc_reset.api")
+    return caplog

@@ -105,19 +105,3 @@ def listening(converse: Callable[[socket.socket], None], times: int = 1) -> Iter
         thread.start()
         yield f"127.0.0.1:{listener.getsockname()[1]}"
         thread.join()
-
-
-@contextmanager
-def dripping() -> Iterator[str]:
-    """Answer one request with headers that have no end; yields the origin."""
-    released = threading.Event()
-
-    def drip(connection: socket.socket) -> None:
-        connection.recv(65536)
-        connection.sendall(b"HTTP/1.1 200 OK\r\n")
-        while not released.wait(0.01):
-            connection.sendall(b"X: y\r\n")
-
-    with listening(drip) as place:
-        yield f"http://{place}"
-        released.set()

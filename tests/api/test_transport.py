@@ -20,28 +20,24 @@ from hypothesis import strategies as st
 from clc_reset.api.transport import Answer, NoAnswer
 from clc_reset.errors import ClcError, UnreachableError, UsageError
 from clc_reset.models import Operation, OperationStatus, PollFailure, ResetAnswer, Sending
-from clc_reset.sandbox.cloud import Cloud
 from tests.api.session import (
     DATE,
     NOWHERE,
     PATH,
     QUEUED,
     ROOT,
-    THEN,
     WA1,
     WALL_CLOCK,
     Session,
-    dripping,
     listening,
     states,
     transport,
 )
 from tests.builders import ORIGIN, A, B
-from tests.fakes import NEVER, Loopback, http, jwt, loopback, refused, tls_with
+from tests.fakes import NEVER, Loopback, http, jwt, loopback, refused
 
 DEAF = "https://127.0.0.1:1"
 GET = ("/v2/x", 60.0)
-POST: tuple[str, object, float] = ("/v2/x", [], 0.5)
 
 
 def problem_of(answer: ResetAnswer) -> str:
@@ -55,38 +51,31 @@ def problem_of(answer: ResetAnswer) -> str:
 
 
 @contextmanager
-def tls_server(*script: bytes) -> Iterator[tuple[Loopback, trustme.CA]]:
+def tls_server() -> Iterator[tuple[Loopback, trustme.CA]]:
     """A loopback server with a certificate of a private CA."""
-    ca = trustme.CA()
-    with loopback(*script, tls=tls_with(ca.issue_cert("127.0.0.1"))) as server:
+    ca, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(tls)
+    with loopback(http(200, [QUEUED]), tls=tls) as server:
         yield server, ca
 
 
-def test_a_name_that_does_not_resolve_is_tried_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unresolved(*_args: object, **_options: object) -> None:
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unresolved)
-    session = Session()
-    answer = session.reset()
-    assert problem_of(answer) == f"Can't reach {ORIGIN}: name or service not known."
-    assert answer.error
-    assert "closed on 30 September 2023" in answer.error.hint
-    assert len(session.inbox.pauses) == 2
-
-
-def test_a_certificate_that_is_not_trusted_is_not_tried_again() -> None:
-    with tls_server(http(200, [QUEUED])) as (server, _ca):
+def test_a_certificate_is_trusted_if_ssl_cert_file_names_its_ca_or_else_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with tls_server() as (server, ca):
         session = Session(server.url)
         answer = session.reset()
         with pytest.raises(UnreachableError) as raised:
             session.client.groups("ALIAS")
+        assert (session.inbox.pauses, server.requests) == ([], [])
+        ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        assert states(Session(server.url).reset(A)) == ["queued"]
     reason = "certificate verify failed: unable to get local issuer certificate"
     assert problem_of(answer) == raised.value.message == f"Can't reach {server.url}: {reason}."
     assert answer.error
     assert answer.error.hint == raised.value.hint
     assert "SSL_CERT_FILE" in raised.value.hint
-    assert (session.inbox.pauses, server.requests) == ([], [])
 
 
 def test_another_failure_of_tls_is_tried_three_times() -> None:
@@ -105,23 +94,13 @@ def test_a_chain_of_causes_may_lead_back_to_where_it_began(api_ctl_io: respx.Rou
     assert problem_of(Session().reset()) == f"Can't reach {ORIGIN}: refused."
 
 
-def test_ssl_cert_file_names_a_certificate_to_trust(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with tls_server(http(200, [QUEUED])) as (server, ca):
-        ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-        assert states(Session(server.url).reset(A)) == ["queued"]
-    assert server.posts == 1
-
-
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
 def test_where_openssl_finds_no_certificates_truststore_looks_for_them(
     monkeypatch: pytest.MonkeyPatch, platform: str
 ) -> None:
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda _context: None)
-    with tls_server(http(200)) as (server, _ca):
+    with tls_server() as (server, _ca):
         assert "certificate verify failed" in problem_of(Session(server.url).reset())
 
 
@@ -131,26 +110,34 @@ def test_a_bad_ssl_cert_file_is_one_message(monkeypatch: pytest.MonkeyPatch) -> 
         Session(DEAF)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.256", "[1]", "127.999.1.1:1"])
-def test_a_host_that_can_not_be_one_is_a_usage_error(host: str) -> None:
-    with pytest.raises(UsageError, match="CLC_BASE_URL can't be used"):
-        Session(f"https://{host}")
-
-
-def test_a_host_that_turns_out_to_be_none_is_not_reached() -> None:
+def test_a_host_that_can_not_be_one_is_a_usage_error_or_not_reached() -> None:
+    for host in ("127.0.0.256", "[1]", "127.999.1.1:1"):
+        with pytest.raises(UsageError, match="CLC_BASE_URL can't be used"):
+            Session(f"https://{host}")
     assert problem_of(Session("https://xn--a").reset())
 
 
 @pytest.mark.parametrize(
-    ("answer", "scheme"), [(http(502), "http://"), (http(407), ""), (NEVER, "http://")]
+    ("answer", "scheme"),
+    [
+        *((http(502), "http://"), (NEVER, "http://")),
+        *[
+            (f"HTTP/1.1 407 Not {echo}\r\n\r\n".encode(), "")
+            for echo in ("s3cret/x", "dXNlcjpzM2NyZXQveA==", "s3cret%2Fx")
+        ],
+    ],
 )
-def test_a_proxy_that_opens_no_tunnel_is_tried_three_times(
-    monkeypatch: pytest.MonkeyPatch, answer: bytes, scheme: str
+def test_a_proxy_that_opens_no_tunnel_is_tried_three_times_and_its_password_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes, scheme: str, log: pytest.LogCaptureFixture
 ) -> None:
     with loopback(answer) as proxy:
-        monkeypatch.setenv("https_proxy", scheme + proxy.url.removeprefix("http://"))
+        address = f"user:s3cret%2Fx@{proxy.url.removeprefix('http://')}"
+        monkeypatch.setenv("https_proxy", scheme + address)
         problem = problem_of(Session(DEAF).reset())
     assert "through the proxy named in the environment: " in problem
+    for words in ("407 Not ", "[secret]"):
+        assert (words in problem) is (b"407" in answer)
+    assert "s3cret" not in f"{problem} {log.messages}"
     heads = [request.partition(b" HTTP")[0] for request in proxy.requests]
     assert heads == [b"CONNECT 127.0.0.1:1"] * 3
 
@@ -180,24 +167,17 @@ def test_a_proxy_on_this_machine_serves_a_plain_loopback_url(
         assert states(Session(NOWHERE).reset(A)) == ["queued"]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("http_proxy", "http://user:password@proxy.example.com:3128"),
-        ("http_proxy", "http://127.0.0.1.example.com"),
-        ("http_proxy", "http://evil#@127.0.0.1"),
-        ("http_proxy", "http://evil/@127.0.0.1"),
-        ("http_proxy", "evil?@127.0.0.1:80"),
-        ("http_proxy", "http://127.0.0.1:80@evil"),
-        ("all_proxy", "socks5://proxy.example.com"),
-    ],
-)
 def test_a_plain_loopback_url_shows_its_token_to_no_other_machine(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(name, value)
     with loopback(http(200, [QUEUED])) as server:
-        assert states(Session(server.url).reset(A)) == ["queued"]
+        for proxy in (
+            *("http://user:password@proxy.example.com:3128", "socks5://proxy.example.com"),
+            *("http://127.0.0.1.example.com", "http://evil#@127.0.0.1", "http://evil/@127.0.0.1"),
+            *("evil?@127.0.0.1:80", "http://127.0.0.1:80@evil"),
+        ):
+            monkeypatch.setenv("all_proxy", proxy)
+            assert states(Session(server.url).reset(A)) == ["queued"], proxy
 
 
 @pytest.mark.parametrize(
@@ -227,32 +207,31 @@ def test_no_proxy_names_hosts_with_and_without_ports_and_brackets(
 
 
 @pytest.mark.parametrize(
-    "href",
-    [
-        *(f"https://example.com{PATH}", f"//example.com{PATH}", f"http://api.ctl.io{PATH}"),
-        *(f"https://api.ctl.io:8443{PATH}", f"https://api.ctl.io/{PATH}", f"/./{PATH}"),
-        *("https://api.ctl.io@example.com/", "https://user:password@api.ctl.io/"),
-        *("https://api.ctl.io.example.com/", "https://[::1", "https://api.ctl.io:x/"),
-        *("https://xn--a/x", "file:///etc/passwd", "javascript:alert(1)", "\x00", "/v2/\x1b[2J"),
-        # they come to hold a secret
-        *("/v2/x?t0ken-of-ours", "/v2/T0KEN-of-ours.", "/v2/x?[secret]", "/v2/./proxy-secret"),
-    ],
-)
-def test_a_link_that_leads_away_from_the_api_or_tells_a_secret_has_no_path(href: str) -> None:
-    way = transport()
-    way.hide("v2/proxy-secret")
-    assert way.target(href) is None
-
-
-@pytest.mark.parametrize(
     ("href", "path"),
     [
         *[(f"{origin}/v2/x", "/v2/x") for origin in (ORIGIN, f"{ORIGIN}:443", ORIGIN.upper())],
         *(("/v2/x y?z=1", "/v2/x%20y?z=1"), ("v2/x", "/v2/x"), ("/v2/../x", "/x"), ("", "/")),
+        *[
+            (href, None)
+            for href in (
+                *(f"https://example.com{PATH}", f"//example.com{PATH}", f"http://api.ctl.io{PATH}"),
+                *(f"https://api.ctl.io:8443{PATH}", f"https://api.ctl.io/{PATH}", f"/./{PATH}"),
+                *("https://api.ctl.io@example.com/", "https://user:password@api.ctl.io/"),
+                *("https://api.ctl.io.example.com/", "https://[::1", "https://api.ctl.io:x/"),
+                *("https://xn--a/x", "file:///etc/passwd", "javascript:alert(1)", "\x00"),
+                # they come to hold a secret
+                *("/v2/x?t0ken-of-ours", "/v2/T0KEN-of-ours.", "/v2/x?[secret]"),
+                *("/v2/./proxy-secret", "/v2/\x1b[2J"),
+            )
+        ],
     ],
 )
-def test_a_link_to_the_api_has_the_path_that_is_requested(href: str, path: str) -> None:
-    assert transport().target(href) == path
+def test_only_a_link_to_the_api_that_tells_no_secret_has_a_path(
+    href: str, path: str | None
+) -> None:
+    way = transport()
+    way.hide("v2/proxy-secret")
+    assert way.target(href) == path
 
 
 PLACES = st.text() | st.from_regex(r"(?:/[A-Za-z0-9_-]+)+", fullmatch=True)
@@ -275,13 +254,6 @@ def test_what_any_link_comes_to_is_requested_of_the_api_as_it_is() -> None:
 # --- what comes back ---------------------------------------------------------------------------
 
 
-def test_headers_that_drip_without_an_end_are_given_up() -> None:
-    with dripping() as origin:
-        outcome = transport(origin).post(*POST)
-    assert isinstance(outcome, NoAnswer)
-    assert (outcome.reason, outcome.never_left) == ("no answer within 0.5 s", False)
-
-
 def test_a_body_that_drips_without_an_end_is_given_up() -> None:
     now = iter(range(0, 100_000, 100))
     with loopback(http(200, b"x" * 200_000)) as server:
@@ -297,24 +269,10 @@ SPACES = b" " * 50_000_000
 
 
 @pytest.mark.parametrize(
-    ("encoding", "packed"),
-    [
-        ("gzip", gzip.compress(BODY)),
-        ("X-GZIP", gzip.compress(BODY)),
-        ("identity", BODY),
-        ("identity, gzip", gzip.compress(BODY)),
-        ("deflate", zlib.compress(BODY)),
-    ],
-)
-def test_an_answer_is_unpacked(encoding: str, packed: bytes) -> None:
-    with loopback(http(200, packed, f"Content-Encoding: {encoding}\r\n")) as server:
-        assert states(Session(server.url).reset(A)) == ["queued"]
-    assert b"\r\naccept-encoding: gzip\r\n" in server.requests[0].lower()
-
-
-@pytest.mark.parametrize(
     ("encoding", "packed", "problem"),
     [
+        *[(name, gzip.compress(BODY), None) for name in ("gzip", "X-GZIP", "identity, gzip")],
+        *(("identity", BODY, None), ("deflate", zlib.compress(BODY), None)),
         *[
             (encoding, b"x", f"the answer can't be decoded (Content-Encoding: {encoding})")
             for encoding in ("gzip, gzip", "gzip, deflate", "br", "zstd", "identity, br")
@@ -324,12 +282,14 @@ def test_an_answer_is_unpacked(encoding: str, packed: bytes) -> None:
         ("gzip", gzip.compress(b"[]" + b" " * 2**24), "the answer is larger than 16,384 KiB"),
     ],
 )
-def test_an_answer_that_can_not_be_unpacked_is_not_believed(
-    encoding: str, packed: bytes, problem: str
+def test_an_answer_is_unpacked_or_not_believed(
+    encoding: str, packed: bytes, problem: str | None
 ) -> None:
     with loopback(http(200, packed, f"Content-Encoding: {encoding}\r\n")) as server:
         answer = Session(server.url).reset(A)
-    assert (answer.problem, states(answer), server.posts) == (problem, ["unknown"], 1)
+    assert (answer.problem, states(answer)) == (problem, ["unknown" if problem else "queued"])
+    assert server.posts == 1
+    assert b"\r\naccept-encoding: gzip\r\n" in server.requests[0].lower()
 
 
 @pytest.mark.parametrize(
@@ -354,6 +314,7 @@ def test_a_poll_takes_64_kib_however_they_are_packed(packed: bytes) -> None:
         (format_datetime(WALL_CLOCK.replace(minute=50), usegmt=True), 240.0),
         (format_datetime(WALL_CLOCK.replace(year=2000), usegmt=True), 0.0),
         ("Sun Sep  9 01:46:42 2001", 2.0),
+        (f"Sun, 09 Sep 2001 01:48:45 GMT\r\n{DATE.rstrip()}", 5.0),  # by the clock of the API
         *[(text, 86400.0) for text in ("99999999999999999999", "9" * 5000)],
         (format_datetime(WALL_CLOCK.replace(year=9999), usegmt=True), 86400.0),
         *[(text, None) for text in ("soon", "", "-5", "\xb2", "Sun, 09 Sep 99999 01:46:42 GMT")],
@@ -365,14 +326,6 @@ def test_a_pause_that_is_asked_for_is_a_number_or_a_date(text: str, seconds: flo
         answer = transport(server.url).get(*GET)
     assert isinstance(answer, Answer)
     assert answer.retry_after == seconds
-
-
-def test_a_pause_until_a_date_counts_by_the_clock_of_the_api() -> None:
-    header = "Retry-After: Sun, 09 Sep 2001 01:48:45 GMT\r\n"
-    with loopback(http(429, headers=DATE + header)) as server:
-        answer = transport(server.url).get(*GET)
-    assert isinstance(answer, Answer)
-    assert (answer.date, answer.retry_after) == (THEN, 5.0)
 
 
 def test_any_date_can_be_read() -> None:
@@ -392,17 +345,15 @@ def test_any_date_can_be_read() -> None:
 
 def test_each_request_has_a_connection_of_its_own() -> None:
     """What came after an answer was once taken for the next: a failure as a success."""
-    login, queued = http(200, {"bearerToken": "t"}), http(200, [QUEUED])
     executing, succeeded, failed = (
         http(200, {"status": word}) for word in ("executing", "succeeded", "failed")
     )
-    with loopback(executing + succeeded, failed, login, http(429), queued) as server:
+    with loopback(executing + succeeded, failed, http(429), http(200, [QUEUED])) as server:
         session = Session(server.url)
         polls = [session.client.operation_status(WA1) for _ in range(2)]
-        session.client.log_in("demo", "demo")
         assert states(session.reset(A)) == ["queued"]
     assert polls == [OperationStatus("executing"), OperationStatus("failed")]
-    assert len(server.requests) == 5  # this server takes one a connection
+    assert len(server.requests) == 4  # this server takes one a connection
     assert all(b"\r\nconnection: close\r\n" in request.lower() for request in server.requests)
 
 
@@ -423,36 +374,30 @@ SECRET = "s3cret/T0ken"
         http(200, b"", "Content-Encoding: s3cret/T0ken\r\n"),
     ],
 )
-def test_a_token_or_a_password_in_an_answer_is_not_shown(answer: bytes, log: list[str]) -> None:
+def test_a_token_or_a_password_in_an_answer_is_not_shown(
+    answer: bytes, log: pytest.LogCaptureFixture
+) -> None:
     with loopback(answer) as server:
         result = Session(server.url, token=SECRET).reset(A)
         with pytest.raises(ClcError, match="The login") as raised:
             Session(server.url, token="").client.log_in("demo", SECRET)
     assert result.problem
-    assert "t0ken" not in f"{result} {raised.value} {log}".lower()
+    assert "t0ken" not in f"{result} {raised.value} {log.messages}".lower()
 
 
 TOKEN_FORMS = ["t0k/n-of-ours", "T0K/N-OF-OURS", "t0k%2Fn-of-ours", "dDBrL24tb2Ytb3Vycw=="]
 
 
 @pytest.mark.parametrize("form", TOKEN_FORMS)
-def test_the_token_is_in_nothing_that_comes_back(form: str, log: list[str]) -> None:
+def test_the_token_is_in_nothing_that_comes_back(form: str, log: pytest.LogCaptureFixture) -> None:
     link = {"rel": "status", "href": f"/v2/operations/alias/status/{form}", "id": form}
-    entities = [
-        {**QUEUED, "links": [link]},
-        {**QUEUED, "server": form},
-        refused(B, f"Not with {form}"),
-    ]
-    entity = {
-        "id": A,
-        "groupId": form,
-        "status": form,
-        "locationId": form,
-        "details": {"powerState": form, "inMaintenanceMode": form},
-        "changeInfo": {"modifiedDate": form, "modifiedBy": form},
-    }
+    result, odd = {**QUEUED, "links": [link]}, {**QUEUED, "server": form}
+    details = {"powerState": form, "inMaintenanceMode": form}
+    change = {"modifiedDate": form, "modifiedBy": form}
+    entity: dict[str, object] = {"id": A, "details": details, "changeInfo": change}
+    entity |= dict.fromkeys(("groupId", "status", "locationId"), form)
     script = [
-        http(200, entities),
+        http(200, [result, odd, refused(B, f"Not with {form}")]),
         http(200, {"status": form}),
         http(404, {"message": form}),
         http(200, entity),
@@ -471,7 +416,7 @@ def test_the_token_is_in_nothing_that_comes_back(form: str, log: list[str]) -> N
             client.groups("ALIAS", detailed=True),
             client.log_in("demo", "password"),
         ]
-    told = f"{shown} {log}".lower()
+    told = f"{shown} {log.messages}".lower()
     assert not any(form.lower() in told for form in TOKEN_FORMS)
     assert "[secret]" in str(shown[1])
     assert answer.results[0].operation
@@ -483,39 +428,11 @@ def test_the_password_and_the_token_of_a_login_are_secrets_of_all_that_follows(
 ) -> None:
     token, password = jwt(), "correct horse battery staple"
     api_ctl_io.post("/v2/authentication/login").respond(200, json={"bearerToken": token})
-    echo = f"{password.upper()} / {token[60:90]}"
-    api_ctl_io.get(PATH).respond(500, json={"message": echo})
+    echo = [{"message": f"{password.upper()} / {token[60:90]}"}]
+    pieces = [{"message": token[at : at + 15]} for at in range(0, len(token), 15)]
+    route = api_ctl_io.get(PATH)
+    route.side_effect = [httpx.Response(500, json=content) for content in (echo, pieces)]
     client = Session(token="").client
     assert client.log_in("demo", password).token == token
-    failure = PollFailure("the API answered 500: [secret] / [secret]")
-    assert client.operation_status(WA1) == failure
-
-
-def test_a_secret_in_pieces_is_redacted_where_they_are_joined(api_ctl_io: respx.Router) -> None:
-    token = jwt()
-    pieces = [{"message": token[at : at + 15]} for at in range(0, len(token), 15)]
-    api_ctl_io.get(PATH).respond(500, json=pieces)
-    failure = Session(token=token).client.operation_status(WA1)
-    assert failure == PollFailure("the API answered 500: [secret]")
-
-
-def test_a_user_whose_name_is_the_password_is_named(served: Cloud) -> None:
-    session = Session(token="")
-    credential = session.client.log_in("demo", "demo")
-    session.client.authorize(credential.token, "")
-    session.reset(A)
-    assert credential.user == "demo"
-    assert session.client.server("ALIAS", A).changed_by == "demo"
-
-
-@pytest.mark.parametrize("phrase", ["s3cret/x", "dXNlcjpzM2NyZXQveA==", "s3cret%2Fx"])
-def test_the_password_of_a_proxy_is_not_shown(
-    monkeypatch: pytest.MonkeyPatch, phrase: str, log: list[str]
-) -> None:
-    with loopback(f"HTTP/1.1 407 Not {phrase}\r\n\r\n".encode()) as proxy:
-        address = proxy.url.removeprefix("http://")
-        monkeypatch.setenv("https_proxy", f"http://user:s3cret%2Fx@{address}")
-        problem = problem_of(Session(DEAF).reset())
-    assert "407 Not " in problem
-    assert "[secret]" in problem
-    assert "s3cret" not in f"{problem} {log}"
+    for shown in ("[secret] / [secret]", "[secret]"):
+        assert client.operation_status(WA1) == PollFailure(f"the API answered 500: {shown}")
