@@ -346,12 +346,12 @@ def _exit_code(process: subprocess.Popen[bytes]) -> int | None:
 
     Popen would return 0 for that.
     """
-    if process.returncode is None:
-        try:
-            pid, status = os.waitpid(process.pid, os.WNOHANG)
-            process.returncode = os.waitstatus_to_exitcode(status) if pid else None
-        except ChildProcessError:
-            process.returncode = _LOST
+    try:
+        pid, status = os.waitpid(process.pid, os.WNOHANG)
+    except ChildProcessError:
+        process.returncode = _LOST
+    else:
+        process.returncode = os.waitstatus_to_exitcode(status) if pid else None
     return process.returncode
 
 

@@ -194,6 +194,7 @@ def test_a_token_with_less_than_two_days_left_is_warned_about(
 ) -> None:
     # a command run in this process may have taken the log from pytest
     monkeypatch.setattr(logging.getLogger("clc_reset"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("clc_reset"), "handlers", [])
     sources = Surroundings().sources
     for left in (timedelta(days=2), timedelta(hours=35, minutes=5)):
         store(exp=int((NOW + left).timestamp()))

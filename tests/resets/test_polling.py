@@ -114,6 +114,18 @@ def test_a_late_answer_is_not_that_of_the_poll_after_it(world: World) -> None:
     assert (words(polls), polls.timed_out) == ({ONE: "succeeded"}, False)
 
 
+def test_without_a_thread_a_poll_fails_and_is_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_run: object) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(world.inbox, "_start", refuse)
+    assert words(poll(world)) == {ONE: "succeeded"}
+    assert len(world.polls()) > 1
+
+
 def test_half_as_many_are_asked_for_a_while_after_the_api_asks_to_slow_down(world: World) -> None:
     world.statuses = lambda _operation: "503" if 5 < world.seconds < 5.1 else "executing"
     poll(world, *map(operation, range(1000)), limit=40)
