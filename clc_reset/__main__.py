@@ -4,7 +4,7 @@ import gc
 import signal
 import sys
 
-GARBAGE = 200_000
+GARBAGE = 700_000
 """Objects before Python looks for cycles: it would do so dozens of times while a command loads."""
 
 

@@ -374,7 +374,7 @@ class Record:
                     (operation := result.operation) and operation.id,
                     operation and operation.path,
                     operation and operation.account,
-                    utf8(result.message),
+                    result.message and utf8(result.message),
                     turns.get(result.server or ""),
                     self.number,
                     self.places.get(result.server or ""),
