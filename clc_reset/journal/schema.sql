@@ -23,7 +23,7 @@ CREATE TABLE wave (
     usual     REAL NOT NULL, -- seconds that its resets usually take, at the most
     sending   TEXT, -- NULL until the answer is recorded
     sent_at   TEXT, -- on the API's clock; stored once
-    operations TEXT NOT NULL DEFAULT '', -- the ids in the answer, in upper case, each between line ends
+    operations TEXT NOT NULL DEFAULT '', -- their ids in upper case, each between line ends
     unknown   INTEGER NOT NULL DEFAULT 0 -- servers whose outcome the answer left unknown
 );
 CREATE INDEX wave_by_run ON wave (run);
