@@ -230,7 +230,7 @@ class Advice(NamedTuple):
         Servers of several accounts can't be named in one command.
         """
         known = self.known
-        of_state = [result for result in known.results if result.state is state]
+        of_state = known.having(state)
         changed, unchanged, unseen = (
             servers_of(r for r in of_state if (r.evidence and r.evidence.changed) is shown)
             for shown in (True, False, None)
