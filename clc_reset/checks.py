@@ -130,8 +130,8 @@ class _Wave:
                     break
                 self._begin(attempt)
                 self._step()
-        finally:
             self._step()  # one that has just ended counts
+        finally:
             for running in self._running:
                 running.terminate(self._now())
             while self._running:
