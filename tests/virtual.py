@@ -70,7 +70,7 @@ class VirtualInbox(Inbox):
         self.at(seconds, lambda: setattr(self.clocks, "seconds", until))
 
     def _run(self, key: Any, work: Callable[[], Any], finished: Any) -> None:
-        self.calls.append((self.clocks.seconds, key))
+        self.calls.append((self.clocks.seconds, getattr(key, "key", key)))  # of a poll
         self._under_way += 1
         self.most_at_once = max(self.most_at_once, self._under_way)
         super()._run(key, work, finished)

@@ -115,23 +115,23 @@ def observed(server: str, result: object) -> Observation:
 class Watch:
     """Chooses the servers of shared operations to look at while those run.
 
-    `turns` are the servers of each operation in the order of the answer, which is the order in
-    which the API works on them. A round of looks begins every five seconds: at the next servers of
+    `turns` are the servers of each operation, with their runs, in the order of the answer, which is
+    the order in which the API works on them. A round of looks begins every five seconds: at the next servers of
     each operation, four at the most, and sixteen in all. `sent` returns the request of a server;
     without its time on the API's clock no change can be told.
     """
 
     def __init__(
-        self, turns: Mapping[Operation, Sequence[str]], sent: Callable[[str], Sent]
+        self, turns: Mapping[Operation, Sequence[Key]], sent: Callable[[Key], Sent]
     ) -> None:
         self.sent = sent
-        self._left = {op: list(servers) for op, servers in turns.items() if len(servers) > 1}
-        self._of = {op: len(servers) for op, servers in self._left.items()}
-        self._operation_of = {s: op for op, servers in self._left.items() for s in servers}
-        self._round: list[str] = []
+        self._left = {op: list(keys) for op, keys in turns.items() if len(keys) > 1}
+        self._of = {op: len(keys) for op, keys in self._left.items()}
+        self._operation_of = {key: op for op, keys in self._left.items() for key in keys}
+        self._round: list[Key] = []
         self._round_at = LOOK_EVERY
 
-    def next(self, seconds: float, most: int, looking: Container[Hashable]) -> list[str]:
+    def next(self, seconds: float, most: int, looking: Container[Hashable]) -> list[Key]:
         """Return the servers to look at now, `seconds` after the wait began, `most` in all.
 
         `looking` are those that are being looked at.
@@ -140,34 +140,33 @@ class Watch:
             self._round_at = seconds + LOOK_EVERY
             self._round = self._upcoming()
         chosen, self._round = self._round[:most], self._round[most:]
-        return [s for s in chosen if self._operation_of[s] in self._left and s not in looking]
+        return [k for k in chosen if self._operation_of[k] in self._left and k not in looking]
 
-    def _upcoming(self) -> list[str]:
+    def _upcoming(self) -> list[Key]:
         """Return the servers of a round: the first ones of all operations before the second."""
-        known = [op for op, servers in self._left.items() if self.sent(servers[0]).at is not None]
+        known = [op for op, keys in self._left.items() if self.sent(keys[0]).at is not None]
         ranks = zip_longest(*(self._left[operation][:LOOKS_AN_OPERATION] for operation in known))
-        servers = [server for rank in ranks for server in rank if server is not None]
-        for server in servers[:LOOKS_IN_ALL]:
-            operation = self._operation_of[server]
+        keys = [key for rank in ranks for key in rank if key is not None][:LOOKS_IN_ALL]
+        for key in keys:
+            operation = self._operation_of[key]
             self._left[operation] = self._left.pop(operation)  # the others come first next time
-        return servers[:LOOKS_IN_ALL]
+        return keys
 
-    def add(self, observation: Observation, seconds: float) -> ServerChanged | None:
-        """Take an observation; return a change, once for each server."""
-        server = observation.server
-        operation = self._operation_of[server]
+    def add(self, key: Key, observation: Observation, seconds: float) -> ServerChanged | None:
+        """Take an observation; return a change, once for each server of a run."""
+        operation = self._operation_of[key]
         left = self._left.get(operation, [])
-        changed = judge(observation, self.sent(server)).changed
-        if server not in left or changed is False:
+        changed = judge(observation, self.sent(key)).changed
+        if key not in left or changed is False:
             return None
-        left.remove(server)
+        left.remove(key)
         if changed is None:  # it mustn't keep those behind it from being looked at
-            left.append(server)
+            left.append(key)
             return None
         of = self._of[operation]
         if not left:
             self.end(operation)
-        return ServerChanged(operation, server, of - len(left), of, seconds)
+        return ServerChanged(operation, observation.server, of - len(left), of, seconds)
 
     def end(self, operation: Operation) -> None:
         """Look no more at an operation's servers: it is over, or all have changed."""

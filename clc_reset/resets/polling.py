@@ -22,7 +22,7 @@ The schedule, and why it is as it is:
 """
 
 import heapq
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import count
 from math import inf
@@ -35,7 +35,7 @@ from clc_reset.resets import evidence
 from clc_reset.resets.events import Emit, PollsFailing, PollsRecovered, StatusChanged, Tick
 from clc_reset.resets.request import Dependencies
 from clc_reset.text import describe
-from clc_reset.workers import AT_A_TIME, Done, Failure, attempt
+from clc_reset.workers import AT_A_TIME, Done, Failure
 
 SECOND_POLL = 0.5
 SHARE = 1 / 8
@@ -67,7 +67,7 @@ class Wait(NamedTuple):
     statuses: Statuses
     sent: Callable[[evidence.Key], evidence.Sent]
     shares: Mapping[Operation | None, int]
-    turns: Mapping[str, int]
+    turns: Mapping[evidence.Key, int]
     once: bool = False
     looks: bool = False
     has_changed: Callable[[], bool] | None = None
@@ -81,14 +81,14 @@ class _Poll:
     gone_since = inf
 
 
-class _Reply(NamedTuple):
-    """The end of a call, which may come when another one has taken its place.
+class _Call(NamedTuple):
+    """A call for an operation or a server, which may end when another has taken its place.
 
-    `overdue` is when the call was given up; no two calls for one key have the same.
+    `overdue` is when it is given up; no two calls for one key have the same.
     """
 
+    key: Operation | evidence.Key
     overdue: float
-    result: object
 
 
 class Polling:
@@ -123,7 +123,7 @@ class Polling:
         self._unfinished = {operation: _Poll() for operation in operations}
         self._order = count()
         self._due = [(self._began, next(self._order), op) for op in self._unfinished]  # a heap
-        self._in_flight: dict[Hashable, float] = {}  # and when it is given up
+        self._in_flight: dict[Operation | evidence.Key, float] = {}  # and when it is given up
 
     def run(self) -> None:
         """Poll until the end. Raises Interrupted."""
@@ -177,10 +177,8 @@ class Polling:
         done = self._deps.inbox.next(self._time_to_sleep(self._clock()))
         now = self._clock()
         match done:
-            case Done(key, _Reply(overdue, result)) if self._in_flight.get(key) == overdue:
+            case Done(_Call(key, overdue), result) if self._in_flight.get(key) == overdue:
                 self._take(key, result, now)
-            case Done(key, Failure() as failure):  # no thread was to be had
-                self._take(key, failure, now)
         for key in [key for key, overdue in self._in_flight.items() if now >= overdue]:
             self._take(key, PollFailure(f"no answer within {LONGEST_POLL:g} s"), now)
 
@@ -198,16 +196,18 @@ class Polling:
         """Look at the servers that come next, unless the API asked to slow down."""
         if now < self._slowed_until or self._is_last_round:
             return
-        looks = sum(isinstance(key, str) for key in self._in_flight)
+        looks = sum(not isinstance(key, Operation) for key in self._in_flight)
         most = max(1, min(AT_A_TIME // 2, AT_A_TIME - len(self._unfinished))) - looks
         most = max(0, min(self._places(now), most))
-        for server in self._watch.next(now - self._began, most, self._in_flight):
-            account = self._watch.sent(server).account
-            self._submit(server, partial(self._deps.api.server, account, server), now)
+        for key in self._watch.next(now - self._began, most, self._in_flight):
+            account, server = self._watch.sent(key).account, key[1] or ""
+            self._submit(key, partial(self._deps.api.server, account, server), now)
 
-    def _submit(self, key: Operation | str, work: Callable[[], object], now: float) -> None:
-        overdue = self._in_flight[key] = now + LONGEST_POLL
-        self._deps.inbox.submit(key, lambda: _Reply(overdue, attempt(work)))
+    def _submit(
+        self, key: Operation | evidence.Key, work: Callable[[], object], now: float
+    ) -> None:
+        self._in_flight[key] = now + LONGEST_POLL
+        self._deps.inbox.submit(_Call(key, now + LONGEST_POLL), work)
 
     def _time_to_sleep(self, now: float) -> float:
         """Return the time until something is due, unless that has to wait for an answer."""
@@ -216,21 +216,22 @@ class Polling:
             until = min(until, self._due[0][0])
         return max(0.0, until - now)
 
-    def _take(self, key: Hashable, result: object, now: float) -> None:
+    def _take(self, key: Operation | evidence.Key, result: object, now: float) -> None:
         del self._in_flight[key]
-        match key, result:
-            case Operation() as operation, OperationStatus() as status:
-                self._take_status(operation, status, now)
-            case Operation() as operation, PollFailure() as failure:
-                self._take_failure(operation, failure, now)
-            case Operation(), Failure(AuthenticationError() as error):
+        if not isinstance(key, Operation):
+            seen = evidence.observed(key[1] or "", result)
+            if change := self._watch.add(key, seen, now - self._began):
+                self._emit(change)
+            return
+        match result:
+            case OperationStatus() as status:
+                self._take_status(key, status, now)
+            case Failure(AuthenticationError() as error):
                 self.error = error
-            case Operation() as operation, Failure(error):
-                self._take_failure(operation, PollFailure(describe(error)), now)
-            case _:
-                seen = evidence.observed(str(key), result)
-                if change := self._watch.add(seen, now - self._began):
-                    self._emit(change)
+            case Failure(error):
+                self._take_failure(key, PollFailure(describe(error)), now)
+            case PollFailure() as failure:  # pragma: no branch - there is nothing else
+                self._take_failure(key, failure, now)
 
     def _take_status(self, operation: Operation, status: OperationStatus, now: float) -> None:
         poll = self._unfinished[operation]

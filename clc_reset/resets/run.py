@@ -136,7 +136,7 @@ def _wait(request: ResetRequest, answer: ResetAnswer, record: Record, deps: Depe
     if limit is None:
         limit = usual_limit(result.server for result in answer.results if result.server)
     shares = Counter(result.operation for result in answer.results)
-    turns = {server: turn for turn, server in enumerate(answer.turns)}
+    turns: dict[evidence.Key, int] = {(None, s): turn for turn, s in enumerate(answer.turns)}
     return Wait(limit, record.statuses, sent, shares, turns, looks=request.looks)
 
 
@@ -148,13 +148,15 @@ def follow(outcome: Outcome, wait: Wait, deps: Dependencies, emit: events.Emit) 
     results = tuple(map(followable, outcome.results))
     outcome = outcome._replace(results=results, limit=wait.limit)
     servers: dict[Operation, list[str]] = {operation: [] for operation in outcome.pending}
-    key_of: dict[str, evidence.Key] = {}
+    keys: dict[Operation, list[evidence.Key]] = {operation: [] for operation in servers}
     for result in results:
         if result.operation in servers and result.server:
             servers[result.operation].append(result.server)
-            key_of[result.server] = (result.run, result.server)
-    turns = {op: sorted(some, key=lambda s: wait.turns.get(s, inf)) for op, some in servers.items()}
-    watch = evidence.Watch(turns if wait.looks else {}, lambda server: wait.sent(key_of[server]))
+            keys[result.operation].append((result.run, result.server))
+    turns = {
+        op: sorted(some, key=lambda key: wait.turns.get(key, inf)) for op, some in keys.items()
+    }
+    watch = evidence.Watch(turns if wait.looks else {}, wait.sent)
     polls = polling.Polling(servers, wait, watch, deps, emit)
     try:
         if servers:

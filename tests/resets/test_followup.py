@@ -184,16 +184,17 @@ def test_the_wait_is_taken_up_again_in_the_order_of_the_answer(world: World) -> 
 
 
 def test_a_server_of_two_runs_is_held_against_the_request_that_is_followed(world: World) -> None:
-    earlier = world.reset(A, waits=True).run or ""
+    earlier = world.reset(A, C).run or ""
     world.clocks.seconds = 100
     world.answer = lambda servers: world.sent(*(queued(s, TWO) for s in servers))
     world.show = world.changing({A: 50, B: 50})
-    latest = world.reset(A, B).run or ""
-    world.lasting(o2=160)
+    latest = world.reset(A, B, again=True).run or ""
+    world.lasting(o1=200, o2=120)
     outcome, _ = world.status(latest, earlier, wait=True)
-    assert outcome.run is None  # there are two
-    assert world.looks()
-    assert world.of(events.ServerChanged) == []
+    assert (outcome.run, outcome.exit_code) == (None, 0)  # there are two
+    assert {server for at, server in world.looks() if at > 130} == {C}
+    changes = [(event.operation, event.server) for event in world.of(events.ServerChanged)]
+    assert changes == [(ONE, A)]
 
 
 def test_a_wait_watches_lost_servers_until_each_has_changed(world: World) -> None:

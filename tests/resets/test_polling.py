@@ -34,7 +34,8 @@ def poll(
         world.inbox.latency = lambda _key: 0.05
     statuses = Statuses(None, world.clocks, ())
     wait = Wait(limit, statuses, lambda _key: SENT, {}, {}, once)
-    watch = Watch(turns or {}, lambda _server: SENT)
+    keys = {op: [(None, server) for server in turn] for op, turn in (turns or {}).items()}
+    watch = Watch(keys, lambda _key: SENT)
     polls = Polling(operations or turns or (ONE,), wait, watch, world.deps(), world.events.append)
     with suppress(Interrupted):
         polls.run()
@@ -247,7 +248,7 @@ def test_only_the_next_four_are_looked_at_every_five_seconds(world: World) -> No
 @pytest.mark.parametrize(("latency", "most"), [(0.05, 16), (9.0, 7)])  # at the end
 def test_sixteen_looks_in_five_seconds_starve_none(world: World, latency: float, most: int) -> None:
     world.lasting(**{f"o{n}": 300.0 for n in range(15)})
-    world.inbox.latency = lambda key: latency if isinstance(key, str) else 0.05
+    world.inbox.latency = lambda key: 0.05 if is_poll(key) else latency
     poll(world, turns=batch(15, 50))
     assert most_within_five_seconds(world) == most
     looks = Counter(server[:2] for _, server in world.looks())
@@ -259,7 +260,7 @@ def test_sixteen_looks_in_five_seconds_starve_none(world: World, latency: float,
 def test_no_poll_is_delayed_by_looks(world: World, tmp_path: Path, latency: float) -> None:
     other = World(tmp_path / "other")
     for one in (world, other):
-        one.inbox.latency = lambda key: latency if isinstance(key, str) else 0.05
+        one.inbox.latency = lambda key: 0.05 if is_poll(key) else latency
         one.lasting(**{f"o{n}": 60.0 + n for n in range(8)})
     spread(world, 2.0)
     poll(world, turns=batch(8, 50))
@@ -301,20 +302,23 @@ def test_a_look_that_fails_or_hangs_is_tried_again_and_keeps_back_no_other(world
     world.lasting(o0=200.0)
     spread(world, 10.0)
     show, world.show = world.show, look
-    world.inbox.latency = lambda key: 1e6 if key == hanging and world.seconds < 85 else 0.05
+    world.inbox.latency = lambda key: 1e6 if key == (None, hanging) and world.seconds < 85 else 0.05
     poll(world, turns={operation(0): servers})
     assert sorted(event.server for event in world.of(ServerChanged)) == servers[6:]
 
 
 def test_a_watch_leaves_out_what_is_over_seen_being_looked_at_or_without_a_time() -> None:
-    watch = Watch({ONE: ["A", "B", "C"], TWO: ["D", "E"]}, lambda _server: SENT)
-    assert watch.next(5.0, 2, ()) == ["A", "D"]
+    a, b, c, d, e = (("r1", "A"), ("r1", "B"), ("r1", "C"), ("r2", "A"), ("r2", "E"))
+    watch = Watch({ONE: [a, b, c], TWO: [d, e]}, lambda _key: SENT)
+    assert watch.next(5.0, 2, ()) == [a, d]
     watch.end(TWO)
-    assert watch.next(5.0, 9, {"B"}) == ["C"]
+    assert watch.next(5.0, 9, {b}) == [c]
     seen = Observation("A", None, NOON.replace(minute=1), USER)
-    assert watch.add(seen, 9.0) == ServerChanged(ONE, "A", 1, 3, 9.0)
-    assert watch.add(seen, 9.0) is None
+    assert watch.add(d, seen, 9.0) is None
+    assert watch.add(a, seen, 9.0) == ServerChanged(ONE, "A", 1, 3, 9.0)
+    assert watch.add(a, seen, 9.0) is None
+    assert watch.next(10.0, 9, ()) == [b, c]
     watch.end(ONE)
-    assert watch.add(seen._replace(server="B"), 9.0) is None
-    timeless = Watch({ONE: ["A", "B"]}, lambda _server: SENT._replace(at=None))
+    assert watch.add(b, seen._replace(server="B"), 9.0) is None
+    timeless = Watch({ONE: [a, b]}, lambda _key: SENT._replace(at=None))
     assert timeless.next(1000.0, 16, ()) == []

@@ -184,11 +184,8 @@ class World(Machine):
 
     def looks(self) -> list[tuple[float, str]]:
         """The looks at servers, of waits and of others."""
-        return [
-            (at, key if isinstance(key, str) else key[1])
-            for at, key in self.inbox.calls
-            if isinstance(key, str) or (isinstance(key, tuple) and not is_poll(key))
-        ]
+        calls = self.inbox.calls
+        return [(at, key[1]) for at, key in calls if isinstance(key, tuple) and not is_poll(key)]
 
     def of(self, kind: type[Any]) -> list[Any]:
         """The events of a kind."""
