@@ -246,13 +246,13 @@ class FollowUp:
         self._sent = guard.requests(((s.run.account, s.row) for s in rows), self._deps)
 
     def ask(self) -> tuple[Outcome, list[str]]:
-        """Return what became of earlier resets, and the operations that nobody knows."""
+        """Return what became of earlier resets, whatever happens, and operations nobody knows."""
         outcome = self._ask()
         try:
             while self._waits and outcome.ending is Ending.COMPLETE and self._selection.is_live:
                 self._reload()
                 outcome = self._ask()
-        except JournalError as error:
+        except (Exception, Interrupted) as error:
             outcome = outcome.ended_by(error)
         if self._waits and outcome.ending is Ending.COMPLETE:
             outcome = self._watch_lost(outcome)
@@ -295,7 +295,7 @@ class FollowUp:
             journal.statuses({shown.row.run for shown in rows}),
             self._sent,
             _shares(rows),
-            {shown.row.server: shown.row.turn for shown in rows if shown.row.turn is not None},
+            {shown.row.key: shown.row.turn for shown in rows if shown.row.turn is not None},
             once=not self._waits,
             looks=self._looks and self._waits,
             has_changed=has_changed,
@@ -358,8 +358,8 @@ class FollowUp:
                 # of one that can't be looked at now, the look before stands
                 seen = {key: e for key, e in seen.items() if e.observation.problem is None}
                 outcome = outcome.with_evidence(seen)
-        except Interrupted as interrupt:
-            return outcome.ended_by(interrupt)
+        except (Exception, Interrupted) as error:
+            return outcome.ended_by(error)
         return outcome
 
 
