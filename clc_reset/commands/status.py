@@ -9,6 +9,7 @@ from clc_reset.commands.report import Remark
 from clc_reset.commands.session import Session
 from clc_reset.errors import NOT_FOUND, ClcError, JournalError, UsageError
 from clc_reset.exit_codes import ExitCode
+from clc_reset.identifiers import looks_like_run, looks_like_server_id
 from clc_reset.journal.rows import Run
 from clc_reset.models import Credential
 from clc_reset.resets import followup
@@ -38,11 +39,13 @@ def run(
         account = sources.account(None, credential)
     try:
         selection = _select(session, names, account, is_run=is_run)
+        for shown in selection.runs:
+            _log.info("%s", followup.requested(shown))
+        if not names:
+            _name_earlier(session, selection.runs[0])
     except JournalError as error:
         session.renderer.error(error.kind, error.message, error.hint, ExitCode.UNKNOWN)
         return ExitCode.UNKNOWN
-    for earlier in selection.runs:
-        _log.info("%s", followup.requested(earlier))
     missing = [Remark(NOT_FOUND, message, hint) for message, hint in selection.missing]
     if credential is None:
         if denied is not None and not (selection.rows or missing):
@@ -54,8 +57,6 @@ def run(
             message = f"Neither the journal nor the API knows: {enumerate_names(lost)}."
             hint = f"If {account} isn't the account of the reset, add -a."
             missing.append(Remark(NOT_FOUND, message, hint))
-    if not names:
-        _name_earlier(session, selection.runs[0])
     whole_run = None
     if len(selection.runs) == 1 and len({shown.asked for shown in selection.rows}) == 1:
         (whole,) = selection.runs
@@ -78,9 +79,9 @@ def _select(
 ) -> Selection:
     """Find the names. Raises JournalError, and UsageError where there is nothing to show."""
     if not session.journal.is_on:
-        if not names:
+        if not names or is_run or any(looks_like_run(n) or looks_like_server_id(n) for n in names):
             raise UsageError(
-                "No operation is named, and CLC_NO_JOURNAL turns the journal off.",
+                "Only operations can be shown: CLC_NO_JOURNAL turns the journal off.",
                 hint="Name the operations, as in: clc status wa1-12345",
             )
         return Selection(operations=tuple(names))
