@@ -31,7 +31,15 @@ from clc_reset.models import (
     ResetAnswer,
     ServerGroup,
 )
-from clc_reset.text import describe, first_line, printable, sentence, shorten, show_seconds
+from clc_reset.text import (
+    describe,
+    enumerate_names,
+    first_line,
+    printable,
+    sentence,
+    shorten,
+    show_seconds,
+)
 from clc_reset.workers import Failure, Inbox
 
 PAUSES = (0.5, 1.0)
@@ -219,6 +227,9 @@ class Client:
             was_refused = codes.is_client_error(outcome.status)
             if entities or (was_taken and entities is not None):
                 answer = answers.reconcile(servers, entities, self._transport.target)
+                if answer.unasked:
+                    warning = "the API also answered for servers that were not asked for: %s."
+                    _log.warning(warning, enumerate_names(answer.unasked))
             elif was_refused and not answers.mentions_queueing(outcome.content, outcome.body):
                 error = self._refusal(outcome, f"reset servers in account {account}", account)
                 return ResetAnswer.not_sent(servers, error)

@@ -159,11 +159,6 @@ class Advice(NamedTuple):
         known = self.known
         if line := summary(known):
             yield line
-        if known.unasked:
-            yield (
-                "Warning: the API also answered for servers that were not asked for: "
-                f"{enumerate_names(known.unasked)}."
-            )
         if follows and not known.waited and known.pending:
             yield f"{self.in_the_cloud()}\n{self.how_to_follow()}"
 

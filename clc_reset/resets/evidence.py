@@ -116,9 +116,9 @@ class Watch:
     """Chooses the servers of shared operations to look at while those run.
 
     `turns` are the servers of each operation, with their runs, in the order of the answer, which is
-    the order in which the API works on them. A round of looks begins every five seconds: at the next servers of
-    each operation, four at the most, and sixteen in all. `sent` returns the request of a server;
-    without its time on the API's clock no change can be told.
+    the order in which the API works on them. A round of looks begins every five seconds: at the
+    next servers of each operation, four at the most, and sixteen in all. `sent` returns the request
+    of a server; without its time on the API's clock no change can be told.
     """
 
     def __init__(

@@ -49,12 +49,11 @@ class Outcome(NamedTuple):
 
     `waited` tells that operations were to be waited for, so that queued isn't good enough.
     `resets` tells that it is about a reset and not about a question. `run` is the journal's id of
-    it, None where it isn't recorded. `problem` says why no answer came. `unasked` are servers that
-    the API answered for although nobody asked. `seconds` is how long it took, `limit` the time
-    limit. `wave` and `waves` count the waves. `has_record` tells that its end is in the journal.
-    `in_doubt` tells of a rest without servers that some server's outcome is unknown. `can_change`
-    tells of a question that a server whose outcome is unknown may still show a change,
-    `can_be_awaited` that `clc status --wait` waits for one.
+    it, None where it isn't recorded. `problem` says why no answer came. `seconds` is how long it
+    took, `limit` the time limit. `wave` and `waves` count the waves. `has_record` tells that its
+    end is in the journal. `in_doubt` tells of a rest without servers that some server's outcome is
+    unknown. `can_change` tells of a question that a server whose outcome is unknown may still show
+    a change, `can_be_awaited` that `clc status --wait` waits for one.
     """
 
     account: str | None
@@ -66,7 +65,6 @@ class Outcome(NamedTuple):
     signum: int | None = None
     crash: str | None = None
     problem: str | None = None
-    unasked: tuple[str, ...] = ()
     run: str | None = None
     limit: float | None = None
     seconds: float | None = None
@@ -155,9 +153,7 @@ class Outcome(NamedTuple):
 
     def with_answer(self, answer: ResetAnswer) -> Self:
         """Return it with the answer to the request."""
-        outcome = self.replacing(answer.results)._replace(
-            unasked=(*self.unasked, *answer.unasked), problem=self.problem or answer.problem
-        )
+        outcome = self.replacing(answer.results)._replace(problem=self.problem or answer.problem)
         if answer.sending is Sending.NOT_SENT:
             reason = answer.error.message if answer.error else "interrupted before it was sent"
             outcome = outcome.replacing(
