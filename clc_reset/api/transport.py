@@ -29,8 +29,8 @@ import truststore
 
 from clc_reset import __version__
 from clc_reset.clocks import ApiTime, Clocks, Moment
-from clc_reset.errors import Interrupted, UnreachableError, UsageError
-from clc_reset.identifiers import DEFAULT_BASE_URL, is_loopback
+from clc_reset.errors import Interrupted, UnreachableError
+from clc_reset.identifiers import is_loopback, unusable_base_url
 from clc_reset.imports import hidden
 from clc_reset.redaction import Redactor
 from clc_reset.text import LONGEST_MESSAGE, REDACTED, continued, first_line, sentence, shorten
@@ -106,8 +106,9 @@ class _Request:
 
     It is `is_here` for certain until it is handed to httpx, and again once httpx's trace tells that
     it connects; from then on `left` is set before the first byte goes. A request that is abandoned
-    before that never leaves: both happen under `lock`. Without a trace nothing is certain. `awake`
-    is the latest moment since it left until which this process is known to have been running.
+    before that never leaves: both happen under `lock`. Without a trace nothing is certain,
+    except after a signal, which may come just before the trace's first event. `awake` is the latest
+    moment since it left until which this process is known to have been running.
     """
 
     method: str
@@ -155,10 +156,7 @@ class Transport:
         try:
             self._here = httpx.URL(origin)
         except httpx.InvalidURL as error:
-            raise UsageError(
-                f"CLC_BASE_URL can't be used: {first_line(error)}.",
-                hint=f"Set it to https://HOST, or unset it for {DEFAULT_BASE_URL}.",
-            ) from error
+            raise unusable_base_url(first_line(error)) from error
         tls = _tls_context(origin)
         try:
             proxy = _proxy(self._here)
@@ -246,7 +244,8 @@ class Transport:
         except (Exception, Interrupted) as error:  # no thread was to be had, for one
             with request.lock:
                 request.is_abandoned = True
-                never_left = request.left is None
+                is_kept = request.is_here or isinstance(error, Interrupted)
+                never_left = is_kept and request.left is None
             outcome = self._no_answer(request, error, never_left=never_left)
         if isinstance(outcome, NoAnswer):
             if outcome.never_left:  # a signal may have kept it, before this thread was woken
@@ -286,7 +285,7 @@ class Transport:
         A request that hasn't left never does once it is abandoned, a signal came, or its time is
         over.
         """
-        if event == "connection.connect_tcp.started":
+        if event.endswith(".connect_tcp.started"):
             request.is_here = True
         if event != "http11.send_request_headers.started" or info["request"].method == b"CONNECT":
             return

@@ -12,7 +12,7 @@ import respx
 
 from clc_reset.api import client as api
 from clc_reset.api.client import may_be_repeated
-from clc_reset.api.transport import Answer, NoAnswer
+from clc_reset.api.transport import Answer, NoAnswer, Transport
 from clc_reset.clocks import ApiTime
 from clc_reset.errors import AuthenticationError, Interrupted, RefusedError, UnreachableError
 from clc_reset.models import ResetAnswer, Sending, ServerResult, ServerState
@@ -184,6 +184,16 @@ def test_whatever_may_have_arrived_is_sent_once_and_unknown(
     assert words in (result.problem or "")
     assert not (result.problem or "").endswith(".")
     assert result.results[1].message == f"Sent; outcome unknown: {result.problem}."
+    assert server.posts == 1
+
+
+def test_without_a_trace_it_is_not_known_whether_a_request_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Transport, "_trace", lambda *_: None)
+    monkeypatch.setattr(api, "ANSWER_SECONDS", 0.2)
+    with loopback(HANG) as server:
+        assert Session(server.url).reset().sending is Sending.MAYBE_SENT
     assert server.posts == 1
 
 
