@@ -205,10 +205,13 @@ def _dry_run(session: Session, given: Given, rest: Rest | None) -> int:
     results = [ServerResult(server, ServerState.NOT_SENT, None, message) for server in servers]
     delivery = session.renderer.results(account, results, {"dry_run": True})
     session.streams.note(f"Dry run: {count(len(servers), 'server')} {where}; nothing was sent.")
-    if rest is not None and rest.going_on:
-        runs = ", ".join(rest.going_on)
-        session.streams.note(f"Would be refused: run {runs} is still going on, or may be.")
-    elif account is not None and session.journal.is_on and rest is None:
+    if rest is not None:
+        if rest.going_on and not given.again:
+            runs = ", ".join(rest.going_on)
+            session.streams.note(f"Would be refused: run {runs} is still going on, or may be.")
+        elif rest.running:
+            session.streams.note("Would be refused while operations of the run are running.")
+    elif account is not None and session.journal.is_on and not given.again:
         try:
             found = session.journal.unsettled(Where(session.origin, account), servers)
         except JournalError as error:
