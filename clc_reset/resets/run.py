@@ -110,6 +110,7 @@ def _begun(outcome: Outcome, record: Record, request: ResetRequest) -> Outcome:
 
 def _ended(outcome: Outcome, record: Record) -> Outcome:
     """Return the outcome after its end was recorded, which never raises and loses no result."""
+    outcome = outcome.leaving_out(record.left_out)  # a wave may be refused for others
     if outcome.ending is Ending.COMPLETE and outcome.servers(ServerState.NOT_SENT):
         outcome = outcome._replace(ending=Ending.STOPPED)
     try:

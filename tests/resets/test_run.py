@@ -162,6 +162,14 @@ def test_a_server_that_another_run_plans_stops_a_later_wave(world: World, is_res
     assert f"clc reset {B} --again" in message(outcome)  # not the whole command with --again
 
 
+def test_a_wave_that_is_refused_names_what_it_left_out(world: World) -> None:
+    others: list[str | None] = []
+    world.inbox.at(6, lambda: others.append(world.another().begin(C, D, options=ROLLING).run))
+    outcome = world.reset(A, B, C, D, at_a_time=2, pause=10.0)
+    assert f"{D}: planned by run" in message(outcome)
+    assert [result.run for result in outcome.results] == [None, None, *others, None]
+
+
 def test_a_later_wave_leaves_out_what_another_run_has_reset_and_asks_nobody(world: World) -> None:
     taken: list[str | None] = []
     world.inbox.at(5, lambda: taken.append(world.another().reset(B, C, waits=True, again=True).run))
