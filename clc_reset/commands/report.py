@@ -298,9 +298,10 @@ class Advice(NamedTuple):
         number = count(len(pending), "operation")
         verb = "is" if len(pending) == 1 else "are"
         running = {result.operation for result in known.having(ServerState.RUNNING)}
-        if known.resets or running.issuperset(pending):
+        if not known.waited or running.issuperset(pending):
             return f"The resets continue in the cloud: {number} {verb} still running."
-        return f"{number} {verb}n't known to be over."
+        doubt = f"{number} {verb}n't known to be over."
+        return f"The resets may continue in the cloud: {doubt}" if known.resets else doubt
 
     def how_to_follow(self) -> str:
         """Return how to take up the wait again, as a command to paste; empty if nothing is pending.

@@ -263,7 +263,7 @@ def describe_all(unsettled: Sequence[Unsettled], now: Moment) -> list[str]:
 def _describe(unsettled: Unsettled, now: Moment) -> str:
     row = unsettled.earlier
     if row.wave is None:
-        return f"{row.server}: planned by run {row.run}, which is still going on"
+        return f"{row.server}: planned by run {row.run}, which is still going on, or may be"
     age = show_age(timedelta(seconds=now.seconds_since(row.wave.at)))
     line = f"{row.server}: reset {age} ago (run {row.run}), {_state(unsettled)}"
     if unsettled.evidence is not None:

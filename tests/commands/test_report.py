@@ -160,6 +160,7 @@ REST = "To reset it: clc reset --rest-of R1"
 C_IS_LEFT = f"1 server was not sent: {C}."
 TAKEN = f"stopped: Left out, since another run may have reset them: {B}."
 GOES_ON = "The resets continue in the cloud: 1 operation is still running."
+MAY_GO_ON = "The resets may continue in the cloud: 1 operation isn't known to be over."
 TWO_GO_ON = "The resets continue in the cloud: 2 operations are still running."
 THREE_LOST = f"outcome_unknown: The outcome is unknown for 3 servers: {A}, {B}, {C}."
 ONE_LOST = f"The outcome is unknown for 1 server: {B}."
@@ -262,7 +263,7 @@ OVERTIME = of(QUEUED, QUEUED.results[0], result(B, "not sent"), ending=Ending.TI
         (  # what still runs comes before the rest of a run
             OVERTIME._replace(limit=60.0, waited=True),
             [
-                f"time_limit: The time limit of 1 min has passed. {GOES_ON}",
+                f"time_limit: The time limit of 1 min has passed. {MAY_GO_ON}",
                 f"To follow it: {WAIT}",
                 f"stopped: 1 server was not sent: {B}.",
                 "To reset it, once the others are over: clc reset --rest-of R1",
