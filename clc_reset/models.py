@@ -165,16 +165,16 @@ class ServerResult(NamedTuple):
 class ServerGroup(NamedTuple):
     """One group and its own servers. Archives and templates are never among them.
 
-    `servers` are ids in upper case. `datacenter` is in upper case: `WA1`. `depth` is 0 for a data
-    centre's root. `observations` has one a server where the groups were asked for in detail.
+    `servers` have their group and data centre; the rest of them is there where the groups were
+    asked for in detail. `datacenter` is in upper case: `WA1`. `depth` is 0 for a data centre's
+    root.
     """
 
     id: str
     name: str
     datacenter: str
     depth: int
-    servers: tuple[str, ...]
-    observations: tuple[Observation, ...] = ()
+    servers: tuple[Observation, ...]
 
 
 def usual_limit(servers: Iterable[str]) -> float:

@@ -8,7 +8,7 @@ before it comes here (`redaction.Redactor.decode`).
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 from clc_reset.errors import RefusedError
@@ -179,9 +179,7 @@ def operation_status(content: object) -> OperationStatus | None:
 # --- servers and groups ------------------------------------------------------------------------
 
 
-def observation(
-    entity: object, server: str, seen_at: datetime | None, *, group: str | None = None
-) -> Observation | None:
+def observation(entity: object, server: str, seen_at: datetime | None) -> Observation | None:
     """Return what a server's entity shows; None if it isn't that server's.
 
     Recorded: `{"id","groupId","locationId","status","details":{"powerState","inMaintenanceMode"},
@@ -206,7 +204,7 @@ def observation(
         status=field(entity, "status"),
         power=field(details, "powerState"),
         in_maintenance=maintenance if isinstance(maintenance, bool) else None,
-        group=group or field(entity, "groupId"),
+        group=field(entity, "groupId"),
         datacenter=datacenter and datacenter.upper(),
         problem=None if date is None or changed_at else "its date of change can't be read",
     )
@@ -265,23 +263,17 @@ def nested_groups(
             continue
         key = "servers" if detailed else "links"
         listed = _listed(group, key, f"the {key} of group {quote(name)} aren't a list")
-        members: list[tuple[str, dict[str, Any]]] = []
+        members: list[Observation] = []
         for item in listed:
             if detailed or item.get("rel") == "server":
                 server = text(item.get("id"))
                 if not is_server_id(server):
                     raise _unreadable(f"{quote(server)} in group {quote(name)} is not a server id")
-                members.append((server.upper(), item))
-        members.sort(key=itemgetter(0))
-        seen = (observation(item, server, seen_at, group=name) for server, item in members)
-        yield ServerGroup(
-            group_id,
-            name,
-            datacenter,
-            depth,
-            tuple(server for server, _ in members),
-            tuple(filter(None, seen)) if detailed else (),
-        )
+                shown = observation(item, server.upper(), seen_at) if detailed else None
+                shown = shown or Observation(server.upper())
+                members.append(shown._replace(group=name, datacenter=datacenter))
+        members.sort(key=attrgetter("server"))
+        yield ServerGroup(group_id, name, datacenter, depth, tuple(members))
         inside = _listed(group, "groups", f"the groups in group {quote(name)} aren't a list")
         left += ((inner, depth + 1) for inner in reversed(inside))
 

@@ -180,10 +180,10 @@ def _places(session: Session, account: str, given: Given) -> dict[str, str]:
     places = dict.fromkeys(given.servers, _BY_ID)
     if given.groups:
         groups = Groups(account, session.client.groups(account))
-        listed = [member.server for member in groups.members()]
+        listed = [shown.server for shown in groups.members()]
         session.journal.keep_listing(session.origin, account, groups.names, listed)
-        for member in groups.members_to_reset(given.groups):
-            places[member.server] = f"{member.datacenter} {member.group}"
+        for shown in groups.members_to_reset(given.groups):
+            places[shown.server] = f"{shown.datacenter} {shown.group}"
     return places
 
 

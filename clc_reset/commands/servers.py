@@ -6,7 +6,6 @@ from clc_reset.auth import sources
 from clc_reset.commands import report
 from clc_reset.commands.session import Session
 from clc_reset.exit_codes import ExitCode
-from clc_reset.models import Observation
 from clc_reset.resets import evidence
 from clc_reset.resets.groups import Groups
 
@@ -28,14 +27,9 @@ def run(
     if servers:
         return _look(session, alias, servers)
     found = Groups(alias, session.client.groups(alias, detailed=True))
-    listed = [member.server for member in found.members()]
+    listed = [shown.server for shown in found.members()]
     session.journal.keep_listing(session.origin, alias, found.names, listed)
-    seen = [
-        (member.shown or Observation(member.server))._replace(
-            group=member.group, datacenter=member.datacenter
-        )
-        for member in found.members(groups)
-    ]
+    seen = found.members(groups)
     code = report.looked_up(session.renderer.servers(alias, seen))
     if not seen:
         session.streams.note(f"Account {alias} has no server that could be reset.")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice, takewhile
-from typing import NamedTuple
 
 from clc_reset.errors import UsageError
 from clc_reset.models import Observation, ServerGroup
@@ -11,18 +10,6 @@ from clc_reset.text import count, enumerate_names, quote
 SOME = 10
 """Groups of one name that a message names."""
 LEAST_LIKENESS = 0.6
-
-
-class Member(NamedTuple):
-    """A server, and the name and the data centre of the group that it is in.
-
-    `shown` is what the API says of it, where it was asked for that.
-    """
-
-    server: str
-    group: str
-    datacenter: str
-    shown: Observation | None = None
 
 
 class Groups:
@@ -37,7 +24,7 @@ class Groups:
         """The data centre and the name of each group."""
         return list(dict.fromkeys((group.datacenter, group.name) for group in self._groups))
 
-    def members(self, names: Sequence[str] = ()) -> list[Member]:
+    def members(self, names: Sequence[str] = ()) -> list[Observation]:
         """Return the servers of the groups named and of those inside them, in order, each once.
 
         Without a name, those of all groups. A name is one that exactly one group has, in any case,
@@ -45,15 +32,13 @@ class Groups:
         that fits no group, or several.
         """
         parts = map(self._part, names) if names else [self._groups]
-        found: dict[str, Member] = {}
+        found: dict[str, Observation] = {}
         for group in chain.from_iterable(parts):
-            shown = {seen.server: seen for seen in group.observations}
-            for server in group.servers:
-                member = Member(server, group.name, group.datacenter, shown.get(server))
-                found.setdefault(server, member)
+            for shown in group.servers:
+                found.setdefault(shown.server, shown)
         return list(found.values())
 
-    def members_to_reset(self, names: Sequence[str]) -> list[Member]:
+    def members_to_reset(self, names: Sequence[str]) -> list[Observation]:
         """Return `members`. Raises UsageError if one of the groups has no server, too."""
         for name in names:
             if not self.members([name]):
@@ -103,7 +88,7 @@ class Groups:
 
     def _described(self, place: int) -> str:
         group = self._groups[place]
-        servers = {server for inner in self._within(place) for server in inner.servers}
+        servers = {shown.server for inner in self._within(place) for shown in inner.servers}
         return f"{group.id} ({group.datacenter}, {count(len(servers), 'server')})"
 
 

@@ -176,9 +176,9 @@ def test_a_time_is_read_to_the_second(written: object, seconds: int | None) -> N
 
 @pytest.mark.parametrize("date", ["soon", 3])
 def test_what_a_server_does_not_tell_is_not_shown(date: object) -> None:
-    seen = Observation(A, SEEN_AT, group="Web")
+    seen = Observation(A, SEEN_AT)
     for odd in ({}, {"details": None, "changeInfo": None}, {"details": [], "changeInfo": 3}):
-        assert observation({"id": A.lower(), **odd}, A, SEEN_AT, group="Web") == seen
+        assert observation({"id": A.lower(), **odd}, A, SEEN_AT) == seen
     problem = "its date of change can't be read"
     entity = {"id": A, "changeInfo": {"modifiedDate": date, "modifiedBy": "x"}}
     seen = Observation(A, SEEN_AT, changed_by="x", problem=problem)
@@ -194,10 +194,11 @@ def groups(content: object, *, detailed: bool = False) -> list[ServerGroup]:
 
 def test_groups_come_in_the_order_of_the_answer_each_before_those_inside_it() -> None:
     web = group("Web", group("Blue", ids=("B2", "b1")), ids=("W1",))
+    blue = (Observation(server, group="Blue", datacenter="WA1") for server in ("B1", "B2"))
     assert groups(group("WA1 Hardware", web, group("Database"))) == [
         ServerGroup(ROOT, "WA1 Hardware", "WA1", 0, ()),
-        ServerGroup(ROOT, "Web", "WA1", 1, ("W1",)),
-        ServerGroup(ROOT, "Blue", "WA1", 2, ("B1", "B2")),
+        ServerGroup(ROOT, "Web", "WA1", 1, (Observation("W1", group="Web", datacenter="WA1"),)),
+        ServerGroup(ROOT, "Blue", "WA1", 2, tuple(blue)),
         ServerGroup(ROOT, "Database", "WA1", 1, ()),
     ]
 

@@ -236,8 +236,10 @@ def test_groups_come_by_data_centre_all_asked_for_at_once(api_ctl_io: respx.Rout
 
     account(api_ctl_io, datacenter("wa1"), datacenter("va1", OTHER_ROOT)).mock(side_effect=answer)
     found = Session().client.groups("ALIAS")
-    shown = [(group.datacenter, group.name, group.servers) for group in found]
-    assert shown == [("VA1", "E", ("V1",)), ("WA1", "W", ("W1", "W2"))]
+    shown = [
+        (seen.datacenter, seen.group, seen.server) for group in found for seen in group.servers
+    ]
+    assert shown == [("VA1", "E", "V1"), ("WA1", "W", "W1"), ("WA1", "W", "W2")]
 
 
 def test_an_account_without_a_data_centre_has_no_groups(api_ctl_io: respx.Router) -> None:

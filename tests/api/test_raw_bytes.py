@@ -101,7 +101,7 @@ def reads_and_log_in(session: Session, server: Loopback, answers: list[bytes]) -
     assert isinstance(session.client.group_name("ALIAS", ROOT), str | None)
     with suppress(ClcError):
         found = session.client.groups("ALIAS", detailed=bool(len(answers[0]) % 2))
-        assert all(server in {A, B} for group in found for server in group.servers)
+        assert all(shown.server in {A, B} for group in found for shown in group.servers)
     assert server.posts == 0
     with suppress(ClcError):
         assert isinstance(session.client.log_in("demo", "password"), Credential)
