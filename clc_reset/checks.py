@@ -95,7 +95,7 @@ class _Wave:
     """The tries of one `run`.
 
     Times are seconds since its beginning for which this process was not suspended. `problems` holds
-    the servers that haven't passed. `watcher` is told the process groups that run.
+    the servers that haven't passed. `watcher` gets the process groups that run.
     """
 
     def __init__(

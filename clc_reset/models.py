@@ -290,7 +290,7 @@ class Credential:
 
 
 def _claims(token: str) -> dict[str, object]:
-    import base64  # for who has a token: a usage error looks at none
+    import base64  # not before there is a token: most usage errors come earlier
     import json
 
     try:

@@ -141,9 +141,9 @@ class Inbox:
     ) -> _T:
         """Run a call in a thread of its own and return what it returns, within `seconds`.
 
-        `tick` is told each second how many seconds have passed. A result that arrived while this
-        process was suspended is returned. Raises what `work` raises, TimeoutError, Interrupted, and
-        RuntimeError if no thread can be had.
+        `tick` is called each second with the seconds that have passed. A result that arrived while
+        this process was suspended is returned. Raises what `work` raises, TimeoutError,
+        Interrupted, and RuntimeError if no thread can be had.
         """
         # in a tuple of its own: what it returns may be a Failure
         for result in self.map(lambda _key: (work(),), (None,), seconds, tick).values():
@@ -161,7 +161,7 @@ class Inbox:
     ) -> dict[_K, _T | Failure]:
         """Call `work` with each key, sixteen at a time, for `seconds` in all.
 
-        `tick` is told about each second how many seconds have passed. Where this process was
+        `tick` is called about each second with the seconds that have passed. Where this process was
         suspended past the limit, results have ten seconds more to arrive. Returns the results, each
         with its key; one that hasn't arrived by then is missing. Raises Interrupted.
         """

@@ -144,7 +144,7 @@ def duration(value: str) -> float:
 
 
 def signed_duration(value: str) -> float:
-    """Return the same, also of `-1h`."""
+    """Return the seconds of a duration that may be negative: `-1h`."""
     text = value.strip()
     seconds = _seconds(value, text.removeprefix("-"))
     return -seconds if text.startswith("-") else seconds

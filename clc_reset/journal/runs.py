@@ -267,7 +267,7 @@ class Journal:
         self._note(STORE_SENT_AT, (rows.iso(instant), wave))
 
     def _note(self, statement: str, values: Sequence[object]) -> None:
-        """Write something that isn't missed where it can't be written."""
+        """Write a detail, or do without it where the journal can't be written."""
         if self._database is not None:
             with suppress(JournalError):
                 self._database.write(

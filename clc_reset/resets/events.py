@@ -1,4 +1,7 @@
-"""Events of a reset that a display may want to show. `seconds` count from the start of a wait."""
+"""Events of a reset that a display may want to show.
+
+`seconds` count from the start of a wait, those of `Sending` from the moment when the request left.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple

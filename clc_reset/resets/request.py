@@ -22,7 +22,7 @@ class ResetRequest(NamedTuple):
     """Servers to reset, in upper case, each once, and how.
 
     `waits` follows the operations to their ends; `looks` lets servers be looked at meanwhile.
-    `again` skips the check for earlier resets; with a `rest` it only allows to claim a run that may
+    `again` skips the check for earlier resets; with a `rest` it only lets a run be claimed that may
     be going on. `rest` is the rest of a run that is claimed. `asks` wants a confirmation in any
     case: nobody typed the servers of a group.
     """

@@ -36,7 +36,7 @@ def wave_line(event: events.WaveStarted) -> str:
 
 
 class Notes:
-    """Notes what stands beside any display: refusals, and operations whose polls keep failing.
+    """Writes the notes of all displays: refusals, and operations whose polls keep failing.
 
     Refusals are noted when the run goes on: at its end the result tells of them. A status is in
     plain words, or with `verbose` in the API's.

@@ -32,7 +32,7 @@ _GLUE = "\x00"
 
 
 class Delivery(Enum):
-    """The way that a result took."""
+    """The destination of a result."""
 
     PRINTED = "printed"
     """It is on standard output, all of it."""
