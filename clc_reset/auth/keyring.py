@@ -32,7 +32,7 @@ SERVICE = "clc-reset"
 """The keyring's service name; the user name in it is the base URL."""
 
 _NO_BACKEND = "no usable keyring backend was found"
-_PLAIN_TEXT = "keyrings.alt.file.PlaintextKeyring"
+_PLAIN_TEXT = "plaintext"  # in the names of the backends of keyrings.alt and keyrings.cryptfile
 
 _T = TypeVar("_T")
 
@@ -52,8 +52,9 @@ class Keyring:
         names = self._call(_backend_names)
         if names[0] in {f"{fail.__name__}.Keyring", f"{null.__name__}.Keyring"}:
             raise _unusable(_NO_BACKEND)
-        if _PLAIN_TEXT in names:
-            raise _unusable(f"{_PLAIN_TEXT} would store the token in plain text")
+        for name in names:
+            if _PLAIN_TEXT in name.lower():
+                raise _unusable(f"{name} would store the token in plain text")
 
     def load(self, origin: str) -> Credential | None:
         """Return the credential stored for an origin, or None."""

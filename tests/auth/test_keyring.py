@@ -112,8 +112,12 @@ def test_a_backend_that_does_not_keep_a_token_is_refused_without_showing_it(
 
 
 @pytest.mark.parametrize("is_chained", [False, True])
-def test_a_backend_in_plain_text_is_refused(use_keyring: Use, is_chained: bool) -> None:
-    kind = type("PlaintextKeyring", (MemoryKeyring,), {"__module__": "keyrings.alt.file"})
+@pytest.mark.parametrize("package", ["alt", "cryptfile"])
+def test_a_backend_in_plain_text_is_refused(
+    use_keyring: Use, is_chained: bool, package: str
+) -> None:
+    module = {"__module__": f"keyrings.{package}.file"}
+    kind = type("PlaintextKeyring", (MemoryKeyring,), module)
     backend = MemoryKeyring() if is_chained else kind()
     backend.backends = [kind()]  # type: ignore[union-attr] # as a chain has them
     use_keyring(backend)
