@@ -155,7 +155,9 @@ class Client:
                 hint="Is CLC_BASE_URL the address of the CLC API?",
             )
         self._transport.hide(credential.token)
-        return credential
+        # other fields of the answer may repeat it
+        redacted = self._transport.redactor.decode(outcome.body)
+        return answers.credential(redacted, username) or credential
 
     # --- reset ---------------------------------------------------------------------------------
 

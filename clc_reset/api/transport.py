@@ -335,7 +335,7 @@ class Transport:
             case httpx.ConnectError() if cause := _tls_error(error):
                 reason = f"TLS failed: {text}"
                 if isinstance(cause, ssl.SSLCertVerificationError):
-                    reason = text
+                    reason = f"{text} (SSL_CERT_FILE can name a private CA)"
                     hint = "If a private CA issued it, name the CA's certificate in SSL_CERT_FILE"
                     hint += " (a file in PEM format)."
                     final = UnreachableError(f"Can't reach {self.way}: {text}.", hint=hint)

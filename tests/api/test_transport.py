@@ -67,6 +67,7 @@ def test_a_certificate_is_trusted_if_ssl_cert_file_names_its_ca_or_else_not_trie
         answer = session.reset()
         with pytest.raises(UnreachableError) as raised:
             session.client.groups("ALIAS")
+        poll = session.client.operation_status(WA1)
         assert (session.inbox.pauses, server.requests) == ([], [])
         ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
@@ -76,6 +77,7 @@ def test_a_certificate_is_trusted_if_ssl_cert_file_names_its_ca_or_else_not_trie
     assert answer.error
     assert answer.error.hint == raised.value.hint
     assert "SSL_CERT_FILE" in raised.value.hint
+    assert poll == PollFailure(f"{reason} (SSL_CERT_FILE can name a private CA)", unreachable=True)
 
 
 def test_another_failure_of_tls_is_tried_three_times() -> None:
@@ -427,12 +429,15 @@ def test_the_password_and_the_token_of_a_login_are_secrets_of_all_that_follows(
     api_ctl_io: respx.Router,
 ) -> None:
     token, password = jwt(), "correct horse battery staple"
-    api_ctl_io.post("/v2/authentication/login").respond(200, json={"bearerToken": token})
+    found = {"bearerToken": token, "userName": token[20:60], "roles": [token[9:]]}
+    api_ctl_io.post("/v2/authentication/login").respond(200, json=found)
     echo = [{"message": f"{password.upper()} / {token[60:90]}"}]
     pieces = [{"message": token[at : at + 15]} for at in range(0, len(token), 15)]
     route = api_ctl_io.get(PATH)
     route.side_effect = [httpx.Response(500, json=content) for content in (echo, pieces)]
     client = Session(token="").client
-    assert client.log_in("demo", password).token == token
+    credential = client.log_in("demo", password)
+    assert credential.token == token
+    assert (credential.user, credential.roles) == ("[secret]", ("[secret]",))
     for shown in ("[secret] / [secret]", "[secret]"):
         assert client.operation_status(WA1) == PollFailure(f"the API answered 500: {shown}")
