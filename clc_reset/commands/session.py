@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 KEYRING_SECONDS = 5.0
 UNLOCK_SECONDS = 60.0
-"""The keyring's time on a terminal, where a dialog that unlocks it may be open."""
+"""The keyring's time on a terminal."""
 
 
 class Session:
@@ -77,11 +77,15 @@ class Session:
         return partial(checks.run, command, directory, os.environ, self.inbox)
 
     def keyring(self, seconds: float | None = None) -> "Keyring":
-        """Open the OS keyring, given so many seconds, or the usual time."""
+        """Open the OS keyring, given so many seconds, or the usual time.
+
+        On a terminal it has time for somebody to unlock it, who may be typing a password.
+        """
         from clc_reset.auth.keyring import Keyring  # only for those who use it
 
-        usual = UNLOCK_SECONDS if is_terminal(sys.stderr) else KEYRING_SECONDS
-        return Keyring(usual if seconds is None else seconds, self.inbox)
+        if is_terminal(sys.stderr):
+            seconds = UNLOCK_SECONDS
+        return Keyring(KEYRING_SECONDS if seconds is None else seconds, self.inbox)
 
     @cached_property
     def sources(self) -> sources.Sources:
