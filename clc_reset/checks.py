@@ -21,7 +21,10 @@ from clc_reset.text import printable, show_seconds
 from clc_reset.workers import SUSPENDED_SECONDS, Inbox
 
 CREDENTIALS = frozenset(
-    ("CLC_TOKEN", "CLC_TOKEN_FILE", "CLC_USERNAME", "CLC_PASSWORD", "CLC_PASSWORD_FILE")
+    (
+        *("CLC_TOKEN", "CLC_TOKEN_FILE", "CLC_USERNAME", "CLC_PASSWORD", "CLC_PASSWORD_FILE"),
+        *("CLC_V2_API_TOKEN", "CLC_V2_API_USERNAME", "CLC_V2_API_PASSWD"),  # of Ansible modules
+    )
 )
 """Variables that a command doesn't get; those that say where the API is are passed on."""
 EVERY = 5.0
