@@ -11,6 +11,7 @@ import click
 
 from clc_reset.errors import UsageError
 from clc_reset.identifiers import origin_in_use
+from clc_reset.text import printable
 
 MOST_OFFERED = 500
 
@@ -18,7 +19,7 @@ MOST_OFFERED = 500
 def _latest(*kinds: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
     """Return a function that offers the names of these kinds.
 
-    What is on the command line already is left out.
+    What is on the command line already is left out, and what no shell could show.
     """
 
     def offer(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -34,7 +35,7 @@ def _latest(*kinds: str) -> Callable[[click.Context, click.Parameter, str], list
             name
             for kind in kinds
             for name in completion.names(kind, os.environ, origin, incomplete)
-            if name.casefold() not in used
+            if name.casefold() not in used and printable(name) == name
         )
         return list(islice(found, MOST_OFFERED))
 

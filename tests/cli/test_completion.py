@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from clc_reset.cli.completion import FILES
+from clc_reset.journal import completion
 from clc_reset.sandbox.cloud import Behaviour, Cloud
 from tests.builders import A
 from tests.fakes import Run
@@ -22,7 +23,7 @@ def test_what_is_shipped_is_what_the_command_prints_and_no_more(clc: Run) -> Non
 
 @pytest.mark.parametrize("cloud", [Cloud(Behaviour(servers=600), time.time, Random(1))])
 @pytest.mark.usefixtures("as_demo", "served")
-def test_no_more_is_offered_than_a_screen_can_show(
+def test_only_what_a_screen_can_show_is_offered(
     clc: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clc("servers")
@@ -32,3 +33,7 @@ def test_no_more_is_offered_than_a_screen_can_show(
     monkeypatch.setenv("COMP_CWORD", "2")
     offered = clc().stdout.split()
     assert (len(offered), offered[:2]) == (500, ["plain,wa1-12345", f"plain,{A}"])
+    monkeypatch.setattr(completion, "names", lambda *_: ["a\nb", "a\u202eb", "ab"])
+    monkeypatch.setenv("COMP_WORDS", "clc reset -g ")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    assert clc().stdout == "plain,ab\n"
