@@ -44,6 +44,7 @@ Answer = httpx.Response | Exception | Interrupted | int
 PATHS = {
     "POST": "POST .*/reset",
     "STATUS": "GET .*/status/",
+    "SERVER-B": f"GET /v2/servers/.*{B}",
     "SERVER": "GET /v2/servers/",
     "GROUPS": "datacenters",
     "LOGIN": "login",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from clc_reset.auth import sources
 from clc_reset.commands import report
 from clc_reset.commands.session import Session
+from clc_reset.errors import AuthenticationError
 from clc_reset.exit_codes import ExitCode
 from clc_reset.resets import evidence
 from clc_reset.resets.groups import Groups
@@ -54,4 +55,7 @@ def _look(session: Session, account: str, servers: Sequence[str]) -> int:
         group = name if isinstance(name, str) else observation.group  # the API may not tell it
         seen.append(observation._replace(group=group))
     code = report.looked_up(session.renderer.servers(account, seen))
+    for error in errors:
+        if isinstance(error, AuthenticationError):
+            return report.error(session.renderer, error)
     return code or (ExitCode.FAILED if any(o.problem for o in seen) else ExitCode.OK)
