@@ -92,4 +92,5 @@ def unusable_base_url(reason: str) -> UsageError:
 
 def is_loopback(host: str) -> bool:
     """Return whether a URL's host is this machine: `localhost`, `127.0.0.1`, `[::1]`, `::1`."""
-    return re.fullmatch(r"localhost|127(?:\.[0-9]{1,3}){3}|::1|\[::1\]", host.lower()) is not None
+    address = r"127(?:\.(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})){3}"  # others may be names
+    return re.fullmatch(rf"localhost|{address}|::1|\[::1\]", host.lower()) is not None

@@ -42,7 +42,14 @@ OTHERS = ("", " ", "A\n", "A/B", "../x", "A;B", "A%2e", "Ä", "٣", "\ud800")
         (
             is_loopback,
             ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "[::1]", "::1"],
-            ["127.0.0.1.example.com", "localhost.example.com", "10.0.0.1", "::2", "127.1"],
+            [
+                "127.0.0.1.example.com",
+                "localhost.example.com",
+                "10.0.0.1",
+                "::2",
+                "127.1",
+                "127.0.0.256",
+            ],
         ),
     ],
 )
