@@ -30,6 +30,7 @@ _MISLEADING = (
     "CLC_PASSWORD_FILE",
     "CLC_ACCOUNT",
     "CLC_ALIAS",
+    "CLC_NO_JOURNAL",
     "CLC_USER",  # of the official Go CLI, which has no variable for a base URL
     "CLC_V2_API_TOKEN",  # these two of the Ansible modules
     "CLC_ACCT_ALIAS",

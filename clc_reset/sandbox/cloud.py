@@ -235,7 +235,7 @@ class Cloud:
         is_user = f"{given.get('username')}".lower() == USERNAME
         is_locked = self._wrong_passwords >= WRONG_PASSWORDS_THAT_LOCK
         if is_locked or not is_user or given.get("password") != inventory.PASSWORD:
-            self._wrong_passwords += is_user
+            self._wrong_passwords += 1  # wrong names count (documented)
             # never recorded: the answer to a locked user
             note = f"{USERNAME} is locked" if is_locked else "wrong user name or password"
             return _error(400, _NOT_RECOGNIZED, note=note)

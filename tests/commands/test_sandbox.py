@@ -45,7 +45,7 @@ def test_a_relative_name_of_the_command_is_made_absolute(monkeypatch: pytest.Mon
 def test_what_would_lead_past_the_sandbox_is_taken_from_the_environment() -> None:
     names = (
         "TOKEN TOKEN_FILE ACCOUNT ALIAS USER V2_API_TOKEN V2_API_URL V2_API_USERNAME API_ENDPOINT "
-        "ACCT_ALIAS STATE_DIR BASE_URL USERNAME PASSWORD_FILE"
+        "ACCT_ALIAS STATE_DIR BASE_URL USERNAME PASSWORD_FILE NO_JOURNAL"
     )
     misleading = {f"CLC_{name}": "real" for name in names.split()} | {
         "HTTP_PROXY": "http://127.0.0.1:9",

@@ -133,8 +133,10 @@ def test_a_login_is_json_or_a_form_with_names_in_any_case(body: bytes, message: 
 
 def test_three_wrong_passwords_in_a_row_lock_the_user() -> None:
     visitor = Visitor()
-    passwords = ("x", "x", "demo", "x", "x", "x", "demo")
-    bodies = [{"username": "demo", "password": password} for password in passwords]
+    users = ("demo", "x", "demo", "demo", "x", "x", "demo")
+    passwords = ("x", "demo", "demo", "x", "x", "x", "demo")
+    names = zip(users, passwords, strict=True)
+    bodies = [{"username": user, "password": password} for user, password in names]
     answers = [visitor.ask("POST", LOGIN, body) for body in bodies]
     assert [answer.status for answer in answers] == [400, 400, 200, 400, 400, 400, 400]
     assert answers[-1].note == "demo is locked"
