@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 
 from clc_reset.commands import report
 from clc_reset.commands.session import Session
@@ -16,7 +17,7 @@ FIRST = 3
 def run(session: Session, servers: Sequence[str], number: int) -> int:
     """List runs, the newest first; return the exit code."""
     runs = session.journal.runs(number, servers)
-    now = session.clocks.now().utc
+    now = session.clocks.now()
     elsewhere = () if all(run.base_url == session.origin for run in runs) else ("base_url",)
     delivery = session.renderer.table(
         # the run's id has the time
@@ -29,7 +30,7 @@ def run(session: Session, servers: Sequence[str], number: int) -> int:
                 "account": run.account,
                 "servers": ", ".join(f"{n:,} {state}" for state, n in _states(run).items()),
                 "base_url": run.base_url,
-                "age": show_age(now - run.at.utc),
+                "age": show_age(timedelta(seconds=now.seconds_since(run.at))),
                 "first_servers": ", ".join(run.servers[:FIRST])
                 + (", …" if len(run.rows) > FIRST else ""),
             }

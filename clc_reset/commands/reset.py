@@ -211,9 +211,9 @@ def _dry_run(session: Session, given: Given, rest: Rest | None) -> int:
             session.streams.note(f"Would be refused: run {runs} is still going on, or may be.")
         elif rest.running:
             session.streams.note("Would be refused while operations of the run are running.")
-    elif account is not None and session.journal.is_on and not given.again:
+    elif session.journal.is_on and not given.again:
         try:
-            found = session.journal.unsettled(Where(session.origin, account), servers)
+            found = session.journal.unsettled(session.origin, servers)
         except JournalError as error:
             _log.warning("%s %s", error.message, error.hint)
             found = ()

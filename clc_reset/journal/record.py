@@ -156,7 +156,7 @@ class Record:
         servers: Sequence[str],
         *,
         run: str | None = None,
-        where: Where | None = None,
+        base_url: str = "",
     ) -> None:
         self.run = run
         self.places = {server: place for place, server in enumerate(servers)}
@@ -168,7 +168,7 @@ class Record:
         self.statuses = Statuses(database, clocks, [run or ""])
         self._database = database
         self._clocks = clocks
-        self._where = where or Where("", "")
+        self._base_url = base_url
         self._kept: list[Callable[[sqlite3.Connection], object]] = []
         self._has_warned = False
 
@@ -231,7 +231,7 @@ class Record:
             self._write_kept(db)
             self.left_out = self._leave_out(db, servers)
             admitted = [server for server in servers if server not in self.left_out]
-            args = (db, self._where, admitted, now, database.may_go_on)
+            args = (db, self._base_url, admitted, now, database.may_go_on)
             if check and (found := unsettled(*args, this_run=self.run, but=self.confirmed)):
                 return found
             if admitted:
@@ -264,7 +264,7 @@ class Record:
                 planned[server] = plan
             else:
                 takers[server] = taker
-        since = reset_since(db, self._where, planned)
+        since = reset_since(db, self._base_url, planned)
         db.executemany(_TAKEN, [(row.run, server, self.run) for server, row in since.items()])
         return takers | {server: row.run for server, row in since.items()}
 

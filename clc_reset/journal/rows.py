@@ -23,14 +23,13 @@ SELECT server_row.* FROM json_each(:asked) AS asked CROSS JOIN server_row
 WHERE server_row.name = asked.key AND (:with_over OR NOT server_row.over)
     AND server_row.wave = (
         SELECT wave FROM possible_reset
-        WHERE name = asked.key AND wave > asked.value
-            AND base_url = :base_url AND account = :account
+        WHERE name = asked.key AND wave > asked.value AND base_url = :base_url
         ORDER BY wave DESC LIMIT 1)
 """
 _PLANNED = """
 SELECT server_row.* FROM json_each(:asked) AS asked CROSS JOIN server_row
 WHERE name = asked.key AND wave IS NULL AND state = 'planned' AND NOT ended
-    AND run_id IS NOT :this_run AND base_url = :base_url AND account = :account
+    AND run_id IS NOT :this_run AND base_url = :base_url
 """
 
 
@@ -67,11 +66,12 @@ class Wave(NamedTuple):
 class ServerRow(NamedTuple):
     """One server of a run. `plan` is the number of the wave in whose transaction it was planned.
 
-    `user` is that of the run. `turn` is its place in the answer. `taken_by` is the run that took
-    it. `over` tells that the reset is known to be over.
+    `account` and `user` are those of the run. `turn` is its place in the answer. `taken_by` is the
+    run that took it. `over` tells that the reset is known to be over.
     """
 
     run: str
+    account: str
     user: str | None
     server: str
     state: RowState
@@ -126,7 +126,7 @@ class Where(NamedTuple):
 
 def unsettled(
     db: sqlite3.Connection,
-    where: Where,
+    base_url: str,
     servers: Iterable[str],
     now: Moment,
     may_go_on: Callable[[str], bool],
@@ -136,12 +136,13 @@ def unsettled(
 ) -> tuple[ServerRow, ...]:
     """Return the latest resets of these servers by other runs that are recent and unsettled.
 
-    A server that a live run has planned counts as unsettled, unless it is `this_run`. `may_go_on`
-    tells of a run, by its id, whether its process may be alive. Those in `but` are left out.
+    The account doesn't matter: a server can be reset from several. A server that a live run has
+    planned counts as unsettled, unless it is `this_run`. `may_go_on` tells of a run, by its id,
+    whether its process may be alive. Those in `but` are left out.
     """
     places = {server: place for place, server in enumerate(servers)}
     asked = json.dumps(dict.fromkeys(places, 0))
-    values = {**where._asdict(), "asked": asked, "this_run": this_run, "with_over": False}
+    values = {"base_url": base_url, "asked": asked, "this_run": this_run, "with_over": False}
     latest = read_rows(db.execute(_LATEST_RESETS, values))
     found = [row for row in latest if row.wave and row.wave.is_recent(now)]
     found += [row for row in read_rows(db.execute(_PLANNED, values)) if may_go_on(row.run)]
@@ -150,13 +151,13 @@ def unsettled(
 
 
 def reset_since(
-    db: sqlite3.Connection, where: Where, planned: Mapping[str, int]
+    db: sqlite3.Connection, base_url: str, planned: Mapping[str, int]
 ) -> dict[str, ServerRow]:
     """Return the servers that another run may have reset since they were planned, with its rows.
 
     `planned` are servers, each with the wave in whose transaction it was planned.
     """
-    values = {**where._asdict(), "asked": json.dumps(planned), "with_over": True}
+    values = {"base_url": base_url, "asked": json.dumps(planned), "with_over": True}
     return {row.server: row for row in read_rows(db.execute(_LATEST_RESETS, values))}
 
 
@@ -174,6 +175,7 @@ def read_rows(found: Iterable[sqlite3.Row]) -> Iterator[ServerRow]:
             operation = Operation(operation, row["path"], row["alias"])
         yield ServerRow(
             run=row["run_id"],
+            account=row["account"],
             user=row["user"],
             server=row["name"],
             state=RowState(row["state"]),

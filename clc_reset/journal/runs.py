@@ -135,7 +135,7 @@ class Journal:
         """
         now, database = self._clocks.now(), self._usable
         run = f"{now.utc:%Y%m%d-%H%M%S}-{self._new_id()}"
-        record = Record(database, self._clocks, (), run=run, where=new.where)
+        record = Record(database, self._clocks, (), run=run, base_url=new.where.base_url)
 
         def work(db: sqlite3.Connection) -> Rest | tuple[ServerRow, ...]:
             servers = new.servers
@@ -147,7 +147,7 @@ class Journal:
                 left, record.left_out = found.left, found.left_out
                 servers = tuple(row.server for row in left)
             if rest is not None or not again:
-                args = (db, new.where, servers, now, self._may_go_on)
+                args = (db, new.where.base_url, servers, now, self._may_go_on)
                 but = confirmed | {row.key for row in left}
                 if unsettled := rows.unsettled(*args, but=but):
                     return unsettled
@@ -182,13 +182,13 @@ class Journal:
     def _drop_old_runs(self, db: sqlite3.Connection, latest: int, now: Moment) -> None:
         before = db.total_changes
         oldest = """
-            SELECT number, id FROM (SELECT number, id, wall FROM run ORDER BY number LIMIT 100)
-            WHERE number <= ? AND wall NOT BETWEEN ? AND ?
+            SELECT number, id, wall, boot, boot_id FROM run
+            WHERE number <= ? ORDER BY number LIMIT 100
         """
-        values = (latest - RUNS_KEPT, now.wall - 30 * _DAY, now.wall)
-        for number, run in db.execute(oldest, values).fetchall():
-            db.execute("DELETE FROM run WHERE number = ?", (number,))
-            self._usable.remove_lock(run)
+        for number, run, *at in db.execute(oldest, (latest - RUNS_KEPT,)).fetchall():
+            if now.seconds_since(Moment(*at)) > 30 * _DAY:
+                db.execute("DELETE FROM run WHERE number = ?", (number,))
+                self._usable.remove_lock(run)
             if db.total_changes - before > MOST_DROPPED:
                 break
 
@@ -201,8 +201,7 @@ class Journal:
         holders = {run.id: run} | {holder.id: holder for holder, _ in chain}
         standing = [row for _, row in chain]
         planned = [row for row in standing if row.state is RowState.PLANNED]
-        where = Where(run.base_url, run.account)
-        since = rows.reset_since(db, where, {row.server: row.plan for row in planned})
+        since = rows.reset_since(db, run.base_url, {row.server: row.plan for row in planned})
         left = tuple(row for row in planned if row.server not in since)
         running = tuple(
             row
@@ -276,10 +275,10 @@ class Journal:
 
     # --- find runs -----------------------------------------------------------------------------
 
-    def unsettled(self, where: Where, servers: Sequence[str]) -> tuple[ServerRow, ...]:
+    def unsettled(self, base_url: str, servers: Sequence[str]) -> tuple[ServerRow, ...]:
         """Return what `begin` would find, where nothing is to be recorded."""
         with self._usable.read() as db:
-            return rows.unsettled(db, where, servers, self._clocks.now(), self._may_go_on)
+            return rows.unsettled(db, base_url, servers, self._clocks.now(), self._may_go_on)
 
     def run(self, beginning: str) -> Run | None:
         """Return the run whose id begins so, None without one. Raises UsageError for several."""
@@ -322,14 +321,14 @@ class Journal:
         return self._find(query, base_url=base_url, account=account, server=server)
 
     def with_operation(self, base_url: str, operation: str, account: str | None) -> Run | None:
-        """Return the latest run that has an operation; the account is the one in its link."""
+        """Return the latest run that has an operation; the account is its own or the link's."""
         query = """
             SELECT * FROM run WHERE number = (
                 SELECT max(server_row.run)
                 FROM wave CROSS JOIN server_row ON server_row.run = wave.run
                 WHERE instr(operations, :listed) AND operation = :operation
                     AND base_url = :base_url
-                    AND (:account IS NULL OR :account = coalesce(upper(alias), account)))
+                    AND (:account IS NULL OR :account IN (account, upper(alias))))
         """
         values = {"account": account, "operation": operation}
         listed = rows.list_operations([operation])
@@ -343,17 +342,18 @@ class Journal:
         query = """
             SELECT DISTINCT run.* FROM wave CROSS JOIN run ON run.number = wave.run
             WHERE base_url = :base_url AND account = :account
-                AND run.number < (SELECT number FROM run WHERE id = :run)
-                AND (sending IS NULL OR unknown > 0) AND wave.wall > :since
-            ORDER BY run.number DESC LIMIT 50
+                AND wave.run < (SELECT number FROM run WHERE id = :run)
+                AND (sending IS NULL OR unknown > 0)
+            ORDER BY wave.run DESC LIMIT 50
         """
-        where = Where(run.base_url, run.account)
-        since = self._clocks.now().wall - _DAY
+        where, now = Where(run.base_url, run.account), self._clocks.now()
         with self._usable.read() as db:
-            for earlier in self._load(db, query, **where._asdict(), run=run.id, since=since):
+            for earlier in self._load(db, query, **where._asdict(), run=run.id):
+                if now.seconds_since(earlier.at) > _DAY:
+                    break
                 in_doubt = (row for row in earlier.rows if row.is_in_doubt)
                 waves = {row.server: row.wave.number for row in in_doubt if row.wave}
-                if len(rows.reset_since(db, where, waves)) < len(waves):
+                if len(rows.reset_since(db, run.base_url, waves)) < len(waves):
                     return earlier
         return None
 

@@ -27,7 +27,7 @@ CREATE TABLE wave (
     unknown   INTEGER NOT NULL DEFAULT 0 -- servers whose outcome the answer left unknown
 );
 CREATE INDEX wave_by_run ON wave (run);
-CREATE INDEX wave_in_doubt ON wave (wall) WHERE sending IS NULL OR unknown > 0;
+CREATE INDEX wave_in_doubt ON wave (run) WHERE sending IS NULL OR unknown > 0;
 
 CREATE TABLE server (
     run       INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,

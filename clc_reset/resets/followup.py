@@ -198,7 +198,7 @@ def unasked(selection: Selection, error: ClcError | None) -> Outcome:
 
 def _outcome(selection: Selection, results: tuple[ServerResult, ...]) -> Outcome:
     runs = {shown.asked for shown in selection.rows}
-    accounts = {shown.run.account for shown in selection.rows}
+    accounts = {shown.row.account for shown in selection.rows}
     return Outcome(
         min(accounts) if len(accounts) == 1 else None,
         results,
@@ -243,7 +243,7 @@ class FollowUp:
         rows = selection.rows
         self._selection = selection
         self._shown_of: dict[evidence.Key, Shown] = {shown.row.key: shown for shown in rows}
-        self._sent = guard.requests(((s.run.account, s.row) for s in rows), self._deps)
+        self._sent = guard.requests((shown.row for shown in rows), self._deps)
 
     def ask(self) -> tuple[Outcome, list[str]]:
         """Return what became of earlier resets, whatever happens, and operations nobody knows."""

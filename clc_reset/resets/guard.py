@@ -63,8 +63,8 @@ def begin(request: ResetRequest, deps: Dependencies) -> Record:
         earlier: tuple[ServerRow, ...] = ()
         with suppress(JournalError):  # what records the run meets it again, and tells
             if not request.again:
-                earlier = deps.journal.unsettled(request.where, request.servers)
-        _confirm(request, settle(earlier, request.where.account, deps), deps)
+                earlier = deps.journal.unsettled(request.where.base_url, request.servers)
+        _confirm(request, settle(earlier, deps), deps)
         confirmed.update(row.key for row in earlier)
     if not deps.journal.is_on:
         return Record(None, deps.clocks, request.servers)
@@ -76,7 +76,7 @@ def begin(request: ResetRequest, deps: Dependencies) -> Record:
             return _without_record(request, deps, error, now)
         if isinstance(found, Record):
             return found
-        if unsettled := settle(found, request.where.account, deps):
+        if unsettled := settle(found, deps):
             _confirm(request, unsettled, deps)
         confirmed.update(row.key for row in found)  # or settled, recorded or not
     raise UnsettledError(
@@ -100,7 +100,7 @@ def _record(
         )
     if not rest.running:
         raise NothingLeft(rest)
-    if settle(rest.running, request.where.account, deps):
+    if settle(rest.running, deps):
         raise UnsettledError(
             f"Operations of run {rest.run.id} are still running.",
             hint=f"To follow them first: clc status --wait --run {rest.run.id}",
@@ -172,7 +172,7 @@ def _refusal(unsettled: Sequence[Unsettled], now: Moment, *, may_add_again: bool
 # --- settle ---
 
 
-def settle(found: Sequence[ServerRow], account: str, deps: Dependencies) -> list[Unsettled]:
+def settle(found: Sequence[ServerRow], deps: Dependencies) -> list[Unsettled]:
     """Ask once what became of earlier resets; return those that aren't settled even so.
 
     One is settled when its operation is over, or can't be asked any more while the server shows a
@@ -186,7 +186,7 @@ def settle(found: Sequence[ServerRow], account: str, deps: Dependencies) -> list
         if row.state is not RowState.PLANNED
         and not isinstance(statuses.get(_operation(row)), OperationStatus)
     )
-    sent = requests(((account, row) for row in found), deps)
+    sent = requests(found, deps)
     seen = evidence.gather(doubtful, sent, deps.api, deps.inbox)
     recorder = deps.journal.statuses({row.run for row in found})
     unsettled = []
@@ -205,23 +205,23 @@ def settle(found: Sequence[ServerRow], account: str, deps: Dependencies) -> list
 
 
 def requests(
-    rows: Iterable[tuple[str, ServerRow]], deps: Dependencies
+    rows: Iterable[ServerRow], deps: Dependencies
 ) -> Callable[[evidence.Key], evidence.Sent]:
-    """Return a function that returns the request of a row, by its key; each has its account.
+    """Return a function that returns the request of a row, by its key.
 
     When it left, on the API's clock, is stored when that is first known.
     """
-    found: dict[evidence.Key, tuple[str, ServerRow]] = {row[1].key: row for row in rows}
+    found: dict[evidence.Key, ServerRow] = {row.key: row for row in rows}
     times: dict[int, datetime] = {}
 
     def sent(key: evidence.Key) -> evidence.Sent:
-        account, row = found[key]
+        row = found[key]
         wave, now = row.wave, deps.api.api_time
         at = wave and (wave.sent_at or times.get(wave.number))
         if wave is not None and at is None and now is not None:
             at = times[wave.number] = now.of(wave.at)
             deps.journal.store_sent_at(wave.number, at)
-        return evidence.Sent(account, row.user, at)
+        return evidence.Sent(row.account, row.user, at)
 
     return sent
 

@@ -23,9 +23,7 @@ def test_what_is_shipped_is_what_the_command_prints_and_no_more(clc: Run) -> Non
 
 @pytest.mark.parametrize("cloud", [Cloud(Behaviour(servers=600), time.time, Random(1))])
 @pytest.mark.usefixtures("as_demo", "served")
-def test_only_what_a_screen_can_show_is_offered(
-    clc: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_what_a_screen_can_show_is_offered(clc: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     clc("servers")
     clc("reset", A)
     monkeypatch.setenv("_CLC_COMPLETE", "bash_complete")
