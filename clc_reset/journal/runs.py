@@ -129,7 +129,7 @@ class Journal:
 
         With the `rest` of a run it claims that: `again` claims that of a run that may be going on,
         and never switches the check off. Returns a Rest where it can't be claimed any more: nothing
-        is left, an operation is running, or a run may be going on.
+        is left, an operation that isn't `confirmed` is running, or a run may be going on.
 
         Raises JournalError, DoubtError where the record may be there, and Interrupted.
         """
@@ -142,8 +142,10 @@ class Journal:
             left: tuple[ServerRow, ...] = ()
             if rest is not None:
                 found = self._rest(db, rest.run.id)
-                if not found.left or found.running or (found.going_on and not again):
-                    return found
+                running = tuple(row for row in found.running if row.key not in confirmed)
+                if not found.left or running or (found.going_on and not again):
+                    is_in_doubt = found.is_in_doubt or len(running) < len(found.running)
+                    return found._replace(running=running, is_in_doubt=is_in_doubt)
                 left, record.left_out = found.left, found.left_out
                 servers = tuple(row.server for row in left)
             if rest is not None or not again:
@@ -203,14 +205,9 @@ class Journal:
         planned = [row for row in standing if row.state is RowState.PLANNED]
         since = rows.reset_since(db, run.base_url, {row.server: row.plan for row in planned})
         left = tuple(row for row in planned if row.server not in since)
-        running = tuple(
-            row
-            for row in standing
-            if row.state is RowState.QUEUED
-            and not row.over
-            and row.wave is not None
-            and row.wave.is_recent(now)
-        )
+        recent = [row for row in standing if row.wave is not None and row.wave.is_recent(now)]
+        queued = [row for row in recent if row.state is RowState.QUEUED and not row.over]
+        running = tuple(row for row in queued if row.operation and row.operation.path)
         options = run.options or (holders[left[0].run].options if left else None)
         return Rest(
             run,
@@ -218,7 +215,8 @@ class Journal:
             {server: row.run for server, row in since.items()},
             tuple(holder.id for holder in holders.values() if holder.may_go_on),
             running,
-            any(row.is_in_doubt for row in (*standing, *since.values())),
+            len(running) < len(queued)
+            or any(row.is_in_doubt for row in (*standing, *since.values())),
             options or RollingOptions(),
         )
 

@@ -87,7 +87,7 @@ def begin(request: ResetRequest, deps: Dependencies) -> Record:
 def _record(
     request: ResetRequest, deps: Dependencies, confirmed: set[tuple[str, str]]
 ) -> Record | tuple[ServerRow, ...]:
-    """Record the run, or return what is unsettled. Raises JournalError."""
+    """Record the run, or return what is in its way, to try again. Raises JournalError."""
     new = NewRun(request.where, request.user, request.servers, request.options)
     rest = deps.journal.begin(new, request.rest, again=request.again, confirmed=confirmed)
     if not isinstance(rest, Rest):
@@ -100,12 +100,19 @@ def _record(
         )
     if not rest.running:
         raise NothingLeft(rest)
-    if settle(rest.running, deps):
+    unsettled = settle(rest.running, deps)
+    if not all(_is_gone(item.status) for item in unsettled):
         raise UnsettledError(
-            f"Operations of run {rest.run.id} are still running.",
+            f"Operations of run {rest.run.id} aren't known to be over.",
             hint=f"To follow them first: clc status --wait --run {rest.run.id}",
         )
-    return ()  # they are over by now
+    confirmed.update(item.earlier.key for item in unsettled)  # nobody will ever know more
+    return ()
+
+
+def _is_gone(status: Status) -> bool:
+    """Return whether an operation can't be asked for any more."""
+    return isinstance(status, PollFailure) and status.not_found
 
 
 def _without_record(
@@ -196,7 +203,7 @@ def settle(found: Sequence[ServerRow], deps: Dependencies) -> list[Unsettled]:
         has_changed = shown is not None and shown.changed
         if operation and isinstance(status, OperationStatus) and status.is_final:
             recorder.add(operation, status)
-        elif has_changed and isinstance(status, PollFailure) and status.not_found:
+        elif has_changed and _is_gone(status):
             deps.journal.settle(row)
         else:
             unsettled.append(Unsettled(row, status, shown))

@@ -206,18 +206,35 @@ def test_the_rest_of_a_run_that_goes_on_is_claimed_only_again(world: World) -> N
     assert {result.run for result in outcome.results[1:]} == {found[1].run}
 
 
-@pytest.mark.parametrize(("status", "code"), [("executing", 3), ("succeeded", 0)])
+@pytest.mark.parametrize(
+    ("status", "code"), [("executing", 3), ("500", 3), ("succeeded", 0), ("404", 0)]
+)
 def test_a_rest_waits_for_operations_of_its_run(world: World, status: str, code: int) -> None:
     world.script("executing")
     world.inbox.signal(5)
     run = world.reset(A, B, at_a_time=1).run
     world.inbox.signum = None
-    world.script(status)
+    world.script(status, *["succeeded"] * (not code))
     outcome = world.rest_of(run)
     assert outcome.exit_code == code
     assert world.posts == [(A,), (B,)][: 1 if code else 2]
     if code:
-        assert message(outcome).startswith(f"Operations of run {run} are still running.\n")
+        words = f"Operations of run {run} aren't known to be over.\n"
+        assert message(outcome).startswith(words)
+    world.script(status)
+    again = world.rest_of(run)  # what is gone leaves a doubt
+    assert again.exit_code == code or (again.exit_code, status) == (6, "404")
+    assert len(world.posts) == (1 if code else 2)
+
+
+@pytest.mark.parametrize("found", [None, Operation("wa1-1", None)])
+def test_a_rest_waits_for_no_operation_that_cannot_be_asked(world: World, found: Any) -> None:
+    world.answer = lambda servers: world.sent(*(queued(s, found) for s in servers))
+    run = world.reset(A, B, at_a_time=1).run
+    world.answer = world.queue
+    assert states(world.rest_of(run)) == {B: "succeeded"}
+    outcome = world.rest_of(run)
+    assert (outcome.results, outcome.exit_code) == ((), 6)
 
 
 def test_a_rest_that_cannot_be_recorded_or_may_be_reset_already_sends_nothing(world: World) -> None:
