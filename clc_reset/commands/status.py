@@ -48,15 +48,10 @@ def run(
         return ExitCode.UNKNOWN
     missing = [Remark(NOT_FOUND, message, hint) for message, hint in selection.missing]
     if credential is None:
-        if denied is not None and not (selection.rows or missing):
-            raise denied
         known = followup.unasked(selection, denied)
     else:
         known, lost = _ask(session, selection, account, credential, wait=wait, limit=timeout)
-        if lost:
-            message = f"Neither the journal nor the API knows: {enumerate_names(lost)}."
-            hint = f"If {account} isn't the account of the reset, add -a."
-            missing.append(Remark(NOT_FOUND, message, hint))
+        missing += lost
     whole_run = None
     if len(selection.runs) == 1 and len({shown.asked for shown in selection.rows}) == 1:
         (whole,) = selection.runs
@@ -99,22 +94,33 @@ def _select(
 def _ask(
     session: Session,
     selection: Selection,
-    alias: str | None,
+    account: str | None,
     credential: Credential,
     *,
     wait: bool,
     limit: float | None,
-) -> tuple[Outcome, list[str]]:
+) -> tuple[Outcome, list[Remark]]:
+    """Ask what became of what is selected; return it, and remarks on what nobody knows."""
     client = session.client
+    remarks = []
+    try:
+        account = sources.account(account, credential) if selection.operations else account
+    except UsageError as error:
+        if not selection.rows:
+            raise
+        remarks.append(Remark(NOT_FOUND, error.message, error.hint))
+        selection = selection._replace(operations=())
     deps = Dependencies(client, session.journal, session.inbox, session.clocks)
-    operations = []
-    if selection.operations:
-        account = sources.account(alias, credential)
-        operations = [client.operation(account, name) for name in selection.operations]
+    operations = [client.operation(account or "", name) for name in selection.operations]
     with session.progress(shows=wait) as emit:
-        return followup.FollowUp(
+        known, lost = followup.FollowUp(
             selection, operations, deps, emit, waits=wait, limit=limit, looks=not session.quiet
         ).ask()
+    if lost:
+        message = f"Neither the journal nor the API knows: {enumerate_names(lost)}."
+        hint = f"If {account} isn't the account of the reset, add -a."
+        remarks.append(Remark(NOT_FOUND, message, hint))
+    return known, remarks
 
 
 def _name_earlier(session: Session, latest: Run) -> None:
