@@ -29,7 +29,7 @@ UNPRINTABLE = (
 marks that reorder text, lone surrogates."""
 
 # not compiled here: most runs need few of them, and re keeps what it has compiled
-_LINE_BREAKS_AND_TABS = r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+"
+LINE_BREAKS_AND_TABS = r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+"
 # each run of a token's characters is looked at once, as a whole: a search from each `eyJ` in it
 # would take time that grows with the square of its length
 _JWT_CHARACTERS = r"[A-Za-z0-9_.-]+"
@@ -42,7 +42,7 @@ def printable(text: str) -> str:
     """
     if is_plain(text):
         return text
-    text = re.sub(f"[{UNPRINTABLE}]+", "", re.sub(_LINE_BREAKS_AND_TABS, " ", text))
+    text = re.sub(f"[{UNPRINTABLE}]+", "", re.sub(LINE_BREAKS_AND_TABS, " ", text))
     return re.sub(_JWT_CHARACTERS, _without_token, text)
 
 

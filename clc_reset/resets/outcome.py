@@ -21,7 +21,7 @@ from clc_reset.models import (
     ServerResult,
     ServerState,
 )
-from clc_reset.text import continued, describe_bug, sentence
+from clc_reset.text import continued, describe_bug, sentence, shorten
 
 NOT_REACHED = "Not sent: the run stopped before this server."
 
@@ -243,7 +243,8 @@ class Outcome(NamedTuple):
             message = result.message
             if found is not None and found.observation.problem is not None:
                 before = f"{message.removesuffix('.')}; it" if message else "It"
-                message = sentence(f"{before} couldn't be looked at: {found.observation.problem}")
+                problem = f"{before} couldn't be looked at: {found.observation.problem}"
+                message = shorten(sentence(problem))
             return result._replace(evidence=found or result.evidence, message=message)
 
         return self._replace(results=tuple(map(after, self.results)))

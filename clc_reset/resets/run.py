@@ -14,7 +14,7 @@ from clc_reset.resets import events, evidence, guard, polling
 from clc_reset.resets.outcome import Ending, Outcome, followable
 from clc_reset.resets.polling import Wait
 from clc_reset.resets.request import Checks, Dependencies, ResetRequest
-from clc_reset.text import describe, sentence
+from clc_reset.text import describe, sentence, shorten
 from clc_reset.workers import Inbox
 
 _log = logging.getLogger(__name__)
@@ -215,7 +215,9 @@ def checked(
     outcome = outcome.replacing(
         result._replace(
             state=ServerState.FAILED if failed else ServerState.SUCCEEDED,
-            message=sentence(f"The operation succeeded; {after}: {problems[result.server or '']}"),
+            message=shorten(
+                sentence(f"The operation succeeded; {after}: {problems[result.server or '']}")
+            ),
             has_failed_check=failed,
         )
         for result in outcome.of(problems).results

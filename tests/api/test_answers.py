@@ -100,9 +100,9 @@ def test_two_spellings_of_an_account_are_one_operation() -> None:
 
 
 def test_a_server_that_nobody_asked_for_is_named() -> None:
-    others = [{"server": name, "isQueued": False} for name in ("b", "x[secret]")]
+    others = [{"server": name, "isQueued": False} for name in ("b\r\nError:\tx", "x[secret]")]
     answer = held([A], [QUEUED, 3, None, {"isQueued": True}, *others])
-    assert (answer.turns, answer.unasked) == ((A,), ("B", "x[secret]"))
+    assert (answer.turns, answer.unasked) == ((A,), ("B ERROR: X", "x[secret]"))
 
 
 ENTITY = st.fixed_dictionaries(

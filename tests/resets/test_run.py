@@ -217,12 +217,14 @@ def test_only_servers_whose_operation_succeeded_are_checked(world: World) -> Non
     assert world.checked == [A]
 
 
-def test_checks_that_a_signal_cut_short_have_not_failed(world: World) -> None:
-    world.bad = {B: "interrupted before it passed"}
+@pytest.mark.parametrize("others", [(), (C,)])
+def test_checks_that_a_signal_cut_short_have_not_failed(world: World, others: Any) -> None:
+    world.bad = {B: "interrupted before it passed: " + "x" * 999}
     world.on_check = lambda: world.inbox.interrupt(15)
-    outcome = world.reset(A, B, C, at_a_time=2, checks=True)
+    outcome = world.reset(A, B, *others, at_a_time=2, checks=True)
     assert (outcome.exit_code, world.posts) == (143, [(A, B)])
-    assert states(outcome) == {A: "succeeded", B: "succeeded", C: "not sent"}
+    assert states(outcome) == {A: "succeeded", B: "succeeded"} | dict.fromkeys(others, "not sent")
     assert outcome.results[0].message is None
     assert "cut short: interrupted" in (outcome.results[1].message or "")
+    assert len(outcome.results[1].message or "") == 500
     assert world.run_of().rows[1].failed_check is None
