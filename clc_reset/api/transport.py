@@ -43,7 +43,7 @@ codes = httpx.codes
 """For the client, which doesn't import httpx."""
 CONNECT_SECONDS = 10.0
 LONGEST_DELAY = 60.0
-"""Seconds between the record of a request and its departure; only a suspension takes longer."""
+"""Seconds between the record of a request and its departure; a suspension may take longer."""
 LONGEST_TICK = 3.0
 """Seconds between two ticks of a wait; only a suspension takes longer."""
 LARGEST_ANSWER = 16 * 2**20
@@ -93,7 +93,7 @@ class NoAnswer(NamedTuple):
     error: UnreachableError | None = None
 
 
-class _SuspendedError(Exception):
+class _LateError(Exception):
     """The request was kept from leaving, because its time is over."""
 
 
@@ -294,10 +294,7 @@ class Transport:
             if request.is_abandoned or self._inbox.signum is not None:
                 raise RuntimeError("it was interrupted before it was sent")
             if request.recorded and now.seconds_since(request.recorded) > LONGEST_DELAY:
-                raise _SuspendedError(
-                    f"clc was suspended: more than {LONGEST_DELAY:g} s had passed since it was "
-                    "recorded"
-                )
+                raise _LateError(f"more than {LONGEST_DELAY:g} s had passed since it was recorded")
             request.left = request.awake = now
 
     def _answer(self, response: httpx.Response, request: _Request) -> Answer:
@@ -329,8 +326,8 @@ class Transport:
         match error:
             case Interrupted():
                 reason, signum = "the wait for its answer was interrupted", error.signum
-            case _SuspendedError():
-                message = f"The request was given up because {text}."
+            case _LateError():
+                message = f"The request was given up: {text}."
                 final = UnreachableError(message, hint="Run the command again.")
             case httpx.ConnectError() if cause := _tls_error(error):
                 reason = f"TLS failed: {text}"

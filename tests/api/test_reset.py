@@ -276,7 +276,7 @@ def test_a_request_does_not_leave_nor_is_repeated_more_than_60_s_after_its_recor
         server.script[:] = [http(429)]
         assert error_of(session.reset(A, recorded=recorded)) == error
     reason = "more than 60 s had passed since it was recorded."
-    message = f"The request was given up because clc was suspended: {reason}"
+    message = f"The request was given up: {reason}"
     assert error == (UnreachableError, message, "Run the command again.")
     assert server.posts == 2
 
