@@ -297,7 +297,8 @@ class Advice(NamedTuple):
             return ""
         number = count(len(pending), "operation")
         verb = "is" if len(pending) == 1 else "are"
-        running = {result.operation for result in known.having(ServerState.RUNNING)}
+        # those of which this command had a status
+        running = {r.operation for r in known.having(ServerState.RUNNING) if r.message is None}
         if not known.waited or running.issuperset(pending):
             return f"The resets continue in the cloud: {number} {verb} still running."
         doubt = f"{number} {verb}n't known to be over."

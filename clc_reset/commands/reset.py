@@ -63,12 +63,14 @@ def run(session: Session, given: Given) -> int:
         alias = rest.run.account if rest else sources.account(given.account, credential)
         places = _places(session, alias, given)
         options = _options(given, RollingOptions() if rest is None else rest.options)
+        waits = given.wait or options.at_a_time is not None or options.check is not None
+        _check_combination(given, options, waits=waits)
         request = ResetRequest(
             Where(session.origin, alias),
             credential.user,
             tuple(places) if rest is None else rest.servers,
             options,
-            waits=given.wait or options.at_a_time is not None or options.check is not None,
+            waits=waits,
             looks=not session.quiet,
             again=given.again,
             rest=rest,
@@ -132,6 +134,19 @@ def _options(given: Given, before: RollingOptions) -> RollingOptions:
     return RollingOptions(
         **before._asdict() | {name: value for name, value in anew.items() if value is not None}
     )
+
+
+def _check_combination(given: Given, options: RollingOptions, *, waits: bool) -> None:
+    """Raise UsageError for an option that would do nothing in the rest of a run."""
+    is_rolling = options.at_a_time is not None
+    for name, value, applies, needed in (
+        ("--timeout", given.timeout, waits, "--wait"),
+        ("--pause", given.pause, is_rolling, "--at-a-time"),
+        ("--max-failures", given.max_failures, is_rolling, "--at-a-time"),
+        ("--check-timeout", given.check_timeout, options.check is not None, "--check"),
+    ):
+        if value is not None and not applies:
+            raise UsageError(f"{name} needs {needed}, which run {given.rest_of} doesn't have.")
 
 
 def _working_directory() -> str:

@@ -74,7 +74,8 @@ class Session:
         """Return the operator's check of servers."""
         from clc_reset import checks  # most resets start no process
 
-        return partial(checks.run, command, directory, os.environ, self.inbox)
+        environ = {**os.environ, "CLC_BASE_URL": self.origin}
+        return partial(checks.run, command, directory, environ, self.inbox)
 
     def keyring(self, seconds: float | None = None) -> "Keyring":
         """Open the OS keyring, given so many seconds, or the usual time.
