@@ -22,7 +22,7 @@ from clc_reset.errors import (
 )
 from clc_reset.exit_codes import ExitCode, of_signal
 from clc_reset.identifiers import is_operation_id
-from clc_reset.models import ServerResult, ServerState
+from clc_reset.models import PENDING, ServerResult, ServerState
 from clc_reset.resets.outcome import Ending, Outcome, servers_of
 from clc_reset.text import (
     NAMED_IN_COMMANDS,
@@ -307,7 +307,7 @@ class Advice(NamedTuple):
     def how_to_follow(self) -> str:
         """Return how to take up the wait again, as a command to paste; empty if nothing is pending.
 
-        It names the run. Without a journal it names up to ten operations.
+        It names the run, or several. Without a journal it names up to ten operations.
         """
         known, pending = self.known, self.known.pending
         if not pending and not known.servers(ServerState.PLANNED):
@@ -315,6 +315,9 @@ class Advice(NamedTuple):
         begins = f"To follow {_them(pending)}: clc status --wait"
         if known.run is not None:
             return f"{begins} --run {known.run}"
+        runs = {result.run for result in known.having(*PENDING, ServerState.PLANNED)}
+        if None not in runs and len(runs) <= NAMED_IN_COMMANDS:
+            return " ".join([begins, *sorted(map(str, runs))])
         named = [op for op in pending if is_operation_id(op.id)][:NAMED_IN_COMMANDS]
         ids: dict[str | None, list[str]] = {}
         for operation in named:
