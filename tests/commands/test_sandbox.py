@@ -80,24 +80,18 @@ def test_without_a_temporary_folder_nothing_starts(
     assert result.stderr.startswith(f"Error: No temporary folder can be made: {reason}.\n")
 
 
-@pytest.mark.parametrize("arguments", [["sh"], ["/bin/bash", "--norc"]])
-def test_a_shell_is_told_where_it_is(arguments: list[str]) -> None:
-    terminal = Terminal("sandbox", *arguments, PATH=os.environ["PATH"], COLUMNS="200")
+def test_a_shell_is_told_where_it_is() -> None:
+    terminal = Terminal("sandbox", "/bin/bash", "--norc", PATH=os.environ["PATH"], COLUMNS="200")
     terminal.read_until(b", account ALIAS. 'exit' leaves it.")
     os.write(terminal.screen, b"exit 5\n")
     code, shown = terminal.end()
     assert (code, shown[:28]) == (5, "Sandbox at http://127.0.0.1:")
 
 
-@pytest.mark.parametrize("arguments", [["sh", "-c", ":"], ["sh", "-ec", ":"], ["true"]])
+@pytest.mark.parametrize("arguments", [["sh", "-ec", ":"], ["true"]])
 def test_a_command_that_is_no_interactive_shell_is_told_nothing(arguments: list[str]) -> None:
     terminal = Terminal("sandbox", *arguments, PATH=os.environ["PATH"])
     assert terminal.end() == (0, "")
-
-
-@pytest.mark.parametrize("option", ["--flaky=2", "--servers=0", "--port=65536"])
-def test_an_option_has_its_range(clc: Run, option: str) -> None:
-    assert "not in the range" in clc("sandbox", option, "true").stderr
 
 
 def test_a_parent_may_ignore_its_childrens_end() -> None:
@@ -132,9 +126,8 @@ def test_a_script_without_a_first_line_is_run_by_the_shell(tmp_path: Path) -> No
     assert (result.returncode, rows(result.stdout)[0][:2]) == (3, [A, "queued"])
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_standard_streams_do_not_harm_it(closed: str) -> None:
-    line = f"{CLC} sandbox clc reset {A} {closed}"
+def test_closed_standard_streams_do_not_harm_it() -> None:
+    line = f"{CLC} sandbox clc reset {A} <&- >&- 2>&-"
     assert subprocess.run(["/bin/sh", "-c", line], check=False).returncode == 0
 
 
