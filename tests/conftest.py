@@ -1,9 +1,7 @@
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from random import Random
 
 import click.testing
 import httpx
@@ -14,7 +12,6 @@ import respx
 from keyring.backend import KeyringBackend
 
 from clc_reset.cli.main import command
-from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest
 from tests.builders import ORIGIN
 from tests.fakes import POWER_POSTS, MemoryKeyring, Run, only_reset_resets
 
@@ -72,41 +69,10 @@ def memory_keyring(use_keyring: Callable[[KeyringBackend], None]) -> MemoryKeyri
 
 
 @pytest.fixture
-def cloud() -> Cloud:
-    """The sandbox's cloud, well-behaved, in the present."""
-    return Cloud(Behaviour(), time.time, Random(1))
-
-
-@pytest.fixture
 def api_ctl_io() -> Iterator[respx.Router]:
     """The platform's own address, where nothing answers but what a test puts there."""
     with respx.mock(base_url=ORIGIN, assert_all_called=False) as router:
         yield router
-
-
-@pytest.fixture
-def served(cloud: Cloud, api_ctl_io: respx.Router) -> Cloud:
-    """The cloud, at the platform's own address."""
-    api_ctl_io.route().mock(side_effect=through(cloud))
-    return cloud
-
-
-def through(cloud: Cloud) -> Callable[[httpx.Request], httpx.Response]:
-    """Hand httpx's requests to a cloud."""
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        response = cloud.handle(
-            HTTPRequest(request.method, request.url.raw_path.decode(), headers, request.content)
-        )
-        if response is None:
-            message = "Server disconnected without sending a response."
-            raise httpx.RemoteProtocolError(message, request=request)
-        return httpx.Response(
-            response.status, headers=dict(response.headers), content=response.body
-        )
-
-    return answer
 
 
 @pytest.fixture
@@ -118,10 +84,3 @@ def clc() -> Run:
             return click.testing.CliRunner().invoke(command, arguments, input=stdin)
 
     return run
-
-
-@pytest.fixture
-def as_demo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the sandbox's user be the one of the environment."""
-    monkeypatch.setenv("CLC_USERNAME", "demo")
-    monkeypatch.setenv("CLC_PASSWORD", "demo")

@@ -31,10 +31,9 @@ from clc_reset.journal.record import NewRun
 from clc_reset.journal.rows import Where
 from clc_reset.journal.runs import Journal
 from clc_reset.models import RollingOptions
-from clc_reset.sandbox.cloud import Behaviour, Cloud
+from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest
 from clc_reset.workers import Inbox
 from tests.builders import FAR, ORIGIN, A, B
-from tests.conftest import through
 from tests.fakes import POWER_POSTS, MemoryKeyring, Typed, jwt, only_reset_resets, queued
 
 FILE = Path(__file__).with_suffix(".txt")
@@ -111,7 +110,7 @@ class World:
         self.home = home
         self.cloud = Cloud(Behaviour(duration=0.0), time.time, Random(1))
         self.answers: dict[str, list[Answer]] = {}
-        self.stdin: TextIO = _pipe("")
+        self.stdin: TextIO = pipe("")
         self.invocation = Invocation()
         self.ended = threading.Event()
         self.records: list[object] = []
@@ -148,7 +147,12 @@ class World:
                 if isinstance(answer, Exception):
                     raise answer
                 return httpx.Response(answer) if isinstance(answer, int) else answer
-        return through(self.cloud)(request)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        target = request.url.raw_path.decode()
+        response = self.cloud.handle(HTTPRequest(request.method, target, headers, request.read()))
+        if response is None:
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+        return httpx.Response(response.status, headers=response.headers, content=response.body)
 
     def do(self, step: str) -> None:
         """Carry out a step: a command, or a change of this machine or of the cloud.
@@ -176,7 +180,7 @@ class World:
         elif first == "types":
             self.stdin = Typed("".join(f"{word}\n" for word in others))
         elif first == "stdin":
-            self.stdin = _pipe(f"{others[0]}\n")
+            self.stdin = pipe(f"{others[0]}\n")
         elif step in BEHAVIOURS:
             self.cloud.behaviour = replace(self.cloud.behaviour, **BEHAVIOURS[step])
         else:
@@ -225,7 +229,7 @@ class World:
         return self.journal.runs(1, ())[0].id
 
 
-def _pipe(text: str) -> io.TextIOWrapper:
+def pipe(text: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BytesIO(text.encode()))
 
 

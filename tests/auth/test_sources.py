@@ -188,9 +188,7 @@ def test_an_expired_token_is_refused_with_its_renewal(source: str) -> None:
 
 
 def test_a_token_with_less_than_two_days_left_is_warned_about(
-    memory_keyring: MemoryKeyring,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    memory_keyring: MemoryKeyring, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # a command run in this process may have taken the log from pytest
     monkeypatch.setattr(logging.getLogger("clc_reset"), "propagate", True)

@@ -1,15 +1,22 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from clc_reset.commands.reset import screenful
-from clc_reset.sandbox.cloud import Cloud
 from tests.builders import FAR, A, B
-from tests.fakes import Run, rows, run_clc
+from tests.fakes import rows, run_clc
+from tests.messages import World, pipe
 
 
-def were_reset(cloud: Cloud) -> list[str]:
-    return [server.id for server in cloud.servers.values() if server.resets]
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path)() as world:
+        yield world
+
+
+def were_reset(world: World) -> list[str]:
+    return [server.id for server in world.cloud.servers.values() if server.resets]
 
 
 FEW = dict.fromkeys((f"WA1ALIASN{n:05d}" for n in range(9)), "WA1 Web")
@@ -44,46 +51,42 @@ def test_the_screen_has_as_many_servers_as_fit_and_the_number_of_the_others(
     assert width == 1 or max(map(len, lines), default=0) <= width
 
 
-@pytest.mark.usefixtures("as_demo")
 def test_a_check_in_a_folder_that_is_gone_is_refused_before_anything_is_sent(
-    clc: Run, served: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    result = clc("reset", A, "--check", "true")
-    assert (result.exit_code, were_reset(served)) == (2, [])
+    result = world.run("clc reset A --check true")
+    assert (result.code, were_reset(world)) == (2, [])
     assert result.stderr == (
         "Error: --check can't be run in the working directory: No such file or directory. "
         "No server was reset.\nChange to a folder that exists.\n"
     )
 
 
-@pytest.mark.usefixtures("as_demo")
-def test_what_servers_and_reset_and_status_print_can_be_piped_back(clc: Run, served: Cloud) -> None:
+def test_what_servers_and_reset_and_status_print_can_be_piped_back(world: World) -> None:
     two = ["VA1ALIASWB01", "VA1ALIASWB02"]
-    listed = clc("servers").stdout
-    reset = clc("reset", "-", stdin="".join(listed.splitlines(keepends=True)[:2])).stdout
-    status = clc("status", "-", stdin=reset).stdout
-    assert [row[0] for row in rows(reset)] == [row[0] for row in rows(status)] == two
-    for printed in (reset, status, clc("servers", *two).stdout):
-        assert [row[0] for row in rows(clc("reset", "-n", "-", stdin=printed).stdout)] == two
-    assert were_reset(served) == two
+    lines = world.run("clc servers").stdout.splitlines()[:2]
+    for command in ("reset -", "status -", "servers -", "reset -n -"):
+        world.stdin = pipe("\n".join(lines))
+        lines = world.run(f"clc {command}").stdout.splitlines()
+        assert [row[0] for row in rows("\n".join(lines))] == two
+    world.stdin = pipe(world.run("clc history").stdout)
+    assert world.run("clc status -").code == 0
+    assert were_reset(world) == two
 
 
 @pytest.mark.parametrize(
     "line", ["servers -o table", "servers -o json", "history", "status -o json"]
 )
-@pytest.mark.usefixtures("as_demo")
-def test_what_is_no_list_of_servers_is_not_taken_for_one(
-    clc: Run, served: Cloud, line: str
-) -> None:
-    clc("reset", A)
-    printed = clc(*line.split()).stdout
+def test_what_is_no_list_of_servers_is_not_taken_for_one(world: World, line: str) -> None:
+    world.run("clc reset A")
+    printed = world.run(f"clc {line}").stdout
     assert printed
-    assert line != "history" or clc("status", "-", stdin=printed).exit_code == 7
-    assert clc("reset", "-", "--again", stdin=printed).exit_code == 2
-    assert were_reset(served) == [A]
+    world.stdin = pipe(printed)
+    assert world.run("clc reset - --again").code == 2
+    assert were_reset(world) == [A]
 
 
 def test_the_faults_of_the_sandbox_are_told_as_what_they_are() -> None:

@@ -1,11 +1,10 @@
-import io
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clc_reset.models import Operation, OperationStatus
@@ -133,7 +132,6 @@ def test_failing_polls_are_named_up_to_five_and_then_once_more() -> None:
 DISPLAYS: list[Callable[[], AbstractContextManager[Emit]]] = [
     lambda: nullcontext(Lines(lambda _: None)),
     lambda: live(Streams(None, None, Terminal())),
-    lambda: live(Streams(None, None, io.StringIO())),
     lambda: live(Streams(None, None, Gone())),
     lambda: live(Streams(None, None, None)),
 ]
@@ -147,6 +145,7 @@ st.register_type_strategy(Operation, st.sampled_from(OPERATIONS))
     st.sampled_from(["1", "4", "40", "80"]),
     st.sampled_from(["1", "5", "24"]),
 )
+@settings(max_examples=50)
 def test_no_event_raises(
     build: Callable[[], AbstractContextManager[Emit]],
     new: list[events.Event],

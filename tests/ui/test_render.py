@@ -126,10 +126,11 @@ def test_the_width_of_a_text_is_what_rich_measures(text: str) -> None:
 @given(st.text(), st.text(), st.sampled_from(["table", "tsv", "json"]))
 def test_text_of_the_api_is_data_in_every_form(server: str, message: str, form: str) -> None:
     result = unknown(server, message)._replace(operation=Operation(message, None), run=server)
-    out = results(form, *[result] * (LARGEST_TABLE + 1))
+    number = LARGEST_TABLE + 1 if form == "table" else 2
+    out = results(form, *[result] * number)
     assert not set(out) & set("\x1b\r")
     if form == "tsv":
-        assert [line.count("\t") for line in out.split("\n")[:-1]] == [5] * 201
+        assert [line.count("\t") for line in out.split("\n")[:-1]] == [5] * 2
     if form == "json":
         json.loads(out)
 
