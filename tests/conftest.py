@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click.testing
-import httpx
 import hypothesis
 import keyring
 import pytest
@@ -13,7 +12,7 @@ from keyring.backend import KeyringBackend
 
 from clc_reset.cli.main import command
 from tests.builders import ORIGIN
-from tests.fakes import POWER_POSTS, MemoryKeyring, Run, only_reset_resets
+from tests.fakes import MemoryKeyring, Run
 
 # a busy machine is no failure
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -36,20 +35,6 @@ def _nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
             monkeypatch.delenv(name)
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
-
-
-@pytest.fixture(autouse=True)
-def _power_operations_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Note each POST to a power operation: no command but `reset` may send one."""
-    handle = httpx.HTTPTransport.handle_request
-
-    def noted(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
-        if request.method == "POST" and "/operations/" in request.url.path:
-            POWER_POSTS.append(request.url.path)
-        return handle(self, request)
-
-    POWER_POSTS.clear()
-    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", noted)
 
 
 @pytest.fixture
@@ -80,7 +65,6 @@ def clc() -> Run:
     """Run `clc` in this process, its standard output and error in pipes."""
 
     def run(*arguments: str, stdin: str | bytes = "") -> click.testing.Result:
-        with only_reset_resets([*arguments]):
-            return click.testing.CliRunner().invoke(command, arguments, input=stdin)
+        return click.testing.CliRunner().invoke(command, arguments, input=stdin)
 
     return run

@@ -34,7 +34,7 @@ from clc_reset.models import RollingOptions
 from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest
 from clc_reset.workers import Inbox
 from tests.builders import FAR, ORIGIN, A, B
-from tests.fakes import POWER_POSTS, MemoryKeyring, Typed, jwt, only_reset_resets, queued
+from tests.fakes import MemoryKeyring, Typed, jwt, queued
 
 FILE = Path(__file__).with_suffix(".txt")
 
@@ -113,6 +113,7 @@ class World:
         self.stdin: TextIO = pipe("")
         self.invocation = Invocation()
         self.ended = threading.Event()
+        self.posts = 0
         self.records: list[object] = []
         self.rest = ""
 
@@ -136,7 +137,7 @@ class World:
 
     def _answer(self, request: httpx.Request, line: str) -> httpx.Response:
         if re.match("POST .*/operations/", line):
-            POWER_POSTS.append(line)
+            self.posts += 1
         for pattern, answers in self.answers.items():
             if re.search(pattern, line):
                 answer = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -204,12 +205,11 @@ class World:
         printed = io.BytesIO()
         stdout = io.TextIOWrapper(printed, "utf-8", write_through=True)
         stderr = Typed() if isinstance(self.stdin, Typed) else io.StringIO()
-        before = len(POWER_POSTS)
+        self.posts = 0
         with (
             mock.patch.object(sys, "stdin", self.stdin),
             redirect_stdout(stdout),
             redirect_stderr(stderr),
-            only_reset_resets(arguments),
         ):
             try:
                 command(arguments, obj=self.invocation)
@@ -217,8 +217,8 @@ class World:
                 code = ended.code
         if self.invocation.inbox.signum is not None:
             self.ended.set()
-        posts = len(POWER_POSTS) - before
-        return Printed(code, printed.getvalue().decode(), stderr.getvalue(), posts)
+        assert self.posts == 0 or arguments[:1] == ["reset"]
+        return Printed(code, printed.getvalue().decode(), stderr.getvalue(), self.posts)
 
     @property
     def journal(self) -> Journal:

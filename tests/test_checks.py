@@ -76,8 +76,6 @@ def check(tmp_path: Path) -> Iterator[Checked]:
     signal.signal(signal.SIGCHLD, before)
 
 
-# --- one command -------------------------------------------------------------------------------
-
 PROBLEMS = {
     "true": None,
     "exit 3": "exit code 3",
@@ -170,9 +168,6 @@ def test_it_dies_with_clc_even_if_that_is_killed(check: Checked) -> None:
     wait_until(lambda: not (check.runs("pid") or check.runs("child")))
 
 
-# --- time --------------------------------------------------------------------------------------
-
-
 def test_it_is_tried_again_until_it_passes_whoever_hangs_and_the_last_words_are_the_reason(
     check: Checked,
 ) -> None:
@@ -260,9 +255,6 @@ def test_a_display_that_fails_leaves_nothing_running(check: Checked) -> None:
     with pytest.raises(ZeroDivisionError):
         check("echo $$ > pid; sleep 60", attempt=fail)
     assert not check.runs("pid")
-
-
-# --- many commands, or few processes -----------------------------------------------------------
 
 
 def test_those_that_hang_starve_no_other(check: Checked, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,9 +122,6 @@ def test_redaction_takes_time_in_proportion_to_a_texts_length(unit: str) -> None
     assert time.process_time() - began < 5.0  # a second on a slow machine; a square takes longer
 
 
-# --- JSON --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("body", "content"),
     [

@@ -13,6 +13,7 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
+from importlib import import_module
 from itertools import cycle
 from pathlib import Path
 from types import FrameType
@@ -21,15 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 import keyring
 import pytest
 
-import clc_reset.auth.keyring
-import clc_reset.cli.login
-import clc_reset.cli.reset
-import clc_reset.cli.status
-import clc_reset.commands.login
-import clc_reset.commands.reset
-import clc_reset.commands.status
-import clc_reset.ui.live
-import clc_reset.ui.table
+import clc_reset
 from clc_reset.__main__ import main as clc
 from clc_reset.clocks import Clocks
 from clc_reset.journal.rows import RowState, Run
@@ -37,6 +30,12 @@ from clc_reset.journal.runs import Journal
 from clc_reset.workers import Inbox
 from tests.builders import A, B
 from tests.fakes import Loopback, MemoryKeyring, http, jwt, queued, rows, wait_until
+
+for module in ("cli", "commands"):
+    for name in ("login", "reset", "status"):
+        import_module(f"clc_reset.{module}.{name}")
+for name in ("auth.keyring", "ui.live", "ui.table"):
+    import_module(f"clc_reset.{name}")
 
 QUEUED = http(200, [queued(B, "wa1-1"), queued(A, "wa1-1")])
 RUNNING = http(200, {"status": "executing"})

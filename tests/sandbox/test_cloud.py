@@ -79,9 +79,6 @@ def flat(group: Any) -> list[Any]:
     return [group, *(below for child in group["groups"] for below in flat(child))]
 
 
-# logging in
-
-
 def test_a_login_has_the_recorded_fields_in_a_varying_order() -> None:
     visitor = Visitor()
     login = {"username": "demo", "password": "demo"}
@@ -182,9 +179,6 @@ def test_what_is_not_there_is_refused_without_a_body_but_for_posts_and_methods(
     assert (answer.status, answer.body) == (status, body)
     assert ("Content-Type" in answer.headers) == bool(message)
     assert (answer.headers["Content-Length"], answer.headers["Date"]) == (f"{len(body)}", DATE)
-
-
-# operations
 
 
 def test_a_batch_is_answered_in_another_order_with_one_status_id_a_data_centre() -> None:
@@ -311,9 +305,6 @@ def test_operations_that_overlap_have_their_turns_in_time_by_the_clouds_own_cloc
         assert visitor.get(href)["status"] == status
 
 
-# data centres, groups and servers
-
-
 def test_each_data_centre_names_its_root_group_when_asked() -> None:
     visitor = Visitor()
     without = visitor.get("/v2/datacenters/ALIAS")
@@ -381,9 +372,6 @@ def test_the_inventory_has_the_size_asked_for(size: int) -> None:
     roots = map(visitor.root, ("WA1", "VA1"))
     below = [server for root in roots for server in servers_below(visitor.get(root))]
     assert len(below) == len(set(below)) == len(visitor.cloud.servers) == size
-
-
-# every request
 
 
 @given(st.text(), st.text(), st.binary(), st.text())
