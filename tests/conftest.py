@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -28,13 +29,16 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Tests see no credential, proxy, keyring or taste of whoever runs them."""
+    """Tests see no credential, proxy, keyring or taste of whoever runs them, nor another's log."""
     prefixes = ("CLC_", "SSL_CERT_", "PYTHON_KEYRING_", "COLUMNS", "FORCE_COLOR", "NO_COLOR")
     for name in list(os.environ):
         if name.startswith(prefixes) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
+    log = logging.getLogger("clc_reset")  # which a command takes from pytest
+    monkeypatch.setattr(log, "propagate", True)
+    monkeypatch.setattr(log, "handlers", [])
 
 
 @pytest.fixture

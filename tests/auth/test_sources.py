@@ -1,4 +1,3 @@
-import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -154,9 +153,6 @@ def test_an_expired_token_is_refused_with_its_renewal(source: str) -> None:
 def test_a_token_with_less_than_two_days_left_is_warned_about(
     memory_keyring: MemoryKeyring, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # a command run in this process may have taken the log from pytest
-    monkeypatch.setattr(logging.getLogger("clc_reset"), "propagate", True)
-    monkeypatch.setattr(logging.getLogger("clc_reset"), "handlers", [])
     sources = Surroundings().sources
     for left in (timedelta(days=2), timedelta(hours=35, minutes=5)):
         store(exp=int((NOW + left).timestamp()))

@@ -1,5 +1,6 @@
 import os
 import signal
+import termios
 import time
 from pathlib import Path
 from typing import TextIO
@@ -11,6 +12,8 @@ from clc_reset.ui.prompts import Prompts
 from clc_reset.ui.screen import Line
 from clc_reset.ui.streams import Streams
 from clc_reset.workers import Inbox
+from tests import fakes
+from tests.fakes import environment
 from tests.ui.screens import Gone, Keyboard, Terminal, meanwhile
 
 BEFORE_A_READ = 0.1
@@ -115,27 +118,17 @@ def test_a_password_keeps_its_blanks_and_is_not_shown_after_a_stop_either(board:
     assert b"s3cret" not in board.shown
 
 
-def test_a_signal_ends_a_question_and_its_line_and_the_terminal_echoes_again(
-    board: Keyboard,
-) -> None:
-    def interrupt() -> None:
-        board.read_until(b"Password: ")
-        time.sleep(BEFORE_A_READ)
-        os.kill(os.getpid(), signal.SIGTERM)
-
+def test_a_signal_ends_a_question_and_its_line_and_the_terminal_echoes_again() -> None:
+    keyring = {"PYTHON_KEYRING_BACKEND": "tests.fakes.MemoryKeyring"}
+    clc = fakes.Terminal("login", "-u", "demo", **environment(**keyring))
+    clc.read_until(b"Password: ")
+    time.sleep(BEFORE_A_READ)
+    assert not termios.tcgetattr(clc.screen)[3] & termios.ECHO
+    os.kill(clc.process, signal.SIGTERM)
+    assert clc.end() == (143, "Password: \r\nInterrupted.\r\n")
+    assert termios.tcgetattr(clc.screen)[3] & termios.ECHO
     inbox = Inbox()
-    signums = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(signum) for signum in signums]
-    inbox.handle_signals()
-    try:
-        with meanwhile(interrupt), pytest.raises(Interrupted) as interrupted:
-            prompts(board.stdin, board.stderr, inbox).ask("password", "", hidden=True)
-    finally:
-        for signum, handler in zip(signums, before, strict=True):
-            signal.signal(signum, handler)
-    assert interrupted.value.signum == signal.SIGTERM
-    board.read_until(b"Password: \r\n")
-    assert board.echoes
+    inbox.interrupt(signal.SIGTERM)
     with pytest.raises(Interrupted):  # before a question is shown, too
         prompts(Terminal("y\n"), screen := Terminal(), inbox).confirm("Reset it?")
     assert screen.getvalue() == "\n"
