@@ -26,19 +26,12 @@ def test_a_newcomer_resets_two_servers_and_sees_the_requests_with_verbose() -> N
     assert last == "2 queued"
 
 
-def test_run_as_a_module_it_finds_the_clc_that_was_installed_with_it() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "clc_reset", "sandbox", "sh", "-c", "command -v clc"],
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    assert result.stdout == f"{CLC}\n"
-
-
-def test_a_relative_name_of_the_command_is_made_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["bin/clc", "/any/__main__.py"])
+def test_the_folder_of_the_running_clc_is_absolute_and_else_that_of_the_installed_one(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.chdir(Path(CLC).parents[1])
-    monkeypatch.setattr(sys, "argv", ["bin/clc"])
+    monkeypatch.setattr(sys, "argv", [name])
     assert own_folder() == str(Path(CLC).parent)
 
 
