@@ -14,7 +14,7 @@ from clc_reset.journal.runs import Journal
 from clc_reset.workers import Inbox
 from tests.cli.test_completion import SHIPPED
 from tests.fakes import CLC, wait_until
-from tests.real.screen import Screen, Screens
+from tests.real.conftest import Screen, Screens
 
 SHARE = Path(sys.prefix, "share")
 INSTALLED = {

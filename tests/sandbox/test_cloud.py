@@ -148,6 +148,7 @@ def test_a_request_without_a_valid_token_is_a_401(authorization: str) -> None:
     assert (answer.status, answer.body, answer.headers["Date"]) == (401, b"", DATE)
 
 
+ACCOUNTS, DEPLOYMENT = ("OTHER", "ALIAS"), "/deploymentCapabilities"
 NUMBERED = [f"WA1ALIASN0000{number}" for number in range(1, 9)]
 NOT_THERE = "The requested resource does not exist."
 NOT_SUPPORTED = "The requested resource does not support http method 'GET'."
@@ -157,18 +158,13 @@ NOT_SUPPORTED = "The requested resource does not support http method 'GET'."
     ("status", "method", "target", "message"),
     [
         (403, "GET", "datacenters/OTHER", None),
-        (404, "GET", "operations/OTHER/status/wa1-1", None),
-        (404, "GET", "nothing", None),
-        (404, "GET", "operations/ALIAS/status/wa1-1", None),
-        (404, "GET", "groups/ALIAS/0123", None),
-        (404, "GET", f"servers/ALIAS/{UNKNOWN}", None),
-        (404, "GET", f"servers/ALIAS/{UNKNOWN}/credentials", None),
+        *[(404, "GET", f"operations/{account}/status/wa1-1", None) for account in ACCOUNTS],
+        *[(404, "GET", f"servers/ALIAS/{UNKNOWN}{path}", None) for path in ("", "/credentials")],
+        *[(404, "GET", f"datacenters/ALIAS/uc1{path}", None) for path in ("", DEPLOYMENT)],
         (404, "GET", f"servers/ALIAS/{ARCHIVED}/credentials", None),
-        (404, "GET", "datacenters/ALIAS/uc1", None),
-        (404, "GET", "datacenters/ALIAS/uc1/deploymentCapabilities", None),
+        *[(404, "GET", path, None) for path in ("nothing", "groups/ALIAS/0123")],
+        *[(404, "POST", path, NOT_THERE) for path in ("nothing", "operations/ALIAS/servers/x")],
         (405, "GET", "operations/ALIAS/servers/reset", NOT_SUPPORTED),
-        (404, "POST", "operations/ALIAS/servers/explode", NOT_THERE),
-        (404, "POST", "nothing", NOT_THERE),
     ],
 )
 def test_what_is_not_there_is_refused_without_a_body_but_for_posts_and_methods(
