@@ -94,10 +94,10 @@ def test_a_server_passes_by_the_commands_success_or_the_result_says_why_not(chec
 
 
 def test_an_exit_code_that_somebody_else_has_taken_is_no_success(check: Checked) -> None:
-    def ignore(_server: str) -> None:
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-
-    assert check.once("sleep 0.2", 0.6, attempt=ignore) == "exit code unknown"
+    taken = check.once(
+        "sleep 0.2", 0.6, attempt=lambda _server: signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    )
+    assert taken == "exit code unknown"
 
 
 def test_it_has_a_session_and_a_directory_of_its_own_no_terminal_and_no_credential(

@@ -178,10 +178,6 @@ def test_every_link_within_it_leads_somewhere() -> None:
         assert (Path(__file__).parents[1] / "".join(path)).is_file()
 
 
-def test_every_command_is_shown() -> None:
-    assert [name for name in command.commands if f"clc {name}" not in README] == []
-
-
 def test_every_environment_variable_is_documented() -> None:
     code = "".join(file.read_text() for file in SOURCES.rglob("*.py"))
     manual = (SOURCES.parent / "completions/man/clc.1").read_text()
@@ -190,17 +186,15 @@ def test_every_environment_variable_is_documented() -> None:
         assert name in manual
 
 
-def test_every_kind_of_error_is_documented() -> None:
+def test_every_command_state_and_kind_of_error_is_documented() -> None:
+    assert [name for name in command.commands if f"clc {name}" not in README] == []
+    rows = re.findall(r"^\| `([a-z ]+)` \|", README, re.MULTILINE)
+    assert [row for row in rows if row in set(ServerState)] == list(ServerState)
     public = (value for name, value in vars(errors).items() if not name.startswith("_"))
     kinds = [getattr(value, "kind", value) for value in public]
     words = {kind for kind in kinds if isinstance(kind, str) and re.fullmatch("[a-z_]+", kind)}
     paragraph = README.partition("`kind` is one of")[2].partition("\n\n")[0]
     assert set(re.findall(r"`([a-z_]+)`", paragraph)) == words - {errors.ClcError.kind}
-
-
-def test_every_state_is_documented() -> None:
-    rows = re.findall(r"^\| `([a-z ]+)` \|", README, re.MULTILINE)
-    assert [row for row in rows if row in set(ServerState)] == list(ServerState)
 
 
 def test_at_most_250_lines_stand_outside_of_folds() -> None:
