@@ -26,11 +26,6 @@ def test_the_picture_of_a_lost_answer_is_current(tmp_path: Path) -> None:
     assert {"yet", "after", "unknown", "6"} <= set(text_of("status"))
 
 
-def test_erased_rows_are_not_shown() -> None:
-    shown = "one\r\n\x1b[?25ltwo\r\nthree\r\x1b[1A\r\x1b[Jfour\r\nfive\r\n\x1b[?25h"
-    assert pictures.remains(shown) == "one\nfour\nfive"
-
-
 @pytest.mark.parametrize("name", ["reset", "status"])
 def test_light_and_dark_have_the_same_text_and_refer_to_nothing_outside(name: str) -> None:
     looks = [(pictures.FOLDER / f"{name}-{look}.svg").read_text() for look in pictures.LOOKS]

@@ -50,13 +50,6 @@ def test_a_commands_help_has_80_columns_its_summary_examples_and_verbose(
     assert all(f"clc {name}" in line for line in examples)
 
 
-def test_help_says_what_the_exit_codes_mean(clc: Run) -> None:
-    shown = clc("help", "exit-codes").stdout
-    assert max(map(len, shown.splitlines())) <= 80
-    for code in ExitCode:
-        assert f" {code:d} {code.meaning} ({code.was_reset})" in re.sub(r"\s+", " ", shown)
-
-
 @pytest.mark.parametrize("line", ["restart", "help restart", "--nope", "whoami A --nope"])
 def test_what_click_refuses_is_a_usage_error_in_json_on_request(clc: Run, line: str) -> None:
     words = line.split()

@@ -118,10 +118,3 @@ def test_what_an_ascii_screen_lacks_is_escaped(form: str) -> None:
     assert result.stdout.isascii()
     assert re.search(r"Gr\\(xfc|u00fc)n", result.stdout)
     assert "bug in clc" not in result.stderr
-
-
-def test_a_relative_home_keeps_the_journal_out_of_the_working_directory() -> None:
-    with loopback(QUEUED) as server:
-        variables = {"CLC_BASE_URL": server.url, "HOME": "here", "XDG_STATE_HOME": "there"}
-        result = shell(f"cd $(mktemp -d) && CLC reset {A} >/dev/null && ls -A", **variables)
-    assert (result.returncode, result.stdout) == (0, "")

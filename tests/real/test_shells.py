@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from clc_reset.cli.completion import FILES
 from clc_reset.clocks import Clocks
 from clc_reset.journal.runs import Journal
 from clc_reset.workers import Inbox
-from tests.cli.test_completion import SHIPPED
 from tests.fakes import CLC, wait_until
 from tests.real.conftest import Screen, Screens
 
@@ -138,11 +136,6 @@ def prompt(request: pytest.FixtureRequest, screen: Screens, tmp_path: Path) -> P
 @pytest.fixture
 def bash(screen: Screens, tmp_path: Path) -> Prompt:
     return Prompt("bash", screen(80), tmp_path)
-
-
-@pytest.mark.parametrize("shell", FILES)
-def test_what_is_installed_is_what_is_shipped(shell: str) -> None:
-    assert INSTALLED[shell].read_text() == (SHIPPED / FILES[shell]).read_text()
 
 
 @pytest.mark.parametrize("environment", [*ENVIRONMENTS, "the script that is printed"])
