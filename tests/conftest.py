@@ -1,6 +1,7 @@
 import logging
 import os
 import signal
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,8 +59,10 @@ def memory_keyring(use_keyring: Callable[[KeyringBackend], None]) -> MemoryKeyri
 
 
 @pytest.fixture
-def api_ctl_io() -> Iterator[respx.Router]:
+def api_ctl_io(monkeypatch: pytest.MonkeyPatch) -> Iterator[respx.Router]:
     """The platform's own address, where nothing answers but what a test puts there."""
+    # nobody needs the system's certificates, which take longer than a command
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda _context: None)
     with respx.mock(base_url=ORIGIN, assert_all_called=False) as router:
         yield router
 

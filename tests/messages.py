@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shlex
+import ssl
 import sys
 import tempfile
 import threading
@@ -126,6 +127,8 @@ class World:
             stack.enter_context(mock.patch.dict(os.environ, kept | own, clear=True))
             transport = mock.patch.object(httpx.HTTPTransport, "handle_request", self._handle)
             stack.enter_context(transport)
+            # the system's certificates take longer than a command
+            stack.enter_context(mock.patch.object(ssl.SSLContext, "load_default_certs"))
             stack.callback(keyring.set_keyring, before)
             keyring.set_keyring(MemoryKeyring())
             yield self
