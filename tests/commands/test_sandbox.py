@@ -12,7 +12,7 @@ import pytest
 from clc_reset.commands.sandbox import own_folder
 from clc_reset.sandbox.server import Server
 from tests.builders import A, B
-from tests.fakes import CLC, Run, Terminal, rows, run_clc, wait_until
+from tests.fakes import CLC, Run, Terminal, rows, run_clc, shell, wait_until
 
 
 def test_a_newcomer_resets_two_servers_and_sees_the_requests_with_verbose() -> None:
@@ -87,9 +87,15 @@ def test_a_command_that_is_no_interactive_shell_is_told_nothing(arguments: list[
     assert terminal.end() == (0, "")
 
 
-def test_a_parent_may_ignore_its_childrens_end() -> None:
-    script = f"trap '' CHLD; exec {CLC} sandbox sh -c 'yes | head -1; exit 3'"
-    assert subprocess.run(["/bin/sh", "-c", script], check=False).returncode == 3
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("trap '' CHLD; exec CLC sandbox sh -c 'yes | head -1; exit 3'", 3),
+        (f"CLC sandbox clc reset {A} <&- >&- 2>&-", 0),
+    ],
+)
+def test_a_parent_may_ignore_its_childrens_end_and_close_streams(line: str, code: int) -> None:
+    assert shell(line).returncode == code
 
 
 @pytest.mark.parametrize(
@@ -107,8 +113,7 @@ def test_a_command_that_can_not_be_run_ends_as_shells_do(
     if content is not None:
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(0o755 if name == "./run" else 0o644)
-    script = f"cd {tmp_path} && exec {CLC} sandbox {name}"
-    result = subprocess.run(["/bin/sh", "-c", script], capture_output=True, check=False, text=True)
+    result = shell(f"cd {tmp_path} && exec CLC sandbox {name}")
     assert (result.returncode, result.stderr) == (code, f"Error: {name!r}: {reason}.\n")
 
 
@@ -117,11 +122,6 @@ def test_a_script_without_a_first_line_is_run_by_the_shell(tmp_path: Path) -> No
     (tmp_path / "script").chmod(0o755)
     result = run_clc("sandbox", str(tmp_path / "script"), A)
     assert (result.returncode, rows(result.stdout)[0][:2]) == (3, [A, "queued"])
-
-
-def test_closed_standard_streams_do_not_harm_it() -> None:
-    line = f"{CLC} sandbox clc reset {A} <&- >&- 2>&-"
-    assert subprocess.run(["/bin/sh", "-c", line], check=False).returncode == 0
 
 
 def test_a_command_has_no_children_of_the_sandbox() -> None:
