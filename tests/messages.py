@@ -116,7 +116,6 @@ class World:
         self.ended = threading.Event()
         self.posts = 0
         self.records: list[object] = []
-        self.rest = ""
 
     @contextmanager
     def __call__(self) -> Iterator["World"]:
@@ -191,10 +190,12 @@ class World:
             STEPS[step](self)
 
     def _expand(self, line: str) -> str:
-        """Replace A, B and C by servers, RUN by the latest run, REST by one kept in `rest`."""
+        """Replace A, B and C by servers, RUN and FIRST by the latest and the first run."""
         line = re.sub(r"\b[ABC]\b", lambda name: {"A": A, "B": B, "C": FAR}[name[0]], line)
-        line = line.replace("REST", self.rest)
-        return line.replace("RUN", self.latest) if "RUN" in line else line
+        if re.search("RUN|FIRST", line):
+            runs = self.journal.runs(9, ())
+            line = line.replace("RUN", runs[0].id).replace("FIRST", runs[-1].id)
+        return line
 
     def run(self, line: str) -> Printed:
         line = self._expand(line)
@@ -227,10 +228,6 @@ class World:
     def journal(self) -> Journal:
         return Journal.of_environment(os.environ, Inbox(), Clocks())
 
-    @property
-    def latest(self) -> str:
-        return self.journal.runs(1, ())[0].id
-
 
 def pipe(text: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BytesIO(text.encode()))
@@ -248,11 +245,6 @@ def _unreadable_journal(world: World) -> None:
     (folder / "journal.sqlite3").mkdir(parents=True)
 
 
-def _checked_rest(world: World) -> None:
-    world.run("clc reset WA1ALIASXX01 A B --at-a-time 1 --check false --check-timeout 1s")
-    world.rest = world.latest
-
-
 BEHAVIOURS: dict[str, dict[str, Any]] = {
     "slow": {"duration": 99},
     "fails": {"fail": frozenset({B})},  # and with it the operation that others share
@@ -265,7 +257,6 @@ STEPS: dict[str, Callable[[World], object]] = {
     "a token": lambda world: world.do(f"CLC_TOKEN={jwt()}"),
     "expired token": lambda world: world.do(f"CLC_TOKEN={jwt(days_left=-1)}"),
     "unreadable journal": _unreadable_journal,
-    "checked rest": _checked_rest,
 }
 
 

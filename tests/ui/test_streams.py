@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from clc_reset.ui import outlet
 from clc_reset.ui import streams as module
@@ -36,12 +34,6 @@ from tests.ui.screens import Gone, Keyboard, Terminal, keyboard
 )
 def test_a_line_is_broken_between_words(parts: str) -> None:
     assert break_line(parts.replace("|", " "), 20) == parts.split("|")
-
-
-@given(st.text(st.characters(exclude_characters="\x00")), st.integers(1, 30))
-def test_a_broken_line_loses_nothing_but_blanks(line: str, width: int) -> None:
-    parts = break_line(line, width)
-    assert "".join("".join(parts).split()) == "".join(line.split())
 
 
 def test_a_result_that_is_not_taken_goes_to_standard_error() -> None:
