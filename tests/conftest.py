@@ -1,12 +1,11 @@
+import logging
 import os
 import signal
-import time
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from random import Random
 
 import click.testing
-import httpx
 import hypothesis
 import keyring
 import pytest
@@ -14,9 +13,8 @@ import respx
 from keyring.backend import KeyringBackend
 
 from clc_reset.cli.main import command
-from clc_reset.sandbox.cloud import Behaviour, Cloud, HTTPRequest
 from tests.builders import ORIGIN
-from tests.fakes import POWER_POSTS, MemoryKeyring, Run, only_reset_resets
+from tests.fakes import MemoryKeyring, Run
 
 # a busy machine is no failure
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -32,27 +30,16 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Tests see no credential, proxy, keyring or taste of whoever runs them."""
+    """Tests see no credential, proxy, keyring or taste of whoever runs them, nor another's log."""
     prefixes = ("CLC_", "SSL_CERT_", "PYTHON_KEYRING_", "COLUMNS", "FORCE_COLOR", "NO_COLOR")
     for name in list(os.environ):
         if name.startswith(prefixes) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
-
-
-@pytest.fixture(autouse=True)
-def _power_operations_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Note each POST to a power operation: no command but `reset` may send one."""
-    handle = httpx.HTTPTransport.handle_request
-
-    def noted(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
-        if request.method == "POST" and "/operations/" in request.url.path:
-            POWER_POSTS.append(request.url.path)
-        return handle(self, request)
-
-    POWER_POSTS.clear()
-    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", noted)
+    log = logging.getLogger("clc_reset")  # which a command takes from pytest
+    monkeypatch.setattr(log, "propagate", True)
+    monkeypatch.setattr(log, "handlers", [])
 
 
 @pytest.fixture
@@ -72,41 +59,12 @@ def memory_keyring(use_keyring: Callable[[KeyringBackend], None]) -> MemoryKeyri
 
 
 @pytest.fixture
-def cloud() -> Cloud:
-    """The sandbox's cloud, well-behaved, in the present."""
-    return Cloud(Behaviour(), time.time, Random(1))
-
-
-@pytest.fixture
-def api_ctl_io() -> Iterator[respx.Router]:
+def api_ctl_io(monkeypatch: pytest.MonkeyPatch) -> Iterator[respx.Router]:
     """The platform's own address, where nothing answers but what a test puts there."""
+    # nobody needs the system's certificates, which take longer than a command
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda _context: None)
     with respx.mock(base_url=ORIGIN, assert_all_called=False) as router:
         yield router
-
-
-@pytest.fixture
-def served(cloud: Cloud, api_ctl_io: respx.Router) -> Cloud:
-    """The cloud, at the platform's own address."""
-    api_ctl_io.route().mock(side_effect=through(cloud))
-    return cloud
-
-
-def through(cloud: Cloud) -> Callable[[httpx.Request], httpx.Response]:
-    """Hand httpx's requests to a cloud."""
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        response = cloud.handle(
-            HTTPRequest(request.method, request.url.raw_path.decode(), headers, request.content)
-        )
-        if response is None:
-            message = "Server disconnected without sending a response."
-            raise httpx.RemoteProtocolError(message, request=request)
-        return httpx.Response(
-            response.status, headers=dict(response.headers), content=response.body
-        )
-
-    return answer
 
 
 @pytest.fixture
@@ -114,14 +72,6 @@ def clc() -> Run:
     """Run `clc` in this process, its standard output and error in pipes."""
 
     def run(*arguments: str, stdin: str | bytes = "") -> click.testing.Result:
-        with only_reset_resets([*arguments]):
-            return click.testing.CliRunner().invoke(command, arguments, input=stdin)
+        return click.testing.CliRunner().invoke(command, arguments, input=stdin)
 
     return run
-
-
-@pytest.fixture
-def as_demo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the sandbox's user be the one of the environment."""
-    monkeypatch.setenv("CLC_USERNAME", "demo")
-    monkeypatch.setenv("CLC_PASSWORD", "demo")

@@ -29,16 +29,12 @@ WITH_EXIT_CODES = {"clc", "clc reset", "clc status"}
 """Pages with the table of exit codes; the others refer to clc(1)."""
 
 
-def write(folder: Path, today: str) -> list[str]:
-    """Write the pages whose text has changed; return their names."""
-    folder.mkdir(exist_ok=True)
-    written = []
+def write(folder: Path, today: str) -> None:
+    """Write the pages whose text has changed."""
     for name, page in pages(today).items():
         file = folder / name
         if not file.exists() or undated(file.read_text()) != undated(page):
             file.write_text(page)
-            written.append(name)
-    return written
 
 
 def pages(date: str) -> dict[str, str]:

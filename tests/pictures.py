@@ -24,17 +24,9 @@ COLUMNS = 80
 RESET = "clc reset WA1ALIASWB01 WA1ALIASWB02 VA1ALIASJOB01 VA1ALIASJOB03 --wait"
 LOST = "clc reset WA1ALIASWB01 WA1ALIASWB02 WA1ALIASDB01"
 STATUS = "clc status"
-
-
 LOOKS = {
-    "light": (
-        "#59636e",
-        "ffffff 1f2328 24292f cf222e 116329 7d4e00 0969da 8250df 1b7c83 57606a",
-    ),
-    "dark": (
-        "#8b949e",
-        "0d1117 e6edf3 8b949e ff7b72 3fb950 d29922 58a6ff bc8cff 39c5cf b1bac4",
-    ),
+    "light": ("#59636e", "ffffff 1f2328 24292f cf222e 116329 7d4e00 0969da 8250df 1b7c83 57606a"),
+    "dark": ("#8b949e", "0d1117 e6edf3 8b949e ff7b72 3fb950 d29922 58a6ff bc8cff 39c5cf b1bac4"),
 }
 """The colours of the frame, and of the terminal: background, text and the usual eight. Each can be
 read on its background."""

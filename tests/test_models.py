@@ -1,9 +1,6 @@
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from clc_reset.models import Credential, OperationStatus, usual_limit
 from tests.builders import A
@@ -41,21 +38,12 @@ def test_a_token_tells_whose_it_is_and_how_long_it_lives() -> None:
     [
         *(b"no json", b"[]", b"3", b"[" * 99999, b"\xff\xfe\xfd"),
         *(b'{"exp": true}', b'{"exp": 1e300}', b'{"exp": NaN}', b'{"exp": "soon"}'),
-        b'{"unique_name": ""}',
+        *(b'{"unique_name": ""}', b'{"unique_name": ["x"], "role": {"a": [1]}, "nbf": []}'),
     ],
 )
 def test_a_token_that_can_not_be_decoded_has_an_unknown_expiry_and_no_more(payload: bytes) -> None:
     credential = Credential.from_token(f"e30.{base64url(payload)}.x", "CLC_TOKEN")
     assert (credential.expires, credential.user, credential.roles) == (None, None, ())
-
-
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists))
-def test_whatever_a_claim_is_a_token_is_one(claim: object) -> None:
-    names = ("exp", "nbf", "role", "unique_name", "urn:tier3:account-alias")
-    payload = json.dumps(dict.fromkeys(names, claim)).encode()
-    credential = Credential.from_token(f"e30.{base64url(payload)}.x", "CLC_TOKEN")
-    assert credential.user is None or isinstance(credential.user, str)
-    assert all(isinstance(role, str) for role in credential.roles)
 
 
 @pytest.mark.parametrize("token", ["", "a b", "a\nb", "a\n", "ä", "a\x00"])

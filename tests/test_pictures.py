@@ -5,8 +5,6 @@ import pytest
 
 from tests import pictures
 
-FILES = sorted(pictures.FOLDER.glob("*.svg"))
-
 
 def text_of(name: str) -> list[str]:
     return pictures.words((pictures.FOLDER / f"{name}-light.svg").read_text())
@@ -28,19 +26,11 @@ def test_the_picture_of_a_lost_answer_is_current(tmp_path: Path) -> None:
     assert {"yet", "after", "unknown", "6"} <= set(text_of("status"))
 
 
-def test_erased_rows_are_not_shown() -> None:
-    shown = "one\r\n\x1b[?25ltwo\r\nthree\r\x1b[1A\r\x1b[Jfour\r\nfive\r\n\x1b[?25h"
-    assert pictures.remains(shown) == "one\nfour\nfive"
-
-
 @pytest.mark.parametrize("name", ["reset", "status"])
-def test_light_and_dark_have_the_same_text(name: str) -> None:
-    dark = (pictures.FOLDER / f"{name}-dark.svg").read_text()
-    assert pictures.words(dark) == text_of(name)
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_a_picture_refers_to_nothing_outside(file: Path) -> None:
-    svg = file.read_text().replace('xmlns="http://www.w3.org/2000/svg"', "")
-    assert "<title>clc " in svg
-    assert re.findall(r"https?:|href|@import|@font-face|<script|url\([^#]", svg) == []
+def test_light_and_dark_have_the_same_text_and_refer_to_nothing_outside(name: str) -> None:
+    looks = [(pictures.FOLDER / f"{name}-{look}.svg").read_text() for look in pictures.LOOKS]
+    assert [pictures.words(svg) for svg in looks] == [text_of(name)] * 2
+    for svg in looks:
+        own = svg.replace('xmlns="http://www.w3.org/2000/svg"', "")
+        assert "<title>clc " in own
+        assert re.findall(r"https?:|href|@import|@font-face|<script|url\([^#]", own) == []

@@ -6,12 +6,14 @@ one thread, `python -m tests.test_signals NAME FOLDER SAMPLES`.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import traceback
 from contextlib import suppress
+from importlib import import_module
 from itertools import cycle
 from pathlib import Path
 from types import FrameType
@@ -20,22 +22,20 @@ from typing import Any, NamedTuple, NoReturn
 import keyring
 import pytest
 
-import clc_reset.auth.keyring
-import clc_reset.cli.login
-import clc_reset.cli.reset
-import clc_reset.cli.status
-import clc_reset.commands.login
-import clc_reset.commands.reset
-import clc_reset.commands.status
-import clc_reset.ui.live
-import clc_reset.ui.table
+import clc_reset
 from clc_reset.__main__ import main as clc
 from clc_reset.clocks import Clocks
 from clc_reset.journal.rows import RowState, Run
 from clc_reset.journal.runs import Journal
 from clc_reset.workers import Inbox
 from tests.builders import A, B
-from tests.fakes import Loopback, MemoryKeyring, http, jwt, queued, rows
+from tests.fakes import Loopback, MemoryKeyring, http, jwt, queued, rows, wait_until
+
+for module in ("cli", "commands"):
+    for name in ("login", "reset", "status"):
+        import_module(f"clc_reset.{module}.{name}")
+for name in ("auth.keyring", "ui.live", "ui.table"):
+    import_module(f"clc_reset.{name}")
 
 QUEUED = http(200, [queued(B, "wa1-1"), queued(A, "wa1-1")])
 RUNNING = http(200, {"status": "executing"})
@@ -48,7 +48,7 @@ SCRIPTS: dict[str, tuple[list[str], list[bytes]]] = {
     "status --wait": (["status", "--wait"], [RUNNING, DONE]),
     "login": (["login", "-u", "demo", "--password-stdin"], [LOGIN]),
 }
-SAMPLES = os.environ.get("CLC_TEST_SAMPLES", "12")  # here: a test has no CLC_* variables
+SAMPLES = os.environ.get("CLC_TEST_SAMPLES", "8")  # here: a test has no CLC_* variables
 FIRST = 2
 """The line before it is `try:`, which can't catch what comes at it."""
 PACKAGE = str(Path(clc_reset.__file__).parent)
@@ -66,44 +66,34 @@ class Ended(NamedTuple):
     signum: int
 
 
-def run(name: str, folder: Path, at: int = 0, signum: int = signal.SIGINT) -> Ended:
+def run(
+    server: Loopback, name: str, folder: Path, at: int = 0, signum: int = signal.SIGINT
+) -> Ended:
     """Run one of SCRIPTS in a new folder, with a signal at the line of that number, or none."""
-    folder.mkdir()
-    with Loopback() as server:
-        if name == "status --wait":
-            _fork(*SCRIPTS["reset"], folder, server)
-        server.requests.clear()
-        code = _fork(*SCRIPTS[name], folder, server, at, signum)
-        posts = sum(request.startswith(b"POST /v2/operations/") for request in server.requests)
-    runs = Journal.of_environment(_environ(folder), Inbox(), Clocks()).runs(1, ())
-    stdout, stderr, lines = ((folder / name).read_text() for name in ("stdout", "stderr", "lines"))
-    run = runs[0] if runs else None
-    return Ended(code, int(lines or 0), stdout, stderr, posts, run, signum)
-
-
-def _fork(
-    argv: list[str],
-    script: list[bytes],
-    folder: Path,
-    server: Loopback,
-    at: int = 0,
-    signum: int = 0,
-) -> int:
-    """Return the exit code."""
+    if name == "status --wait":
+        shutil.copytree(folder.with_name("reset"), folder)
+    else:
+        folder.mkdir()
+    argv, script = SCRIPTS[name]
     server.script[:] = script
-    token = {} if argv[0] == "login" else {"CLC_TOKEN": jwt()}
+    server.requests.clear()
+    token = {} if name == "login" else {"CLC_TOKEN": jwt()}
     variables = {**_environ(folder), "CLC_BASE_URL": server.url, **token}
     (folder / "stdin").write_text("secret-of-demo\n")
     (folder / "lines").write_text("")
+    wait_until(lambda: threading.active_count() == 1)
     child = os.fork()
     if child == 0:
         _become(argv, variables, folder, at, signum)
     serving = threading.Thread(target=server.serve_forever, args=(0.005,))
     serving.start()  # after the fork, which has one thread only
-    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     server.shutdown()
     serving.join()
-    return os.waitstatus_to_exitcode(status)
+    posts = sum(request.startswith(b"POST /v2/operations/") for request in server.requests)
+    runs = Journal.of_environment(_environ(folder), Inbox(), Clocks()).runs(1, ())
+    stdout, stderr, lines = ((folder / name).read_text() for name in ("stdout", "stderr", "lines"))
+    return Ended(code, int(lines or 0), stdout, stderr, posts, runs[0] if runs else None, signum)
 
 
 def _environ(folder: Path) -> dict[str, str]:
@@ -206,16 +196,19 @@ def test_a_signal_at_any_line_loses_nothing_and_shows_the_truth(tmp_path: Path, 
 
 
 def main(name: str, folder: Path, samples: int) -> None:
-    whole = run(name, folder / "whole")
-    assert (whole.code, whole.posts) == (0, name.startswith("reset")), whole
-    check(name, whole)
-    with suppress(AssertionError):
-        check(name, whole._replace(posts=whole.posts + 1))
-        sys.exit("the check can't fail")
-    step = max(1, whole.lines // samples)
-    signals = cycle((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-    for line in range(FIRST, whole.lines + 1, step):
-        check(name, run(name, folder / f"{line}", line, next(signals)))
+    with Loopback() as server:
+        if name == "status --wait":
+            run(server, "reset", folder / "reset")
+        whole = run(server, name, folder / "whole")
+        assert (whole.code, whole.posts) == (0, name.startswith("reset")), whole
+        check(name, whole)
+        with suppress(AssertionError):
+            check(name, whole._replace(posts=whole.posts + 1))
+            sys.exit("the check can't fail")
+        step = max(1, whole.lines // samples)
+        signals = cycle((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        for line in range(FIRST, whole.lines + 1, step):
+            check(name, run(server, name, folder / f"{line}", line, next(signals)))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,7 @@ import pytest
 
 
 @pytest.fixture
-def log(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> pytest.LogCaptureFixture:
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """The messages that the API's client logs."""
-    monkeypatch.setattr(logging.getLogger("clc_reset"), "propagate", True)
     caplog.set_level(logging.DEBUG, "clc_reset.api")
     return caplog

@@ -47,9 +47,6 @@ class Backend(MemoryKeyring):
         return super().get_password(service, username)
 
 
-# --- entries -----------------------------------------------------------------------------------
-
-
 def test_what_is_stored_for_a_base_url_is_loaded_for_it_until_it_is_forgotten(
     memory_keyring: MemoryKeyring,
 ) -> None:
@@ -84,9 +81,6 @@ def test_an_entry_that_is_not_ours_can_not_be_read(
     with pytest.raises(AuthenticationError, match="can't be read") as raised:
         opened().load(ORIGIN)
     assert raised.value.hint == "Run: clc login"
-
-
-# --- backends ----------------------------------------------------------------------------------
 
 
 def test_a_backend_that_stores_nothing_is_refused(use_keyring: Use) -> None:

@@ -1,4 +1,3 @@
-import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -9,15 +8,8 @@ from unittest import mock
 
 import pytest
 
+from clc_reset.auth import sources as module
 from clc_reset.auth.keyring import Keyring
-from clc_reset.auth.sources import (
-    LARGEST_SECRET,
-    Sources,
-    account,
-    refuse_expired,
-    source_before_the_keyring,
-    usual_account,
-)
 from clc_reset.errors import AuthenticationError, Interrupted, UsageError
 from clc_reset.models import Credential
 from clc_reset.workers import Inbox
@@ -40,7 +32,9 @@ class Surroundings:
         self.inbox = Inbox()
         self.logins: list[tuple[str, str]] = []
         self.limits: list[float | None] = []
-        self.sources = Sources(ORIGIN, self._keyring, self._log_in, VirtualClocks(NOW), self.inbox)
+        self.sources = module.Sources(
+            ORIGIN, self._keyring, self._log_in, VirtualClocks(NOW), self.inbox
+        )
 
     def _keyring(self, seconds: float | None) -> Keyring:
         self.limits.append(seconds)
@@ -79,9 +73,6 @@ def _environment_is_restored() -> Iterator[None]:
         yield
 
 
-# --- order -------------------------------------------------------------------------------------
-
-
 def test_variables_come_before_the_keyring_and_a_token_before_a_login(
     memory_keyring: MemoryKeyring, tmp_path: Path
 ) -> None:
@@ -112,13 +103,7 @@ def test_variables_come_before_the_keyring_and_a_token_before_a_login(
 )
 def test_an_empty_variable_is_no_source(environ: dict[str, str], source: str | None) -> None:
     Surroundings(**environ)
-    assert source_before_the_keyring() == source
-
-
-@pytest.mark.usefixtures("memory_keyring")
-def test_a_user_name_without_a_password_is_told() -> None:
-    told = "CLC_USERNAME is set, but not CLC_PASSWORD or CLC_PASSWORD_FILE.\nRun: clc login\n"
-    assert failure(CLC_USERNAME="demo").startswith(f"Not logged in at {ORIGIN}.\n{told}")
+    assert module.source_before_the_keyring() == source
 
 
 @pytest.mark.parametrize(
@@ -140,33 +125,11 @@ def test_without_a_request_nobody_logs_in_and_nothing_is_an_error(
     assert (here.logins, here.limits) == ([], [] if environ else [1.0])
 
 
-# --- tokens ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("scheme", ["Bearer ", " BEARER\t ", ""])
 def test_a_leading_bearer_is_dropped(scheme: str) -> None:
     whole = f"bearer_{token()}"
     assert Surroundings(CLC_TOKEN=scheme + whole).sources.credential().token == whole
 
-
-NO_TOKEN = (
-    "CLC_TOKEN doesn't hold a token: a token is one word of ASCII.\nCorrect or unset CLC_TOKEN."
-)
-QUOTED = "The token in CLC_TOKEN is in quotes.\nRemove the quotes; `docker --env-file` doesn't."
-
-
-@pytest.mark.parametrize(
-    ("message", "held"),
-    [
-        *((NO_TOKEN, held) for held in (f"{SECRET} two", f"{SECRET}ä", f"{SECRET}\x01", "Bearer")),
-        *((QUOTED, held) for held in (f"'{SECRET}'", f'"x {SECRET}"\r', f'{SECRET}"')),
-    ],
-)
-def test_what_is_no_token_is_neither_used_nor_shown(held: str, message: str) -> None:
-    assert failure(CLC_TOKEN=held) == message
-
-
-# --- expiry and renewal ------------------------------------------------------------------------
 
 RENEWALS = {
     "CLC_TOKEN": "Set CLC_TOKEN to a new token, or unset it and run: clc login",
@@ -179,31 +142,23 @@ RENEWALS = {
 def test_an_expired_token_is_refused_with_its_renewal(source: str) -> None:
     os.environ["CLC_TOKEN_FILE"] = "/run/token"
     with pytest.raises(AuthenticationError) as raised:
-        refuse_expired(Credential("t", source, expires=NOW), NOW)
+        module.refuse_expired(Credential("t", source, expires=NOW), NOW)
     assert "expired on 2026-01-15 02:13 UTC." in raised.value.message
     clock = "If it should still be valid, check this machine's clock: 2026-01-15 02:13 UTC."
     assert raised.value.hint == f"{RENEWALS[source]}\n{clock}"
-    refuse_expired(Credential("t", source, expires=NOW + timedelta(seconds=1)), NOW)
-    refuse_expired(Credential("t", source), NOW)
+    module.refuse_expired(Credential("t", source, expires=NOW + timedelta(seconds=1)), NOW)
+    module.refuse_expired(Credential("t", source), NOW)
 
 
 def test_a_token_with_less_than_two_days_left_is_warned_about(
-    memory_keyring: MemoryKeyring,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    memory_keyring: MemoryKeyring, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # a command run in this process may have taken the log from pytest
-    monkeypatch.setattr(logging.getLogger("clc_reset"), "propagate", True)
-    monkeypatch.setattr(logging.getLogger("clc_reset"), "handlers", [])
     sources = Surroundings().sources
     for left in (timedelta(days=2), timedelta(hours=35, minutes=5)):
         store(exp=int((NOW + left).timestamp()))
         sources.credential()
     expiry = "The token from the keyring expires on 2026-01-16 13:18 UTC, in 1 d 11 h."
     assert caplog.messages == [f"{expiry} {RENEWALS['keyring']}"]
-
-
-# --- files -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -227,9 +182,11 @@ def test_an_unusable_file_is_named_by_its_path(
 
 
 def test_a_secret_may_be_64_kib_in_the_home_or_come_through_a_pipe(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(b"\xef\xbb\xbf" + b"x" * (LARGEST_SECRET - 3))  # with a BOM
+    (tmp_path / "secret").write_bytes(
+        b"\xef\xbb\xbf" + b"x" * (module.LARGEST_SECRET - 3)
+    )  # with a BOM
     credential = Surroundings(CLC_TOKEN_FILE="~/secret").sources.credential()
-    assert credential.token == "x" * (LARGEST_SECRET - 3)
+    assert credential.token == "x" * (module.LARGEST_SECRET - 3)
     assert "Is a directory" in failure(CLC_TOKEN_FILE=str(tmp_path))
     read, write = os.pipe()
     os.write(write, token(unique_name="pipe").encode())
@@ -264,24 +221,21 @@ def test_a_signal_ends_the_wait_for_a_file() -> None:
         here.sources.credential()
 
 
-# --- the account -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("own", "hint"), [(" ", "Is a shell variable unset?"), ("A-B", "It looks like this: ALIAS")]
 )
 def test_an_account_in_the_token_that_is_none_is_refused(own: str, hint: str) -> None:
     credential = Credential("t", "x", account=own)
-    assert account("sub", credential) == "SUB"
+    assert module.account("sub", credential) == "SUB"
     with pytest.raises(UsageError) as raised:
-        account(None, credential)
+        module.account(None, credential)
     assert raised.value.hint == hint
 
 
 def test_the_usual_account_is_that_of_the_environment_or_the_logins_own() -> None:
     own = Credential("t", "x", account="own")
-    assert [usual_account(Credential("t", "x")), usual_account(own)] == [None, "OWN"]
+    assert [module.usual_account(Credential("t", "x")), module.usual_account(own)] == [None, "OWN"]
     Surroundings(CLC_ACCOUNT="", CLC_ALIAS="two")
-    assert usual_account(own) == "TWO"
+    assert module.usual_account(own) == "TWO"
     Surroundings(CLC_ACCOUNT="one", CLC_ALIAS="two")
-    assert usual_account(own) == "ONE"
+    assert module.usual_account(own) == "ONE"

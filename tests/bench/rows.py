@@ -60,7 +60,10 @@ def groups(work: Path) -> Iterator[tuple[int, list[Row]]]:
         yield 20, _resetting(api.url, work, env)
         yield 15, _remembering(api.url, work, env)
     with serving(Api(LATENCY, DURATION)) as api:
-        yield 9, [_waiting_for_two({**env, "CLC_BASE_URL": api.url})]
+        name = f"clc reset A B --wait, operations of {DURATION:g} s at {LATENCY * 1000:g} ms"
+        argv = (CLC, "reset", *PAIR, "--wait", "--again")
+        command = Command(name, argv, {**env, "CLC_BASE_URL": api.url}, lines=2)
+        yield 9, [Row(command, Ideal("the operations and one request", DURATION + LATENCY), 1.25)]
     with serving(Api(LATENCY)) as api:
         yield 7, [_waiting_for_many(work, {**env, "CLC_BASE_URL": api.url})]
 
@@ -140,12 +143,6 @@ def _journal(folder: Path, url: str, number: int) -> str:
         record.statuses.add(operation, builders.SUCCEEDED)
         record.end(results)
     return str(folder)
-
-
-def _waiting_for_two(env: Env) -> Row:
-    name = f"clc reset A B --wait, operations of {DURATION:g} s at {LATENCY * 1000:g} ms"
-    command = Command(name, (CLC, "reset", *PAIR, "--wait", "--again"), env, lines=2)
-    return Row(command, Ideal("the operations and one request", DURATION + LATENCY), 1.25)
 
 
 def _waiting_for_many(work: Path, env: Env) -> Row:

@@ -1,12 +1,9 @@
 import io
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from clc_reset.cli import arguments
 from clc_reset.cli.arguments import names, server_ids
@@ -54,6 +51,8 @@ def test_a_few_malformed_ids_are_named() -> None:
     assert shown.startswith("Not a server id: 'a0;', 'a1;', 'a2;', 'a3;', 'a4;' and 996 more.\n")
     assert len(message(lambda: server_ids(["x" * 9999 + "!"], unread))) < 200
     assert " and " not in message(lambda: server_ids(many[:5], unread)).partition("\n")[0]
+    for name in ("Ä1", "A\u0663"):
+        assert name in message(lambda name=name: server_ids([name], unread))  # type: ignore[misc]
 
 
 def test_the_name_of_a_file_is_answered_with_how_to_read_it(
@@ -66,20 +65,8 @@ def test_the_name_of_a_file_is_answered_with_how_to_read_it(
         assert shown.endswith(f"\nTo read ids from a file: clc reset - < {quoted}")
 
 
-@given(st.lists(st.text()))
-def test_whatever_is_accepted_is_upper_case_and_well_formed(given: list[str]) -> None:
-    with suppress(UsageError):
-        ids = server_ids(given, str)
-        assert ids
-        assert all(server == server.upper() and server.isascii() for server in ids)
-
-
-def test_names_keep_their_case_and_come_each_once_and_are_checked() -> None:
+def test_names_keep_their_case_and_come_each_once() -> None:
     assert names(["wa1-1", "-", "VA1-2"], lambda: "wa1-1 va1-3 # x") == ["wa1-1", "va1-3", "VA1-2"]
-    for name in ("../../x", "-x", "A,B", "WA1ALIASWB01-WA1ALIASWB03"):
-        shown = message(lambda name=name: names(["wa1-1", name], unread))  # type: ignore[misc]
-        assert shown.startswith(f"Not a server, operation or run: {name!r}.\n")
-        assert "clc reset" not in shown
 
 
 class Bytes(io.TextIOWrapper):
@@ -132,11 +119,9 @@ def test_nothing_is_read_after_a_signal(monkeypatch: pytest.MonkeyPatch) -> None
         arguments.standard_input(inbox)
 
 
-@pytest.mark.parametrize(("data", "password"), [(b"demo\r\n", "demo"), (b" demo ", " demo ")])
-def test_a_password_is_read_without_its_line_end(
-    monkeypatch: pytest.MonkeyPatch, data: bytes, password: str
-) -> None:
-    monkeypatch.setattr(sys, "stdin", Bytes(data))
-    assert arguments.password(Inbox()) == password
+def test_a_password_is_read_without_its_line_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    for data, password in ((b"demo\r\n", "demo"), (b" demo ", " demo ")):
+        monkeypatch.setattr(sys, "stdin", Bytes(data))
+        assert arguments.password(Inbox()) == password
     monkeypatch.setattr(sys, "stdin", Bytes(b"\r\n"))
     assert "holds no password" in message(lambda: arguments.password(Inbox()))

@@ -11,6 +11,7 @@ from clc_reset.journal import completion
 from clc_reset.sandbox.cloud import Behaviour, Cloud
 from tests.builders import A
 from tests.fakes import Run
+from tests.messages import World
 
 SHIPPED = Path(__file__).parents[2] / "completions"
 
@@ -21,17 +22,15 @@ def test_what_is_shipped_is_what_the_command_prints_and_no_more(clc: Run) -> Non
     assert {file.name for file in SHIPPED.iterdir()} - {"man"} == set(FILES.values())
 
 
-@pytest.mark.parametrize("cloud", [Cloud(Behaviour(servers=600), time.time, Random(1))])
-@pytest.mark.usefixtures("as_demo", "served")
-def test_only_what_a_screen_can_show_is_offered(clc: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    clc("servers")
-    clc("reset", A)
-    monkeypatch.setenv("_CLC_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", "clc status ")
-    monkeypatch.setenv("COMP_CWORD", "2")
-    offered = clc().stdout.split()
-    assert (len(offered), offered[:2]) == (500, ["plain,wa1-12345", f"plain,{A}"])
-    monkeypatch.setattr(completion, "names", lambda *_: ["a\nb", "a\u202eb", "ab"])
-    monkeypatch.setenv("COMP_WORDS", "clc reset -g ")
-    monkeypatch.setenv("COMP_CWORD", "3")
-    assert clc().stdout == "plain,ab\n"
+def test_only_what_a_screen_can_show_is_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path)
+    world.cloud = Cloud(Behaviour(servers=600), time.time, Random(1))
+    with world():
+        world.run("clc servers")
+        world.run("clc reset A")
+        offered = world.run("tab 'clc status '").stdout.split()
+        assert (len(offered), offered[:2]) == (500, ["plain,wa1-12345", f"plain,{A}"])
+        monkeypatch.setattr(completion, "names", lambda *_: ["a\nb", "a\u202eb", "ab"])
+        assert world.run("tab 'clc reset -g '").stdout == "plain,ab\n"

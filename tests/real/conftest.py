@@ -1,10 +1,70 @@
-from collections.abc import Iterator
+"""A real terminal, tmux, whose screen is read back."""
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from tests.real.screen import TMUX, Screen, Screens
+from tests.fakes import wait_until
+
+TMUX = shutil.which("tmux")
+
+
+class Screen:
+    """A screen of tmux's that runs a line of shell."""
+
+    def __init__(self, socket: Path, columns: int) -> None:
+        self._socket = socket
+        self._columns = columns
+
+    def run(self, line: str, **variables: str) -> None:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "SHELL": "/bin/sh",
+            "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"],  # HOME is left to those who need it
+            **{k: v for k, v in os.environ.items() if k.startswith("COVERAGE")},
+        }
+        settings = [f"{name}={value}" for name, value in variables.items()]
+        script = shlex.join(["env", *settings, "bash", "-c", f'{line}\necho "[ended: $?]"; cat'])
+        subprocess.run(
+            [
+                *self._tmux("-f", os.devnull),
+                *("new-session", "-d", "-x", f"{self._columns}", "-y", "24", script),
+            ],
+            check=True,
+            env=environment,
+        )
+
+    def tell(self, *words: str) -> str:
+        return subprocess.run(self._tmux(*words), check=True, capture_output=True, text=True).stdout
+
+    def text(self) -> str:
+        return self.tell("capture-pane", "-p")
+
+    def wait_for(self, words: str) -> str:
+        wait_until(lambda: words in self.text())
+        return self.text()
+
+    def end(self) -> tuple[int, str]:
+        """The exit code, and the screen above it."""
+        above, _, code = self.wait_for("[ended: ").partition("[ended: ")
+        return int(code.partition("]")[0]), above
+
+    def close(self) -> None:
+        subprocess.run(self._tmux("kill-server"), check=False, capture_output=True)
+
+    def _tmux(self, *words: str) -> list[str]:
+        return [str(TMUX), "-S", str(self._socket), *words]
+
+
+Screens = Callable[[int], Screen]
+"""Gives a screen with that many columns."""
 
 
 @pytest.fixture

@@ -86,8 +86,6 @@ def test_a_reset_loses_no_server_and_says_nothing_was_sent_only_where_that_is_ce
     assert "servers" in shown or "error" in shown
 
 
-# --- answers that are larger than any memory should be -------------------------------------------
-
 HEAD = b"HTTP/1.1 200 OK\r\n"
 LARGEST_MEMORY = 200 * 2**20
 """In bytes: one chunk of 64 KiB unpacks to 64 MiB at the most."""

@@ -28,7 +28,6 @@ def refusal(call, *arguments):
     except Exception as error:
         return [type(error).__name__, str(error)]
 """
-AFTER = "print(json.dumps(answer))"
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def ask(python: str, script: str, *options: str) -> Any:
     """Run a script of the client's beside a sandbox, and return what it sets `answer` to."""
-    lines = f"{BEFORE}\n{script}\n{AFTER}"
+    lines = f"{BEFORE}\n{script}\nprint(json.dumps(answer))"
     result = run_clc("sandbox", "--duration", "200ms", *options, python, "-c", lines)
     assert (result.returncode, result.stderr) == (0, "")
     return json.loads(result.stdout)

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from clc_reset.cli.completion import FILES
 from clc_reset.clocks import Clocks
 from clc_reset.journal.runs import Journal
 from clc_reset.workers import Inbox
-from tests.cli.test_completion import SHIPPED
 from tests.fakes import CLC, wait_until
-from tests.real.screen import Screen, Screens
+from tests.real.conftest import Screen, Screens
 
 SHARE = Path(sys.prefix, "share")
 INSTALLED = {
@@ -140,22 +138,12 @@ def bash(screen: Screens, tmp_path: Path) -> Prompt:
     return Prompt("bash", screen(80), tmp_path)
 
 
-@pytest.mark.parametrize("shell", FILES)
-def test_what_is_installed_is_what_is_shipped(shell: str) -> None:
-    assert INSTALLED[shell].read_text() == (SHIPPED / FILES[shell]).read_text()
-
-
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("environment", [*ENVIRONMENTS, "the script that is printed"])
 def test_tab_completes_in_any_environment_and_shows_nothing_else(
     prompt: Prompt, environment: str
 ) -> None:
-    prompt.start(**ENVIRONMENTS[environment])
-    for line, shown in COMPLETIONS.items():
-        prompt.press_tab(line, shown)
-
-
-def test_tab_completes_with_what_the_command_prints(prompt: Prompt) -> None:
-    prompt.start(FORGET_AND_EVALUATE[prompt.shell])
+    settings = [] if environment in ENVIRONMENTS else [FORGET_AND_EVALUATE[prompt.shell]]
+    prompt.start(*settings, **ENVIRONMENTS.get(environment, {}))
     for line, shown in COMPLETIONS.items():
         prompt.press_tab(line, shown)
 

@@ -17,7 +17,6 @@ from tests.fakes import CLC, Loopback, Run, http, jwt, loopback, queued
 DONE = http(200, {"status": "succeeded"})
 QUEUED = http(200, [queued(B, "wa1-1"), queued(A, "wa1-1")])
 STRACE = shutil.which("strace")
-ERRORS = ("ENOSPC", "EPIPE", "EAGAIN")
 CALLS = {"write": 4, "pwrite64": 6, "fsync": 2, "fdatasync": 3, "ftruncate": 3, "unlink": 2}
 """How many times a reset makes each, at the least; later ones are the nearest to the end."""
 COMMIT = "ftruncate"
@@ -63,7 +62,7 @@ def posted(api: Loopback) -> list[str]:
 
 
 @needs_strace
-@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("error", ["ENOSPC", "EPIPE", "EAGAIN"])
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_that_fails_changes_no_exit_code_and_loses_no_result(
     api: Loopback, call: str, error: str

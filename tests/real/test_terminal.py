@@ -11,7 +11,7 @@ import pytest
 
 from tests.builders import A, B
 from tests.fakes import CLC, wait_until
-from tests.real.screen import Screen, Screens
+from tests.real.conftest import Screen, Screens
 
 RESET = f"{CLC} sandbox --duration %ss {CLC} reset {A} {B} --wait"
 RUNNING = "wa1-12345  running"

@@ -79,9 +79,6 @@ def flat(group: Any) -> list[Any]:
     return [group, *(below for child in group["groups"] for below in flat(child))]
 
 
-# logging in
-
-
 def test_a_login_has_the_recorded_fields_in_a_varying_order() -> None:
     visitor = Visitor()
     login = {"username": "demo", "password": "demo"}
@@ -151,6 +148,7 @@ def test_a_request_without_a_valid_token_is_a_401(authorization: str) -> None:
     assert (answer.status, answer.body, answer.headers["Date"]) == (401, b"", DATE)
 
 
+ACCOUNTS, DEPLOYMENT = ("OTHER", "ALIAS"), "/deploymentCapabilities"
 NUMBERED = [f"WA1ALIASN0000{number}" for number in range(1, 9)]
 NOT_THERE = "The requested resource does not exist."
 NOT_SUPPORTED = "The requested resource does not support http method 'GET'."
@@ -160,18 +158,13 @@ NOT_SUPPORTED = "The requested resource does not support http method 'GET'."
     ("status", "method", "target", "message"),
     [
         (403, "GET", "datacenters/OTHER", None),
-        (404, "GET", "operations/OTHER/status/wa1-1", None),
-        (404, "GET", "nothing", None),
-        (404, "GET", "operations/ALIAS/status/wa1-1", None),
-        (404, "GET", "groups/ALIAS/0123", None),
-        (404, "GET", f"servers/ALIAS/{UNKNOWN}", None),
-        (404, "GET", f"servers/ALIAS/{UNKNOWN}/credentials", None),
+        *[(404, "GET", f"operations/{account}/status/wa1-1", None) for account in ACCOUNTS],
+        *[(404, "GET", f"servers/ALIAS/{UNKNOWN}{path}", None) for path in ("", "/credentials")],
+        *[(404, "GET", f"datacenters/ALIAS/uc1{path}", None) for path in ("", DEPLOYMENT)],
         (404, "GET", f"servers/ALIAS/{ARCHIVED}/credentials", None),
-        (404, "GET", "datacenters/ALIAS/uc1", None),
-        (404, "GET", "datacenters/ALIAS/uc1/deploymentCapabilities", None),
+        *[(404, "GET", path, None) for path in ("nothing", "groups/ALIAS/0123")],
+        *[(404, "POST", path, NOT_THERE) for path in ("nothing", "operations/ALIAS/servers/x")],
         (405, "GET", "operations/ALIAS/servers/reset", NOT_SUPPORTED),
-        (404, "POST", "operations/ALIAS/servers/explode", NOT_THERE),
-        (404, "POST", "nothing", NOT_THERE),
     ],
 )
 def test_what_is_not_there_is_refused_without_a_body_but_for_posts_and_methods(
@@ -182,9 +175,6 @@ def test_what_is_not_there_is_refused_without_a_body_but_for_posts_and_methods(
     assert (answer.status, answer.body) == (status, body)
     assert ("Content-Type" in answer.headers) == bool(message)
     assert (answer.headers["Content-Length"], answer.headers["Date"]) == (f"{len(body)}", DATE)
-
-
-# operations
 
 
 def test_a_batch_is_answered_in_another_order_with_one_status_id_a_data_centre() -> None:
@@ -311,9 +301,6 @@ def test_operations_that_overlap_have_their_turns_in_time_by_the_clouds_own_cloc
         assert visitor.get(href)["status"] == status
 
 
-# data centres, groups and servers
-
-
 def test_each_data_centre_names_its_root_group_when_asked() -> None:
     visitor = Visitor()
     without = visitor.get("/v2/datacenters/ALIAS")
@@ -381,9 +368,6 @@ def test_the_inventory_has_the_size_asked_for(size: int) -> None:
     roots = map(visitor.root, ("WA1", "VA1"))
     below = [server for root in roots for server in servers_below(visitor.get(root))]
     assert len(below) == len(set(below)) == len(visitor.cloud.servers) == size
-
-
-# every request
 
 
 @given(st.text(), st.text(), st.binary(), st.text())

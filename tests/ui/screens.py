@@ -93,6 +93,9 @@ class Keyboard:
             assert select.select([self.master], [], [], 20)[0]
             self.shown += os.read(self.master, 65536)
 
+    def screen(self, columns: int = 80) -> list[str]:
+        return screen_of(self.shown.decode().replace("\r\n", "\n"), columns)
+
     def type(self, text: bytes) -> None:
         os.write(self.master, text)
 

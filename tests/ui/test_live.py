@@ -10,7 +10,7 @@ from clc_reset.ui import live as module
 from clc_reset.ui.live import Live, live
 from clc_reset.ui.streams import Streams
 from tests.builders import EXECUTING, FAILED, SUCCEEDED
-from tests.ui.screens import VA1, WA1, Terminal, keyboard, meanwhile, screen_of
+from tests.ui.screens import VA1, WA1, Terminal, keyboard, meanwhile
 
 EIGHT = [f"WA1ALIASWB0{n}" for n in range(8)]
 MANY = {Operation(f"wa1-{n}", ""): [f"S{n}", f"T{n}"] for n in range(1000)}
@@ -181,6 +181,6 @@ def test_on_a_real_terminal_nothing_is_left_but_the_result_not_even_the_trace_of
             board.stderr.write("^C")
             board.stderr.flush()
         streams.print_result("a result\n")
-    assert screen_of(board.shown.decode().replace("\r\n", "\n"), columns) == ["a result"]
+    assert board.screen(columns) == ["a result"]
     assert (b"running" in board.shown) is (number > 0)
     assert b"\x1b[?" not in board.shown, "the cursor is never hidden"

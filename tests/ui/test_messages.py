@@ -2,7 +2,6 @@ import io
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -10,16 +9,6 @@ from clc_reset.ui import messages
 from clc_reset.ui.streams import Streams
 
 _log = logging.getLogger("clc_reset.tests")
-
-
-@pytest.fixture(autouse=True)
-def _logging() -> Iterator[None]:
-    """Leave logging as it was."""
-    logger = logging.getLogger("clc_reset")
-    before = (logger.handlers[:], logger.propagate, logger.level, logging.raiseExceptions)
-    yield
-    logger.handlers[:], logger.propagate, level, logging.raiseExceptions = before
-    logger.setLevel(level)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from clc_reset.terminal import (
-    hide_input,
-    in_foreground,
-    settings_restored,
-    stops_writers,
-    suspensions,
-)
+from clc_reset import terminal
 from tests.ui.screens import IN_THE_BACKGROUND, Keyboard, run_on_terminal
 
 
@@ -81,14 +75,17 @@ def test_while_stopped_and_after_ctrl_backslash_the_settings_are_the_shells(
 ) -> None:
     fd = board.stdin.fileno()
     echoes: list[object] = []
-    with blocked(signal.SIGTSTP), settings_restored(fd, lambda: echoes.append(board.echoes)):
-        hide_input(fd)
+    with (
+        blocked(signal.SIGTSTP),
+        terminal.settings_restored(fd, lambda: echoes.append(board.echoes)),
+    ):
+        terminal.hide_input(fd)
         deliver(signal.SIGTSTP)
         echoes.append(board.echoes)
         deliver(signal.SIGCONT)
     assert echoes == [True, False]
-    with blocked(signal.SIGQUIT), settings_restored(fd):
-        hide_input(fd)
+    with blocked(signal.SIGQUIT), terminal.settings_restored(fd):
+        terminal.hide_input(fd)
         deliver(signal.SIGCONT)  # after SIGSTOP nothing is known
         assert not board.echoes
         deliver(signal.SIGQUIT)
@@ -100,18 +97,18 @@ def test_while_stopped_and_after_ctrl_backslash_the_settings_are_the_shells(
 def test_handlers_are_those_of_before_afterwards_and_an_ignored_stop_stays_so() -> None:
     signums = (signal.SIGTSTP, signal.SIGCONT, signal.SIGQUIT)
     before = [signal.getsignal(signum) for signum in signums]
-    with settings_restored(-1), settings_restored(-1):
+    with terminal.settings_restored(-1), terminal.settings_restored(-1):
         assert not set(map(signal.getsignal, signums)) & set(before)
     assert [signal.getsignal(signum) for signum in signums] == before
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)
-    with settings_restored(-1):
+    with terminal.settings_restored(-1):
         assert signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN
     assert signal.signal(signal.SIGTSTP, before[0]) is signal.SIG_IGN
 
 
 @pytest.mark.parametrize("can_leave", [False, True])
 def test_a_display_that_can_not_leave_at_this_moment_is_not_stopped(*, can_leave: bool) -> None:
-    with blocked(signal.SIGTSTP), suspensions(lambda: can_leave, lambda: None):
+    with blocked(signal.SIGTSTP), terminal.suspensions(lambda: can_leave, lambda: None):
         deliver(signal.SIGTSTP)
         assert (signal.SIGTSTP in signal.sigpending()) is can_leave
 
@@ -120,11 +117,11 @@ def test_a_terminal_that_is_gone_has_no_settings_and_stops_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     master, slave = pty.openpty()
-    with settings_restored(slave):
-        hide_input(slave)
+    with terminal.settings_restored(slave):
+        terminal.hide_input(slave)
         os.close(master)
     os.close(slave)
     monkeypatch.setattr(os, "tcgetpgrp", lambda _: 1)  # another job's
-    assert not stops_writers(slave)
+    assert not terminal.stops_writers(slave)
     monkeypatch.setattr(os, "tcgetpgrp", lambda _: 0)  # in another PID namespace
-    assert in_foreground(0)
+    assert terminal.in_foreground(0)
