@@ -106,9 +106,10 @@ class _Request:
 
     It is `is_here` for certain until it is handed to httpx, and again once httpx's trace tells that
     it connects; from then on `left` is set before the first byte goes. A request that is abandoned
-    before that never leaves: both happen under `lock`. Without a trace nothing is certain,
-    except after a signal, which may come just before the trace's first event. `awake` is the latest
-    moment since it left until which this process is known to have been running.
+    before that never leaves: both happen under `lock`. Without a trace nothing is certain
+    at the limit; what ends the wait before that may come just before the trace's first event.
+    `awake` is the latest moment since it left until which this process is known to have been
+    running.
     """
 
     method: str
@@ -244,7 +245,7 @@ class Transport:
         except (Exception, Interrupted) as error:  # no thread was to be had, for one
             with request.lock:
                 request.is_abandoned = True
-                is_kept = request.is_here or isinstance(error, Interrupted)
+                is_kept = request.is_here or not isinstance(error, TimeoutError)
                 never_left = is_kept and request.left is None
             outcome = self._no_answer(request, error, never_left=never_left)
         if isinstance(outcome, NoAnswer):
