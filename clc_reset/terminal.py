@@ -74,9 +74,9 @@ def settings_restored(
 
     `fd` is the terminal's descriptor, by default the controlling terminal's, or standard input's if
     there is none. After a stop the settings are again what they were before it, and `resumed` is
-    called, in a signal handler. SIGQUIT, which ends this process at once, restores the settings,
-    too; other signals are the inbox's. Nothing is done where there is no terminal, or it is another
-    job's. For the main thread only.
+    called, in a signal handler; after `bg` that waits for `fg`. SIGQUIT, which ends this process at
+    once, restores the settings, too; other signals are the inbox's. Nothing is done where there is
+    no terminal, or it is another job's. For the main thread only.
     """
     with ExitStack() as opened:
         if fd is None:
@@ -95,8 +95,9 @@ def settings_restored(
             return True
 
         def resume() -> None:
-            _set(terminal, before_stop)
-            resumed()
+            if in_foreground(terminal):  # after `bg` the next read stops this process again
+                _set(terminal, before_stop)
+                resumed()
 
         def die(signum: int, _frame: FrameType | None) -> None:
             _set(terminal, first)

@@ -143,12 +143,14 @@ def test_sigterm_ends_it_on_a_stopped_terminal(shell: Shell, tmp_path: Path) -> 
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
 
 
-def test_a_password_is_not_shown_after_ctrl_z_and_fg_either(shell: Shell) -> None:
+@pytest.mark.parametrize("jobs", ["fg", "bg; sleep 0.5; fg"])
+def test_a_password_is_not_shown_after_ctrl_z_and_fg_either(shell: Shell, jobs: str) -> None:
     shell.type(shell.asking)
     shell.screen.wait_for("Password:")
     shell.stop()
-    shell.type("echo echoed; fg")
+    shell.type(f"echo echoed; {jobs}")
     wait_until(lambda: shell.screen.text().rstrip().endswith("Password:"))
+    assert shell.screen.text().count("Password:") == 2
     shell.type("s3cret")
     assert "s3cret" not in shell.screen.wait_for("S3CRET")
     shell.type("echo $((40 + 2))")

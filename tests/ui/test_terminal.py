@@ -40,8 +40,9 @@ wait_for_foreground(0)
 before = termios.tcgetattr(0)
 assert not in_foreground(0) and not stops_writers(0)
 wait_for_foreground(0)
-with settings_restored(0):
+with settings_restored(0, lambda: print("never")):
     hide_input(0)
+    signal.raise_signal(signal.SIGCONT)  # `bg`
 assert termios.tcgetattr(0) != before, "another job's settings are left alone"
 before[3] |= termios.TOSTOP
 termios.tcsetattr(0, termios.TCSANOW, before)
