@@ -7,7 +7,6 @@ of a terminal or draw on it; SIGTSTP (Ctrl-Z) stops it, and SIGCONT (`fg`, `bg`)
 import os
 import signal
 import termios
-import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
@@ -15,7 +14,7 @@ from types import FrameType
 _LOCAL_MODES = 3
 """The place of the local modes (ECHO, TOSTOP) in the list of a terminal's attributes."""
 _Attributes = list[int | list[bytes | int]]
-_Handler = Callable[[int, FrameType | None], object]
+_Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 def in_foreground(fd: int) -> bool:
@@ -59,8 +58,10 @@ def suspensions(leave: Callable[[], bool], resume: Callable[[], None]) -> Genera
 
     def stop(signum: int, _frame: FrameType | None) -> None:
         if leave():
-            _end_by(signum)
-            signal.signal(signum, stop)
+            with _handling(dict.fromkeys([signal.SIGTSTP, signal.SIGCONT], signal.SIG_DFL)):
+                # returns at once in an orphaned process group, which nothing stops
+                signal.raise_signal(signum)
+            resume()
 
     with _handling({signal.SIGTSTP: stop, signal.SIGCONT: lambda *_: resume()}):
         yield
@@ -101,7 +102,8 @@ def settings_restored(
 
         def die(signum: int, _frame: FrameType | None) -> None:
             _set(terminal, first)
-            _end_by(signum)
+            signal.signal(signum, signal.SIG_DFL)
+            signal.raise_signal(signum)
 
         with suspensions(leave, resume), _handling({signal.SIGQUIT: die}):
             try:
@@ -123,13 +125,6 @@ def _handling(handlers: Mapping[signal.Signals, _Handler]) -> Generator[None]:
     finally:
         for signum, was in before.items():
             signal.signal(signum, was)
-
-
-def _end_by(signum: int) -> None:
-    """Let a signal do what it does by itself: stop this process right here, or end it."""
-    signal.signal(signum, signal.SIG_DFL)
-    # to this thread; another might take the process's signal later
-    signal.pthread_kill(threading.get_ident(), signum)
 
 
 def _settings(fd: int) -> _Attributes | None:

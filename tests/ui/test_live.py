@@ -1,3 +1,4 @@
+import os
 import re
 import signal
 
@@ -151,12 +152,15 @@ def test_a_run_is_shown_in_its_phases(word: str, *, verbose: bool) -> None:
         assert shown.after(event) == screen
 
 
-def test_it_is_drawn_again_after_a_stop() -> None:
+def test_it_is_drawn_again_after_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     with live(Streams(None, None, terminal)) as display:
         display(Following({WA1: ["A"]}))
         signal.raise_signal(signal.SIGCONT)
         assert len(terminal.screen(80)) == 2
+        monkeypatch.setattr(signal, "raise_signal", lambda _: terminal.write("a shell\n"))
+        os.kill(os.getpid(), signal.SIGTSTP)
+        assert terminal.screen(80)[1:] == ["a shell", *terminal.screen(80)[:1]]
 
 
 @pytest.mark.parametrize(

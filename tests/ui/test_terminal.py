@@ -1,26 +1,11 @@
 import os
 import pty
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from clc_reset import terminal
 from tests.ui.screens import IN_THE_BACKGROUND, Keyboard, run_on_terminal
-
-
-@contextmanager
-def blocked(signum: signal.Signals) -> Iterator[None]:
-    """Let a signal stay pending, and come to nothing at the end."""
-    before = signal.getsignal(signum)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signum])
-    try:
-        yield
-    finally:
-        signal.signal(signum, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signum])
-        signal.signal(signum, before)
 
 
 def deliver(signum: signal.Signals) -> None:
@@ -55,7 +40,7 @@ print("done")
 @pytest.mark.parametrize("has_name", [True, False])
 def test_the_terminal_is_the_controlling_one_or_else_standard_input(*, has_name: bool) -> None:
     code, shown = run_on_terminal(f"""
-import os, termios
+import os, signal, termios
 from clc_reset.terminal import *
 def fail(*_): raise OSError
 if {has_name}:
@@ -65,34 +50,33 @@ else:
 before = os.listdir("/dev/fd")
 with settings_restored():
     hide_input(1)
+    signal.raise_signal(signal.SIGTSTP)  # nothing stops the leader of a session
+    assert not termios.tcgetattr(1)[3] & termios.ECHO
 assert termios.tcgetattr(1)[3] & termios.ECHO
 assert before == os.listdir("/dev/fd")
 """)
     assert (code, shown) == (0, "")
 
 
-def test_while_stopped_and_after_ctrl_backslash_the_settings_are_the_shells(
-    board: Keyboard,
+def test_while_stopped_and_after_a_deadly_signal_the_settings_are_the_shells(
+    monkeypatch: pytest.MonkeyPatch, board: Keyboard
 ) -> None:
+    def raise_signal(signum: int) -> None:
+        assert signal.getsignal(signum) is signal.SIG_DFL
+        echoes.append(board.echoes)
+
+    monkeypatch.setattr(signal, "raise_signal", raise_signal)
     fd = board.stdin.fileno()
     echoes: list[object] = []
-    with (
-        blocked(signal.SIGTSTP),
-        terminal.settings_restored(fd, lambda: echoes.append(board.echoes)),
-    ):
-        terminal.hide_input(fd)
-        deliver(signal.SIGTSTP)
-        echoes.append(board.echoes)
-        deliver(signal.SIGCONT)
-    assert echoes == [True, False]
-    with blocked(signal.SIGQUIT), terminal.settings_restored(fd):
+    with terminal.settings_restored(fd, lambda: echoes.append(board.echoes)):
         terminal.hide_input(fd)
         deliver(signal.SIGCONT)  # after SIGSTOP nothing is known
-        assert not board.echoes
+        deliver(signal.SIGTSTP)
+    assert echoes == [False, True, False]
+    with terminal.settings_restored(fd):
+        terminal.hide_input(fd)
         deliver(signal.SIGQUIT)
-        assert board.echoes
-        assert signal.SIGQUIT in signal.sigpending()
-    assert signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL
+    assert echoes[3:] == [True]
 
 
 def test_handlers_are_those_of_before_afterwards_and_an_ignored_stop_stays_so() -> None:
@@ -107,11 +91,9 @@ def test_handlers_are_those_of_before_afterwards_and_an_ignored_stop_stays_so() 
     assert signal.signal(signal.SIGTSTP, before[0]) is signal.SIG_IGN
 
 
-@pytest.mark.parametrize("can_leave", [False, True])
-def test_a_display_that_can_not_leave_at_this_moment_is_not_stopped(*, can_leave: bool) -> None:
-    with blocked(signal.SIGTSTP), terminal.suspensions(lambda: can_leave, lambda: None):
+def test_a_display_that_can_not_leave_at_this_moment_is_not_stopped() -> None:
+    with terminal.suspensions(lambda: False, lambda: pytest.fail("it wasn't stopped")):
         deliver(signal.SIGTSTP)
-        assert (signal.SIGTSTP in signal.sigpending()) is can_leave
 
 
 def test_a_terminal_that_is_gone_has_no_settings_and_stops_nobody(
