@@ -14,6 +14,8 @@ from types import FrameType
 _LOCAL_MODES = 3
 """The place of the local modes (ECHO, TOSTOP) in the list of a terminal's attributes."""
 _Attributes = list[int | list[bytes | int]]
+_DEADLY = (signal.SIGQUIT, signal.SIGABRT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that end a process at once unless they are handled; others are the inbox's."""
 _Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
@@ -75,9 +77,9 @@ def settings_restored(
 
     `fd` is the terminal's descriptor, by default the controlling terminal's, or standard input's if
     there is none. After a stop the settings are again what they were before it, and `resumed` is
-    called, in a signal handler; after `bg` that waits for `fg`. SIGQUIT, which ends this process at
-    once, restores the settings, too; other signals are the inbox's. Nothing is done where there is
-    no terminal, or it is another job's. For the main thread only.
+    called, in a signal handler; after `bg` that waits for `fg`. Signals that end this process at
+    once restore the settings, too; others are the inbox's. Nothing is done where there is no
+    terminal, or it is another job's. For the main thread only.
     """
     with ExitStack() as opened:
         if fd is None:
@@ -105,7 +107,7 @@ def settings_restored(
             signal.signal(signum, signal.SIG_DFL)
             signal.raise_signal(signum)
 
-        with suspensions(leave, resume), _handling({signal.SIGQUIT: die}):
+        with suspensions(leave, resume), _handling(dict.fromkeys(_DEADLY, die)):
             try:
                 yield
             finally:
@@ -118,7 +120,7 @@ def _handling(handlers: Mapping[signal.Signals, _Handler]) -> Generator[None]:
     before = {
         signum: signal.signal(signum, handler)
         for signum, handler in handlers.items()
-        if signal.getsignal(signum) is not signal.SIG_IGN
+        if signal.getsignal(signum) not in {signal.SIG_IGN, None}  # None: PYTHONFAULTHANDLER
     }
     try:
         yield

@@ -73,10 +73,11 @@ def test_while_stopped_and_after_a_deadly_signal_the_settings_are_the_shells(
         deliver(signal.SIGCONT)  # after SIGSTOP nothing is known
         deliver(signal.SIGTSTP)
     assert echoes == [False, True, False]
-    with terminal.settings_restored(fd):
-        terminal.hide_input(fd)
-        deliver(signal.SIGQUIT)
-    assert echoes[3:] == [True]
+    for name in ("QUIT", "ABRT", "ALRM", "USR1", "USR2"):
+        with terminal.settings_restored(fd):
+            terminal.hide_input(fd)
+            deliver(signal.Signals[f"SIG{name}"])
+    assert echoes[3:] == [True] * 5
 
 
 def test_handlers_are_those_of_before_afterwards_and_an_ignored_stop_stays_so() -> None:
