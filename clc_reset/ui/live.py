@@ -123,7 +123,7 @@ class Live(Notes):
             self._streams.screen.show(self._frame())
 
     def _frame(self) -> list[Line]:
-        """Return the lines that show what is known, none wider than the window."""
+        """Return the lines that show what is known, which fit the window with a cursor below."""
         changed = f"{_changed(self._changed)} ({self._seconds:.0f} s)" if self._changed else ""
         lines = [Text(self._printed(s)) for s in (self._wave, self._line, changed) if s]
         if self._rows:
@@ -132,7 +132,7 @@ class Live(Notes):
             rows = self._table() if len(self._rows) <= room else []
             lines += rows if 0 < len(rows) <= room else self._bar()
         frame = []
-        for line in lines or [Text()]:
+        for line in (lines or [Text()])[: self._console.height - 1]:
             line.truncate(self._console.width, overflow="crop")
             with self._console.capture() as capture:
                 self._console.print(line, end="", soft_wrap=True)

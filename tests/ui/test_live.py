@@ -125,6 +125,9 @@ def test_one_bar_where_evidence_below_the_rows_does_not_fit(
         "2 queued",
         "2 of 16 servers changed",
     ]
+    for lines in (1, 2, 3):
+        monkeypatch.setenv("LINES", f"{lines}")
+        assert len(Shown(40).after(Following({WA1: EIGHT}), changes[0])) == lines - 1
     assert not re.findall(r"\x1b\[[0-9;]*m", plain.terminal.getvalue())
 
 
