@@ -34,11 +34,11 @@ def draw(titles: Sequence[str], rows: Sequence[Sequence[str]], folding: int, str
     console = console_on(page, is_terminal=is_terminal(stream))
     console.size = size_of(stream, usual)
     cells = [[page.escaped(cell) for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
+    columns = list(zip(titles, *cells, strict=True))
+    widths = [max(map(cell_len, column)) for column in columns]
     others = sum(widths) - widths[folding] + _GAP * (len(titles) - 1)
     room = min(console.width - others, widths[folding])
-    words = [word for row in cells for word in break_line(row[folding], 1)]
-    longest = max(map(cell_len, words), default=0)
+    longest = max(cell_len(word) for cell in columns[folding] for word in break_line(cell, 1))
     if room >= max(widths[folding] / MOST_LINES, longest):
         console.print(_table(titles, cells, folding, room, console))
     else:

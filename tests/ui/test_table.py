@@ -100,6 +100,8 @@ def test_what_says_nothing_without_its_title_has_it_where_there_are_no_columns(
         "  2026-01-15 02:14  demo",
         "  WA1 Production Web",
     ]
+    rows = [("WA1ALIASWB01", "succeeded", "wa1-12345", "")]  # there is no room for "Message"
+    assert lines(drawn(rows)) == ["WA1ALIASWB01  succeeded  wa1-12345"]
     rows = [("WA1ALIASWB01", "unknown", "not yet", LONG), ("WA1ALIASWB02", "queued", "", "")]
     assert lines(drawn(rows, ("Server", "State", "Changed", "Message")))[:2] == [
         "WA1ALIASWB01  unknown  Changed: not yet",
