@@ -149,15 +149,16 @@ def standard_input(inbox: "Inbox", limit: int = LARGEST_LIST) -> str:
     On a terminal it says that it reads, and how to end. Raises UsageError and Interrupted.
     """
     from clc_reset.auth.sources import read_text, why_unreadable
+    from clc_reset.ui.outlet import write_whole
 
     stdin = sys.stdin
     if stdin is None:
         raise UsageError("Standard input is closed.")
     try:
-        if is_typed() and sys.stderr is not None:
-            sys.stderr.write("Reading names from the terminal; end with Ctrl-D on a new line.\n")
-            sys.stderr.flush()
         with inbox.interruptible():
+            if is_typed() and sys.stderr is not None:
+                how = "Reading names from the terminal; end with Ctrl-D on a new line.\n"
+                write_whole(sys.stderr, how)
             return read_text(stdin.buffer, limit)
     except (OSError, ValueError) as error:
         raise UsageError(f"Standard input can't be read: {why_unreadable(error)}.") from error

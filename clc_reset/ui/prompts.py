@@ -2,7 +2,6 @@
 
 import termios
 from contextlib import suppress
-from typing import TextIO
 
 from clc_reset.errors import Interrupted, UsageError
 from clc_reset.terminal import hide_input, settings_restored, wait_for_foreground
@@ -92,15 +91,10 @@ class Prompts:
                 show()
                 line = stdin.readline()
         except (UnicodeError, Interrupted):
-            _leave_line(stderr)
+            self._streams.screen.note("")
             raise
         except (OSError, ValueError):  # the terminal is gone
             line = ""
-        if not line:
-            _leave_line(stderr)
+        if not line.endswith("\n"):
+            self._streams.screen.note("")
         return line.removesuffix("\n") if hidden else line.strip()
-
-
-def _leave_line(stderr: TextIO) -> None:
-    with suppress(OSError, ValueError):
-        write_whole(stderr, "\n")

@@ -112,11 +112,13 @@ def test_standard_input_that_is_no_list_is_a_usage_error(
 
 
 def test_nothing_is_read_after_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", Bytes(b"A"))
+    monkeypatch.setattr(sys, "stdin", Bytes(b"A", typed=True))
+    monkeypatch.setattr(sys, "stderr", screen := Typed())
     inbox = Inbox()
     inbox.interrupt(15)
     with pytest.raises(Interrupted):
         arguments.standard_input(inbox)
+    assert screen.getvalue() == "", "a signal ends a write on a stopped terminal, too"
 
 
 def test_a_password_is_read_without_its_line_end(monkeypatch: pytest.MonkeyPatch) -> None:

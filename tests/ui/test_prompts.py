@@ -52,7 +52,7 @@ def test_only_y_and_yes_are_a_yes_below_the_notes(stdin: Terminal, is_yes: objec
     streams = Streams(stdin, None, screen)
     streams.screen.show([Line("a display", 9)])
     streams.note("a note")
-    has_line = bool(stdin.getvalue())
+    has_line = stdin.getvalue().endswith("\n")
     assert Prompts(streams, Inbox()).confirm("Reset it?") is is_yes
     assert screen.screen(80) == ["a note", "Reset it? [y/N]"]
     assert screen.getvalue().endswith("[y/N] " if has_line else "[y/N] \n")
@@ -118,7 +118,14 @@ def test_a_password_keeps_its_blanks_and_is_not_shown_after_a_stop_either(board:
     assert b"s3cret" not in board.shown
 
 
-def test_a_signal_ends_a_question_and_its_line_and_the_terminal_echoes_again() -> None:
+def test_a_signal_ends_a_question_and_its_line_and_the_terminal_echoes_again(
+    board: Keyboard,
+) -> None:
+    class Signalled(Terminal):
+        def readline(self, _size: int = -1) -> str:  # type: ignore[override]
+            board.stop()
+            raise Interrupted(signal.SIGTERM)
+
     keyring = {"PYTHON_KEYRING_BACKEND": "tests.fakes.MemoryKeyring"}
     clc = fakes.Terminal("login", "-u", "demo", **environment(**keyring))
     clc.read_until(b"Password: ")
@@ -132,3 +139,5 @@ def test_a_signal_ends_a_question_and_its_line_and_the_terminal_echoes_again() -
     with pytest.raises(Interrupted):  # before a question is shown, too
         prompts(Terminal("y\n"), screen := Terminal(), inbox).confirm("Reset it?")
     assert screen.getvalue() == "\n"
+    with pytest.raises(Interrupted):  # and on a stopped terminal
+        prompts(Signalled(), board.stderr).confirm("Reset it?")
