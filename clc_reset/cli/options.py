@@ -17,7 +17,6 @@ from clc_reset.identifiers import ACCOUNT_VARIABLES, is_account_alias
 
 if TYPE_CHECKING:
     from clc_reset.commands.session import Session
-    from clc_reset.ui.render import Renderer
     from clc_reset.workers import Inbox
 
 _Function = Callable[..., object]
@@ -74,7 +73,7 @@ class Invocation:
             return self._report_usage(error)
         from clc_reset.commands import report
 
-        return report.error(self._renderer(), error)
+        return report.error(self.session.renderer, error)
 
     def _report_usage(self, error: click.ClickException | UsageError) -> ExitCode:
         """Print a usage error, without loading what other errors need."""
@@ -93,14 +92,8 @@ class Invocation:
             from clc_reset.ui.render import problem
 
             document = {"error": problem(UsageError.kind, message, ExitCode.USAGE)}
-            self._renderer().document(document)
+            self.session.renderer.document(document)
         return ExitCode.USAGE
-
-    def _renderer(self) -> "Renderer":
-        from clc_reset.ui.render import Renderer
-        from clc_reset.ui.streams import Streams
-
-        return Renderer(Streams(sys.stdin, sys.stdout, sys.stderr), self.form)
 
 
 class Command(click.Command):

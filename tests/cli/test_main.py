@@ -1,6 +1,7 @@
 """The command line itself: help, usage errors, and how little they load."""
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -12,9 +13,11 @@ import pytest
 from clc_reset import __version__
 from clc_reset.cli.main import command
 from clc_reset.cli.options import Invocation
+from clc_reset.errors import OutputError
 from clc_reset.exit_codes import ExitCode
 from tests.builders import A
 from tests.fakes import CLC, Run, environment, http, jwt, loopback, queued, shell
+from tests.ui.screens import keyboard
 
 TAB = {"_CLC_COMPLETE": "bash_complete", "COMP_WORDS": "clc re", "COMP_CWORD": "1"}
 
@@ -90,6 +93,18 @@ def test_a_signal_before_the_command_begins_ends_it() -> None:
     invocation.inbox.interrupt(15)
     result = click.testing.CliRunner().invoke(command, ["whoami"], obj=invocation)
     assert (result.exit_code, result.stdout) == (143, "")
+
+
+def test_an_error_that_a_stopped_terminal_does_not_take_is_written_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with keyboard() as board:
+        monkeypatch.setattr(sys, "stderr", board.stderr)
+        board.stop()
+        assert Invocation().report(OutputError("Late.")) == 1
+        board.go_on()
+        logging.getLogger("clc_reset").handlers[0].flush()
+        board.read_until(b"Error: Late.\r\n")
 
 
 @pytest.mark.parametrize("line", ["CLC -V", f"{sys.executable} -m clc_reset --version"])
