@@ -99,13 +99,14 @@ def _sandbox(home: Path, *words: str) -> Terminal:
 def remains(shown: str) -> str:
     """Return what is on the screen in the end; rows were erased and drawn again while it waited."""
     lines, row = [""], 0
-    shown = re.sub(r"\x1b\[\?25[hl]", "", shown).replace("\r\n", "\n")
-    for part in re.split(r"(\n|\r\x1b\[J|\x1b\[[0-9]+A)", shown):
+    for part in re.split(r"(\n|\x1b\[[JK]|\x1b\[[0-9]+A)", shown.replace("\r\n", "\n")):
         if part == "\n":
             row += 1
             lines += [""] * (row == len(lines))
-        elif part == "\r\x1b[J":
+        elif part == "\x1b[J":
             lines[row:] = [""]
+        elif part == "\x1b[K":
+            lines[row] = ""
         elif part.endswith("A") and part.startswith("\x1b["):
             row -= int(part[2:-1])
         else:

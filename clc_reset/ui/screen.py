@@ -142,7 +142,8 @@ class Screen:
             # a window that became narrower shows a line in several rows
             columns = window_of(outlet.stream)[0] or max(line.width for line in self._drawn) or 1
             rows = sum(max(1, math.ceil(line.width / columns)) for line in self._drawn)
-            erasure = f"\x1b[{rows}A\r\x1b[J"
+            # tmux keeps in its history what is erased from the first column of its first row
+            erasure = f"\x1b[{rows}A\r\x1b[K\n\x1b[J\x1b[1A"
         self._drawn = frame
         self._unsent_notes = [self._notes.popleft() for _ in range(len(self._notes))]
         lines = [*self._unsent_notes, *(line.text for line in frame)]

@@ -84,7 +84,7 @@ def test_while_waiting_it_is_live_and_leaves_the_result_only(
     terminal.tell("resize-window", "-x", f"{after}")
     code, shown = terminal.end()
     assert code == 0
-    assert "running" not in shown
+    assert "running" not in terminal.tell("capture-pane", "-p", "-S", "-")  # nor in the history
     assert [shown.count(server) for server in (A, B)] == [1, 1]
     assert len(re.findall("succeeded +w", shown)) == 2
     assert re.search(r"^2 succeeded in \d+ s$", shown, re.MULTILINE)

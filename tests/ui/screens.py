@@ -30,10 +30,13 @@ def screen_of(text: str, columns: int) -> list[str]:
         if command == "A":
             assert row >= int(number), "above the text"
             row -= int(number)
+        elif command == "K":
+            assert (number, column) == ("", 0)
+            lines[row] = ""
         elif command == "J":
             assert (number, column) == ("", 0)
-            del lines[row + 1 :]
-            lines[row] = ""
+            assert row, "tmux would keep the screen in its history"
+            del lines[row:]
         elif character == "\r":
             column = 0
         elif character == "\n":

@@ -39,7 +39,7 @@ def test_a_window_that_became_narrower_is_cleared_whole(
     termios.tcsetwinsize(board.master, (24, columns))
     screen.show([Line("y", 1)])
     board.read_until(b"y\r\n")
-    assert f"\x1b[{rows}A\r\x1b[J".encode() in board.shown
+    assert f"\x1b[{rows}A\r\x1b[K".encode() in board.shown
 
 
 def test_a_stopped_terminal_keeps_notes_and_skips_frames(board: Keyboard) -> None:

@@ -63,7 +63,7 @@ def test_a_stopped_terminal_is_waited_for_and_notes_stand_above_the_result(board
     assert streams.has_result
     go_on.join()
     board.read_until(b"a result\r\n")
-    assert board.shown == b"a display\r\n\x1b[1A\r\x1b[Ja note\r\na result\r\n"
+    assert board.shown == b"a display\r\n\x1b[1A\r\x1b[K\r\n\x1b[J\x1b[1Aa note\r\na result\r\n"
 
 
 @pytest.mark.parametrize("has_stderr", [True, False])
