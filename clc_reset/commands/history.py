@@ -42,7 +42,7 @@ def run(session: Session, servers: Sequence[str], number: int) -> int:
         session.streams.note(
             "The journal has no runs" + (" with these servers." * bool(servers) or ".")
         )
-    return report.looked_up(delivery)
+    return report.looked_up(session, delivery)
 
 
 def _states(run: Run) -> Counter[str]:

@@ -86,9 +86,11 @@ def outcome(
             session.streams.note(note)
     for remark in remarks:
         session.renderer.error(*remark, code)
-    if delivery is Delivery.CLOSED_PIPE and code != ExitCode.UNKNOWN:
-        return ExitCode.CLOSED_PIPE
-    return code
+    if code == ExitCode.UNKNOWN:
+        return code
+    if delivery is Delivery.ELSEWHERE and session.inbox.signum is not None:
+        return of_signal(session.inbox.signum)
+    return ExitCode.CLOSED_PIPE if delivery is Delivery.CLOSED_PIPE else code
 
 
 @contextmanager
@@ -100,12 +102,13 @@ def _bugs_among(remarks: list[Remark]) -> Generator[None]:
         remarks.append(Remark(INTERNAL, _describe(error)))
 
 
-def looked_up(delivery: Delivery) -> int:
+def looked_up(session: Session, delivery: Delivery) -> int:
     """Return the exit code of a command that only shows something.
 
-    Raises OutputError if standard output couldn't be written.
+    Raises OutputError if standard output couldn't be written, Interrupted if a signal ended that.
     """
     if delivery is Delivery.ELSEWHERE:
+        session.inbox.check()
         raise OutputError("Standard output can't be written.", hint="The result is above.")
     return ExitCode.CLOSED_PIPE if delivery is Delivery.CLOSED_PIPE else ExitCode.OK
 

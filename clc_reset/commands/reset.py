@@ -235,7 +235,7 @@ def _dry_run(session: Session, given: Given, rest: Rest | None) -> int:
         if found:
             lines = guard.describe_all(list(map(guard.Unsettled, found)), session.clocks.now())
             session.streams.note("\n".join(["Would be asked about first, or refused:", *lines]))
-    return report.looked_up(delivery)
+    return report.looked_up(session, delivery)
 
 
 # --- confirm ---

@@ -31,7 +31,7 @@ def run(
     listed = [shown.server for shown in found.members()]
     session.journal.keep_listing(session.origin, alias, found.names, listed)
     seen = found.members(groups)
-    code = report.looked_up(session.renderer.servers(alias, seen))
+    code = report.looked_up(session, session.renderer.servers(alias, seen))
     if not seen:
         session.streams.note(f"Account {alias} has no server that could be reset.")
     return code
@@ -54,7 +54,7 @@ def _look(session: Session, account: str, servers: Sequence[str]) -> int:
         name = names.get(observation.group or "")
         group = name if isinstance(name, str) else observation.group  # the API may not tell it
         seen.append(observation._replace(group=group))
-    code = report.looked_up(session.renderer.servers(account, seen))
+    code = report.looked_up(session, session.renderer.servers(account, seen))
     for error in errors:
         if isinstance(error, AuthenticationError):
             return report.error(session.renderer, error)

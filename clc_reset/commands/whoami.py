@@ -26,4 +26,4 @@ def run(session: Session, account: str | None) -> int:
             "expires_in": show_span(own.expires - now) if own.expires else None,
         }
     )
-    return report.looked_up(delivery)
+    return report.looked_up(session, delivery)

@@ -18,7 +18,7 @@ from clc_reset.ui.screen import Screen
 USUAL_SIZE = (80, 24)
 """Columns and lines of a terminal that doesn't tell its own."""
 STOPPED_SECONDS = 2.0
-"""Time for a result to get onto a stopped terminal, after a signal asked this process to end."""
+"""Time for a stopped terminal or a full pipe to take a result, after a signal."""
 
 _COMMAND = r"(?:^|(?<=: ))(?:[A-Z_]+=\S+ )*clc .*"
 # no line ends inside: a command at the end of a line; a quoted command; a date, a time, a number
@@ -79,7 +79,7 @@ class Streams:
     def print_result(self, text: str, *, falls_back: bool = True) -> Delivery:
         """Write a result whole on standard output, else, with `falls_back`, on standard error.
 
-        A terminal that was stopped is waited for, unless a signal asked this process to end.
+        A stopped terminal and a full pipe are waited for, after a signal for a short time only.
         """
         if self.stdout is not None:
             self.has_result = True
@@ -97,17 +97,15 @@ class Streams:
         return Delivery.ELSEWHERE
 
     def _write(self, stdout: TextIO, text: str) -> None:
-        if not is_terminal(stdout):
-            write_whole(stdout, text)
-            return
-        self.screen.show(())
-        if is_terminal(self.stderr):  # what was noted before stands above
-            while not self.screen.flush(LOOK_SECONDS):
-                self._give_up_in_time()
+        if is_terminal(stdout):
+            self.screen.show(())
+            if is_terminal(self.stderr):  # what was noted before stands above
+                while not self.screen.flush(LOOK_SECONDS):
+                    self._give_up_in_time()
         write_whole(stdout, text, self._give_up_in_time)
 
     def _give_up_in_time(self) -> None:
-        """Raise TimeoutError a while after a signal: the terminal takes no output."""
+        """Raise TimeoutError a while after a signal: standard output takes nothing."""
         if self._signalled():
             self._signalled_at = self._signalled_at or time.monotonic()
             if time.monotonic() - self._signalled_at >= STOPPED_SECONDS:

@@ -23,6 +23,7 @@ from clc_reset.errors import (
 from clc_reset.models import Evidence, Observation, Operation, ServerResult, ServerState
 from clc_reset.resets.outcome import Ending, Outcome
 from clc_reset.ui.streams import Delivery
+from clc_reset.workers import Inbox
 from tests.builders import A, B, C, D
 from tests.fakes import Typed, exit_code_of, jwt, queued, refused
 
@@ -36,6 +37,7 @@ class Recorder:
 
     def __init__(self, *fails: str, delivery: Delivery = Delivery.PRINTED) -> None:
         self.renderer = self.streams = self
+        self.inbox = Inbox()
         self.stdout = io.StringIO()
         self.stderr = io.StringIO()
         self.calls: list[str] = []
@@ -107,19 +109,23 @@ def test_a_bug_in_a_message_leaves_the_result() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "delivery", "code"),
+    ("state", "delivery", "signum", "code"),
     [
-        (ServerState.SUCCEEDED, Delivery.CLOSED_PIPE, 141),
-        (ServerState.FAILED, Delivery.CLOSED_PIPE, 141),
-        (ServerState.UNKNOWN, Delivery.CLOSED_PIPE, 6),
-        (ServerState.SUCCEEDED, Delivery.ELSEWHERE, 0),
-        (ServerState.FAILED, Delivery.ELSEWHERE, 1),
+        (ServerState.SUCCEEDED, Delivery.CLOSED_PIPE, None, 141),
+        (ServerState.FAILED, Delivery.CLOSED_PIPE, None, 141),
+        (ServerState.UNKNOWN, Delivery.CLOSED_PIPE, None, 6),
+        (ServerState.SUCCEEDED, Delivery.ELSEWHERE, None, 0),
+        (ServerState.FAILED, Delivery.ELSEWHERE, None, 1),
+        (ServerState.FAILED, Delivery.ELSEWHERE, 15, 143),
+        (ServerState.UNKNOWN, Delivery.ELSEWHERE, 15, 6),
+        (ServerState.SUCCEEDED, Delivery.PRINTED, 15, 0),
     ],
 )
-def test_a_closed_pipe_gives_way_only_to_an_unknown_outcome(
-    state: ServerState, delivery: Delivery, code: int
+def test_what_is_not_read_or_printed_gives_way_only_to_an_unknown_outcome(
+    state: ServerState, delivery: Delivery, signum: int | None, code: int
 ) -> None:
     session = Recorder(delivery=delivery)
+    session.inbox.signum = signum
     assert ended(session, QUEUED._replace(results=(ServerResult(A, state),))) == code
     assert ("Standard output can't be written; the result is above." in session.calls) == (
         delivery is Delivery.ELSEWHERE
@@ -127,11 +133,15 @@ def test_a_closed_pipe_gives_way_only_to_an_unknown_outcome(
 
 
 def test_a_look_up_is_0_unless_it_was_not_read_or_could_not_be_printed() -> None:
-    assert report.looked_up(Delivery.PRINTED) == 0
-    assert report.looked_up(Delivery.CLOSED_PIPE) == 141
+    session: Any = Recorder()
+    assert report.looked_up(session, Delivery.PRINTED) == 0
+    assert report.looked_up(session, Delivery.CLOSED_PIPE) == 141
     with pytest.raises(OutputError, match=r"^Standard output can't be written\.$") as raised:
-        report.looked_up(Delivery.ELSEWHERE)
+        report.looked_up(session, Delivery.ELSEWHERE)
     assert raised.value.hint == "The result is above."
+    session.inbox.interrupt(15)
+    with pytest.raises(Interrupted):
+        report.looked_up(session, Delivery.ELSEWHERE)
 
 
 @pytest.mark.parametrize(

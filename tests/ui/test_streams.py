@@ -66,19 +66,23 @@ def test_a_stopped_terminal_is_waited_for_and_notes_stand_above_the_result(board
     assert board.shown == b"a display\r\n\x1b[1A\r\x1b[K\r\n\x1b[J\x1b[1Aa note\r\na result\r\n"
 
 
-@pytest.mark.parametrize("has_stderr", [True, False])
-def test_after_a_signal_a_stopped_terminal_is_waited_for_no_longer(
-    monkeypatch: pytest.MonkeyPatch, board: Keyboard, *, has_stderr: bool
+@pytest.mark.parametrize(("has_stderr", "is_piped"), [(True, False), (False, False), (True, True)])
+def test_after_a_signal_a_stopped_terminal_or_a_full_pipe_is_waited_for_no_longer(
+    monkeypatch: pytest.MonkeyPatch, board: Keyboard, *, has_stderr: bool, is_piped: bool
 ) -> None:
     monkeypatch.setattr(module, "STOPPED_SECONDS", 0.02)
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(outlet, "LOOK_SECONDS", 0.01)
     signalled = iter([False])
     stderr = board.stderr if has_stderr else None
-    streams = Streams(None, board.stderr, stderr, lambda: next(signalled, True))
-    board.stop()
-    streams.note("a note")
-    assert streams.print_result("a result\n") is Delivery.ELSEWHERE
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as pipe:
+        stdout = pipe if is_piped else board.stderr
+        streams = Streams(None, stdout, stderr, lambda: next(signalled, True))
+        board.stop()
+        streams.note("a note")
+        assert streams.print_result("a result\n" * 20_000) is Delivery.ELSEWHERE
+    os.close(reader)
 
 
 def test_a_full_pipe_that_does_not_block_is_written_whole(monkeypatch: pytest.MonkeyPatch) -> None:
