@@ -149,7 +149,7 @@ def standard_input(inbox: "Inbox", limit: int = LARGEST_LIST) -> str:
     On a terminal it says that it reads, and how to end. Raises UsageError and Interrupted.
     """
     from clc_reset.auth.sources import read_text, why_unreadable
-    from clc_reset.ui.outlet import write_whole
+    from clc_reset.ui.outlet import wait_on, write_whole
 
     stdin = sys.stdin
     if stdin is None:
@@ -159,6 +159,7 @@ def standard_input(inbox: "Inbox", limit: int = LARGEST_LIST) -> str:
             if is_typed() and sys.stderr is not None:
                 how = "Reading names from the terminal; end with Ctrl-D on a new line.\n"
                 write_whole(sys.stderr, how)
+            wait_on(stdin)
             return read_text(stdin.buffer, limit)
     except (OSError, ValueError) as error:
         raise UsageError(f"Standard input can't be read: {why_unreadable(error)}.") from error

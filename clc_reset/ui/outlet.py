@@ -94,6 +94,12 @@ def let_go_of(stream: TextIO) -> None:
         os.close(nothing)
 
 
+def wait_on(stdin: TextIO) -> None:
+    """Let reads wait for input, even where another program left the file without blocking."""
+    with suppress(OSError, ValueError):
+        os.set_blocking(stdin.fileno(), True)
+
+
 def window_of(stream: TextIO | None) -> tuple[int, int]:
     """Return the columns and lines of a terminal's window; 0 for what it doesn't tell."""
     with suppress(OSError, ValueError):

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from clc_reset.errors import Interrupted, UsageError
 from clc_reset.terminal import hide_input, settings_restored, wait_for_foreground
-from clc_reset.ui.outlet import write_whole
+from clc_reset.ui.outlet import wait_on, write_whole
 from clc_reset.ui.streams import Streams, is_terminal
 from clc_reset.workers import Inbox
 
@@ -85,6 +85,7 @@ class Prompts:
         self._streams.screen.show(())
         self._streams.screen.flush(NOTE_SECONDS)
         wait_for_foreground(fd)
+        wait_on(stdin)
         try:
             self._inbox.check()
             with settings_restored(fd, show), self._inbox.interruptible():

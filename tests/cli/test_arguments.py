@@ -1,5 +1,7 @@
 import io
+import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +111,23 @@ def test_standard_input_that_is_no_list_is_a_usage_error(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", stdin)
     assert reason in message(lambda: arguments.standard_input(Inbox(), limit=1024))
+
+
+def test_a_pipe_that_another_program_left_without_blocking_is_read_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, sink = os.pipe()
+    os.set_blocking(source, False)
+    os.write(sink, b"A1\nA")
+
+    def end() -> None:
+        os.write(sink, b"2\n")
+        os.close(sink)
+
+    with os.fdopen(source) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        threading.Timer(0.1, end).start()
+        assert arguments.standard_input(Inbox()) == "A1\nA2\n"
 
 
 def test_nothing_is_read_after_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
