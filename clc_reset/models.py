@@ -142,6 +142,11 @@ class Evidence(NamedTuple):
     after: float | None = None
     by_another: str | None = None
 
+    @property
+    def is_too_close(self) -> bool:
+        """True if the change is so near to the request that it may have come before or after."""
+        return self.changed is None and self.after is not None and self.by_another is None
+
 
 class ServerResult(NamedTuple):
     """The result of one server, its id in upper case. A refused one has no operation.

@@ -64,7 +64,7 @@ def describe_evidence(evidence: Evidence) -> str:
     change += f" by {shown.changed_by or 'nobody named'}"
     if evidence.after is None:
         return f"{change}; when the request left isn't known on that clock"
-    if evidence.changed is None and evidence.by_another is None:
+    if evidence.is_too_close:
         return f"{change}, within 2 s of the request: before or after it"
     return f"{change}, {evidence.after:.0f} s after the request"
 

@@ -12,7 +12,7 @@ from clc_reset.errors import ClcError, Interrupted, JournalError
 from clc_reset.identifiers import looks_like_operation_id, looks_like_run
 from clc_reset.journal.rows import RowState, Run, ServerRow
 from clc_reset.journal.runs import Journal
-from clc_reset.models import PENDING, Evidence, Operation, ServerResult, ServerState, usual_limit
+from clc_reset.models import PENDING, Operation, ServerResult, ServerState, usual_limit
 from clc_reset.resets import events, evidence, guard
 from clc_reset.resets.outcome import NOT_REACHED, Ending, Outcome, with_status
 from clc_reset.resets.polling import Wait
@@ -321,7 +321,7 @@ class FollowUp:
             shown
             for result in outcome.results
             if result.state is ServerState.UNKNOWN
-            and not (result.evidence and _is_decided(result.evidence))
+            and not (result.evidence and (result.evidence.changed or result.evidence.is_too_close))
             and (shown := self._shown_of.get((result.run, result.server)))
             and self._may_change(shown)
         ]
@@ -353,7 +353,7 @@ class FollowUp:
                         number += 1
                         server, seconds = shown.row.server, monotonic() - began
                         self._emit(events.ServerChanged(None, server, number, total, seconds))
-                    elif not _is_decided(found):
+                    elif not found.is_too_close:
                         left.append(shown)
                 # of one that can't be looked at now, the look before stands
                 seen = {key: e for key, e in seen.items() if e.observation.problem is None}
@@ -373,8 +373,3 @@ def _progress(journal: Journal, runs: Iterable[str]) -> tuple[object, ...] | Non
 def _is_nobodys(result: ServerResult) -> bool:
     """Return whether neither the journal nor the API knows the operation."""
     return result.server is None and result.state is ServerState.UNKNOWN
-
-
-def _is_decided(found: Evidence) -> bool:
-    is_too_close = found.changed is None and found.after is not None and found.by_another is None
-    return bool(found.changed) or is_too_close

@@ -175,7 +175,7 @@ def _change_text(evidence: Evidence | None) -> str:
     if evidence.changed is False:
         return "not yet"
     when = "" if evidence.after is None else f"after {evidence.after:.0f} s"
-    if evidence.changed is None and when and not evidence.by_another:
+    if evidence.is_too_close:
         return "within 2 s"  # of the request: before it, or after it
     by = f"by {evidence.by_another}" if evidence.by_another else ""
     return ", ".join(filter(None, (when, by))) or _YES_OR_NO[evidence.changed]
