@@ -3,6 +3,11 @@
 Workers put their results into the inbox, and the signal handler puts a mark. A signal never raises
 in the middle of something, except in a read of standard input or a prompt: so no result that has
 arrived is lost between two lines. All threads are daemons, which can't keep this process alive.
+
+This process may be suspended at any line, for hours (Ctrl-Z, a closed lid). A wait that lasted too
+long tells: results that are due get ten seconds more here, a wait for operations has its last round
+after it, a check's time stands still. A request isn't sent long after its record, and the `Date` of
+an answer that may be as old as the suspension isn't used (`api.transport`).
 """
 
 import os

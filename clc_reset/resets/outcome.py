@@ -47,7 +47,7 @@ class Ending(Enum):
 class Outcome(NamedTuple):
     """The results in the order asked, and how it ended.
 
-    `waited` tells that operations were to be waited for, so that queued isn't good enough.
+    `waited` tells that the ends of operations were asked for, so that queued isn't good enough.
     `resets` tells that it is about a reset and not about a question. `run` is the journal's id of
     it, None where it isn't recorded. `problem` says why no answer came. `seconds` is how long it
     took, `limit` the time limit. `wave` and `waves` count the waves. `has_record` tells that its
