@@ -19,7 +19,6 @@ from tests.virtual import VirtualClocks, VirtualInbox
 OTHER_ORIGIN = "https://api.example"
 HERE, SUB, AWAY = Where(ORIGIN, ACCOUNT), Where(ORIGIN, "SUB"), Where(OTHER_ORIGIN, ACCOUNT)
 PLAIN, ROLLING = RollingOptions(), RollingOptions(at_a_time=1, check="true")
-REPAIR = "Repair it, or set CLC_STATE_DIR to another folder."
 JUNK = b"no database" * 999
 
 Caplog = pytest.LogCaptureFixture
