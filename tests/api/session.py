@@ -62,12 +62,7 @@ class Session:
         if token:
             self.client.authorize(token, RENEWAL)
 
-    def reset(
-        self,
-        *servers: str,
-        recorded: Moment | None = None,
-        tick: Callable[[float], None] | None = None,
-    ) -> ResetAnswer:
+    def reset(self, *servers: str, recorded: Moment | None = None, tick: Any = None) -> ResetAnswer:
         return self.client.reset(ACCOUNT, servers or (A, B), recorded, tick)
 
     def interrupt_when(self, so: Callable[[], bool]) -> None:

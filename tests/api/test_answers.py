@@ -40,6 +40,7 @@ JSON = st.recursive(
             },
         )
     ),
+    max_leaves=20,
 )
 
 
@@ -115,7 +116,7 @@ ENTITY = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(st.sampled_from(["S1", "S2", "S3", "S4"]), unique=True), st.lists(JSON | ENTITY))
+@given(st.lists(st.sampled_from(["S1", "S2", "S3", "S4"]), unique=True), st.lists(ENTITY | JSON))
 def test_no_server_is_ever_lost_or_made_up(asked: list[str], entities: list[object]) -> None:
     answer = held(asked, entities)
     assert [result.server for result in answer.results] == asked
@@ -156,22 +157,14 @@ def test_a_status_is_one_word_in_an_object() -> None:
 # --- servers -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("written", "seconds"),
-    [
-        ("2001-09-09T01:46:40Z", 0),
-        ("2001-09-09T01:46:40", 0),
-        ("2001-09-09T01:46:40.9999999Z", 0),
-        ("2001-09-09T03:46:41+02:00", 1),
-        *zip(("2001-09-09", "yesterday, at Two", "", None, 1000000000), [None] * 5, strict=True),
-        ("0001-01-01T00:00:00+23:00", None),
-        ("9999-12-31T23:59:59-23:00", None),
-    ],
-)
-def test_a_time_is_read_to_the_second(written: object, seconds: int | None) -> None:
-    read = parse_time(written)
-    assert (read and (read - SEEN_AT).total_seconds()) == seconds
-    assert read is None or read.tzinfo is UTC
+def test_a_time_is_read_to_the_second() -> None:
+    for written in ("", ".9999999", "Z", "+00:00"):
+        assert parse_time(f"2001-09-09T01:46:40{written}") == SEEN_AT
+    read = parse_time("2001-09-09T03:46:40+02:00")
+    assert (read, read and read.tzinfo) == (SEEN_AT, UTC)
+    beyond = ("0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-23:00")
+    for unreadable in ("2001-09-09", "yesterday, at Two", "", None, 1000000000, *beyond):
+        assert parse_time(unreadable) is None
 
 
 @pytest.mark.parametrize("date", ["soon", 3])

@@ -14,8 +14,9 @@ import httpx
 import pytest
 import respx
 import trustme
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from respx import Router
 
 from clc_reset.api.transport import Answer, NoAnswer
 from clc_reset.errors import ClcError, UnreachableError, UsageError
@@ -35,6 +36,7 @@ from tests.api.session import (
 )
 from tests.builders import ORIGIN, A, B
 from tests.fakes import NEVER, Loopback, http, jwt, loopback, refused
+from tests.machine import Caplog, Patch
 
 DEAF = "https://127.0.0.1:1"
 GET = ("/v2/x", 60.0)
@@ -59,9 +61,7 @@ def tls_server() -> Iterator[tuple[Loopback, trustme.CA]]:
         yield server, ca
 
 
-def test_a_certificate_is_trusted_if_ssl_cert_file_names_its_ca_or_else_not_tried_again(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_ssl_cert_file_makes_a_certificate_trusted(monkeypatch: Patch, tmp_path: Path) -> None:
     with tls_server() as (server, ca):
         session = Session(server.url)
         answer = session.reset()
@@ -89,7 +89,7 @@ def test_another_failure_of_tls_is_tried_three_times() -> None:
         assert ": TLS failed: " in problem_of(Session(f"https://{place}").reset())
 
 
-def test_a_chain_of_causes_may_lead_back_to_where_it_began(api_ctl_io: respx.Router) -> None:
+def test_a_chain_of_causes_may_lead_back_to_where_it_began(api_ctl_io: Router) -> None:
     first, second = httpx.ConnectError("refused"), OSError("below it")
     first.__context__, second.__context__ = second, first
     api_ctl_io.post().mock(side_effect=first)
@@ -97,16 +97,14 @@ def test_a_chain_of_causes_may_lead_back_to_where_it_began(api_ctl_io: respx.Rou
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
-def test_where_openssl_finds_no_certificates_truststore_looks_for_them(
-    monkeypatch: pytest.MonkeyPatch, platform: str
-) -> None:
+def test_truststore_looks_where_openssl_finds_nothing(monkeypatch: Patch, platform: str) -> None:
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda _context: None)
     with tls_server() as (server, _ca):
         assert "certificate verify failed" in problem_of(Session(server.url).reset())
 
 
-def test_a_bad_ssl_cert_file_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_ssl_cert_file_is_one_message(monkeypatch: Patch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
     with pytest.raises(UnreachableError, match=r"SSL_CERT_FILE names /nowhere.pem.*\w\.$"):
         Session(DEAF)
@@ -130,7 +128,7 @@ def test_a_host_that_can_not_be_one_is_a_usage_error_or_not_reached() -> None:
     ],
 )
 def test_a_proxy_that_opens_no_tunnel_is_tried_three_times_and_its_password_is_not_shown(
-    monkeypatch: pytest.MonkeyPatch, answer: bytes, scheme: str, log: pytest.LogCaptureFixture
+    monkeypatch: Patch, answer: bytes, scheme: str, log: Caplog
 ) -> None:
     with loopback(answer) as proxy:
         address = f"user:s3cret%2Fx@{proxy.url.removeprefix('http://')}"
@@ -148,9 +146,7 @@ def test_a_proxy_that_opens_no_tunnel_is_tried_three_times_and_its_password_is_n
     "proxy",
     ["socks5://127.0.0.1:1", "http://127.0.0.1:x", "ftp://127.0.0.1", "http://user:s3cret/x@proxy"],
 )
-def test_a_proxy_that_can_not_be_used_is_one_message_unless_no_proxy_exempts_the_host(
-    monkeypatch: pytest.MonkeyPatch, proxy: str
-) -> None:
+def test_a_proxy_that_can_not_be_used_is_one_message(monkeypatch: Patch, proxy: str) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(UnreachableError, match="proxy named in the environment") as raised:
         Session(DEAF)
@@ -161,17 +157,13 @@ def test_a_proxy_that_can_not_be_used_is_one_message_unless_no_proxy_exempts_the
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_proxy_on_this_machine_serves_a_plain_loopback_url(
-    monkeypatch: pytest.MonkeyPatch, host: str
-) -> None:
+def test_a_proxy_on_this_machine_serves_a_loopback_url(monkeypatch: Patch, host: str) -> None:
     with loopback(http(200, [QUEUED]), host=host) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         assert states(Session(NOWHERE).reset(A)) == ["queued"]
 
 
-def test_a_plain_loopback_url_shows_its_token_to_no_other_machine(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_plain_loopback_url_shows_its_token_to_no_other_machine(monkeypatch: Patch) -> None:
     with loopback(http(200, [QUEUED])) as server:
         for proxy in (
             *("http://user:password@proxy.example.com:3128", "socks5://proxy.example.com"),
@@ -197,7 +189,7 @@ def test_a_plain_loopback_url_shows_its_token_to_no_other_machine(
     ],
 )
 def test_no_proxy_names_hosts_with_and_without_ports_and_brackets(
-    monkeypatch: pytest.MonkeyPatch, origin: str, exempting: list[str], others: list[str]
+    monkeypatch: Patch, origin: str, exempting: list[str], others: list[str]
 ) -> None:
     monkeypatch.setenv("all_proxy", NOWHERE)
     for value in exempting + others:
@@ -228,9 +220,7 @@ def test_no_proxy_names_hosts_with_and_without_ports_and_brackets(
         ],
     ],
 )
-def test_only_a_link_to_the_api_that_tells_no_secret_has_a_path(
-    href: str, path: str | None
-) -> None:
+def test_only_a_link_to_the_api_without_a_secret_has_a_path(href: str, path: str | None) -> None:
     way = transport()
     way.hide("v2/proxy-secret")
     assert way.target(href) == path
@@ -242,6 +232,7 @@ PLACES = st.text() | st.from_regex(r"(?:/[A-Za-z0-9_-]+)+", fullmatch=True)
 def test_what_any_link_comes_to_is_requested_of_the_api_as_it_is() -> None:
     way = transport(NOWHERE)
 
+    @settings(max_examples=50)
     @given(PLACES | PLACES.map(lambda text: NOWHERE + text))
     def check(href: str) -> None:
         target = way.target(href)
@@ -284,9 +275,7 @@ SPACES = b" " * 50_000_000
         ("gzip", gzip.compress(b"[]" + b" " * 2**24), "the answer is larger than 16,384 KiB"),
     ],
 )
-def test_an_answer_is_unpacked_or_not_believed(
-    encoding: str, packed: bytes, problem: str | None
-) -> None:
+def test_an_answer_is_unpacked_or_not(encoding: str, packed: bytes, problem: str | None) -> None:
     with loopback(http(200, packed, f"Content-Encoding: {encoding}\r\n")) as server:
         answer = Session(server.url).reset(A)
     assert (answer.problem, states(answer)) == (problem, ["unknown" if problem else "queued"])
@@ -376,9 +365,7 @@ SECRET = "s3cret/T0ken"
         http(200, b"", "Content-Encoding: s3cret/T0ken\r\n"),
     ],
 )
-def test_a_token_or_a_password_in_an_answer_is_not_shown(
-    answer: bytes, log: pytest.LogCaptureFixture
-) -> None:
+def test_a_token_or_a_password_in_an_answer_is_not_shown(answer: bytes, log: Caplog) -> None:
     with loopback(answer) as server:
         result = Session(server.url, token=SECRET).reset(A)
         with pytest.raises(ClcError, match="The login") as raised:
@@ -391,7 +378,7 @@ TOKEN_FORMS = ["t0k/n-of-ours", "T0K/N-OF-OURS", "t0k%2Fn-of-ours", "dDBrL24tb2Y
 
 
 @pytest.mark.parametrize("form", TOKEN_FORMS)
-def test_the_token_is_in_nothing_that_comes_back(form: str, log: pytest.LogCaptureFixture) -> None:
+def test_the_token_is_in_nothing_that_comes_back(form: str, log: Caplog) -> None:
     link = {"rel": "status", "href": f"/v2/operations/alias/status/{form}", "id": form}
     result, odd = {**QUEUED, "links": [link]}, {**QUEUED, "server": form}
     details = {"powerState": form, "inMaintenanceMode": form}
@@ -425,9 +412,7 @@ def test_the_token_is_in_nothing_that_comes_back(form: str, log: pytest.LogCaptu
     assert answer.results[0].operation.path is None
 
 
-def test_the_password_and_the_token_of_a_login_are_secrets_of_all_that_follows(
-    api_ctl_io: respx.Router,
-) -> None:
+def test_the_password_and_token_of_a_login_are_secrets_from_then_on(api_ctl_io: Router) -> None:
     token, password = jwt(), "correct horse battery staple"
     found = {"bearerToken": token, "userName": token[20:60], "roles": [token[9:]]}
     api_ctl_io.post("/v2/authentication/login").respond(200, json=found)
