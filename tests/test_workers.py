@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from threading import Event
 from types import FrameType
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from clc_reset import workers
 from clc_reset.errors import Interrupted
 from clc_reset.workers import AT_A_TIME, Done, Failure, Inbox, attempt
+from tests.machine import Patch
 from tests.virtual import VirtualClocks, VirtualInbox
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -30,9 +32,9 @@ def _signals_are_handled_as_before() -> Iterator[None]:
 
 
 @pytest.fixture
-def held() -> Iterator[threading.Event]:
+def held() -> Iterator[Event]:
     """Its `wait` is a call that is under way until it is set."""
-    held = threading.Event()
+    held = Event()
     yield held
     held.set()
 
@@ -55,9 +57,7 @@ def fail() -> str:
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
-def test_a_signal_leaves_a_mark_and_raises_nothing_unless_it_is_ignored_from_the_start(
-    signum: int,
-) -> None:
+def test_a_signal_leaves_a_mark_unless_it_is_ignored_from_the_start(signum: int) -> None:
     inbox = handling()
     inbox.check()
     with inbox.interruptible():
@@ -72,9 +72,7 @@ def test_a_signal_leaves_a_mark_and_raises_nothing_unless_it_is_ignored_from_the
     assert inbox.signum is None
 
 
-def test_a_second_signal_within_a_second_belongs_to_the_first(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_second_signal_within_a_second_belongs_to_the_first(monkeypatch: Patch) -> None:
     inbox = handling()
     send(signal.SIGTERM)
     send(signal.SIGHUP)
@@ -104,31 +102,25 @@ def test_a_signal_ends_what_can_not_be_woken(tmp_path: Path) -> None:
         raise AssertionError  # nothing that blocks is begun any more
 
 
-@pytest.mark.parametrize(
-    "wait",
-    [
-        lambda inbox, _held: inbox.next(LONG),
-        lambda inbox, _held: inbox.sleep(LONG),
-        lambda inbox, held: inbox.call(held.wait, LONG),
-    ],
-    ids=["next", "sleep", "call"],
-)
-def test_a_signal_ends_every_wait_within_a_second_whichever_thread_it_wakes(
-    held: threading.Event, wait: Callable[[Inbox, threading.Event], object]
-) -> None:
+def test_a_signal_ends_every_wait_within_a_second_whichever_thread_it_wakes(held: Event) -> None:
     def send_to_this_thread() -> None:  # the main thread isn't woken by it
         time.sleep(0.05)
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
+    waits: list[Callable[[Inbox], object]] = [
+        lambda inbox: inbox.next(LONG),
+        lambda inbox: inbox.call(held.wait, LONG),
+    ]
     for work in (partial(send, signal.SIGTERM), send_to_this_thread):
-        inbox, began = handling(), time.monotonic()
-        threading.Thread(target=work, daemon=True).start()
-        with pytest.raises(Interrupted):
-            wait(inbox, held)
-        assert time.monotonic() - began < LONG / 2
+        for wait in waits:
+            inbox, began = handling(), time.monotonic()
+            threading.Thread(target=work, daemon=True).start()
+            with pytest.raises(Interrupted):
+                wait(inbox)
+            assert time.monotonic() - began < LONG / 2
 
 
-def test_a_result_ends_a_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_ends_a_wait_at_once(monkeypatch: Patch) -> None:
     monkeypatch.setattr(workers, "_LONGEST_SLEEP", LONG)
     inbox, began = Inbox(), time.monotonic()
     inbox.submit("key", lambda: time.sleep(0.05))
@@ -136,9 +128,7 @@ def test_a_result_ends_a_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - began < LONG / 2
 
 
-def test_what_arrived_before_a_signal_is_returned_before_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_arrived_before_a_signal_is_returned_before_it(monkeypatch: Patch) -> None:
     inbox = Inbox()
     monkeypatch.setattr(inbox, "_start", lambda run: run())
     inbox.submit("first", lambda: 1)
@@ -168,7 +158,7 @@ def test_each_result_has_its_key_and_a_key_may_come_again() -> None:
     assert isinstance(results["bad"].error, KeyError)
 
 
-def test_forgotten_results_are_dropped_whether_they_arrived_or_not(held: threading.Event) -> None:
+def test_forgotten_results_are_dropped_whether_they_arrived_or_not(held: Event) -> None:
     inbox = Inbox()
     inbox.submit("arrived", lambda: 1)
     inbox.submit("late", held.wait)
@@ -180,7 +170,7 @@ def test_forgotten_results_are_dropped_whether_they_arrived_or_not(held: threadi
     assert inbox.next(LONG) == Done("new", 2)
 
 
-def test_a_call_returns_or_raises_what_its_thread_does_in_its_time(held: threading.Event) -> None:
+def test_a_call_returns_or_raises_what_its_thread_does_in_its_time(held: Event) -> None:
     inbox = Inbox()
     assert inbox.call(threading.current_thread, LONG).daemon  # it can't keep this process alive
     with pytest.raises(KeyError):
@@ -215,8 +205,8 @@ def test_a_tick_tells_each_second_how_long_a_call_takes() -> None:
         (5000.0, 4000.0, "done", 4000.0),
     ],
 )
-def test_a_call_that_was_suspended_past_its_limit_has_ten_seconds_more(
-    limit: float, latency: float, result: object, ends: float
+def test_a_suspended_call_has_longer(
+    limit: float, latency: float, result: Any, ends: float
 ) -> None:
     """It is suspended for an hour in its first second."""
     inbox = VirtualInbox(VirtualClocks())
@@ -236,7 +226,7 @@ def test_all_are_called_sixteen_at_a_time() -> None:
     assert (inbox.most_at_once, inbox.clocks.seconds) == (AT_A_TIME, 5.0)
 
 
-def test_what_fails_is_a_failure_and_what_is_late_is_missing(held: threading.Event) -> None:
+def test_what_fails_is_a_failure_and_what_is_late_is_missing(held: Event) -> None:
     def work(key: str) -> str | bool:
         return sys.exit("bye") if key == "bad" else held.wait() if key == "late" else key
 
@@ -249,7 +239,7 @@ def test_what_fails_is_a_failure_and_what_is_late_is_missing(held: threading.Eve
     assert results == inbox.map(work, [], LONG) == {}
 
 
-def test_without_a_thread_nothing_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_thread_nothing_is_called(monkeypatch: Patch) -> None:
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -290,7 +280,7 @@ def at_line(number: int, work: Callable[[], object]) -> tuple[object, int]:
     return found, lines
 
 
-def test_a_signal_at_any_line_before_a_wait_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_at_any_line_before_a_wait_ends_it(monkeypatch: Patch) -> None:
     monkeypatch.setattr(workers, "_LONGEST_SLEEP", 0.05)
     _, lines = at_line(0, partial(handling().sleep, 0.1))
     assert lines > 5

@@ -162,9 +162,7 @@ def test_nothing_is_made_in_the_home_of_another_user(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_a_folder_of_all_users_or_another_one_and_a_file_of_another_one_are_left_alone(
-    tmp_path: Path, machine: Machine
-) -> None:
+def test_what_is_of_all_or_of_another_user_is_left_alone(tmp_path: Path, machine: Machine) -> None:
     tmp_path.chmod(0o1777)
     found = fails(named({"HOME": "/root", "CLC_STATE_DIR": str(tmp_path)}))
     assert f"can't be written: {tmp_path} is for all users." in found.message
@@ -355,9 +353,7 @@ def test_a_corrupt_journal_is_renamed_with_its_undo_log(machine: Machine) -> Non
 
 
 @pytest.mark.parametrize("is_new", [True, False])
-def test_a_journal_that_another_process_has_renamed_is_not_renamed_again(
-    machine: Machine, monkeypatch: Patch, *, is_new: bool
-) -> None:
+def test_a_journal_is_renamed_once(machine: Machine, monkeypatch: Patch, is_new: bool) -> None:
     """Another process is faster, just before this one has the lock, or opens it."""
     flock = fcntl.flock
 
@@ -380,9 +376,7 @@ def test_a_journal_that_another_process_has_renamed_is_not_renamed_again(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.data())
-def test_whatever_the_file_holds_a_write_works_or_fails(
-    machine: Machine, data: st.DataObject
-) -> None:
+def test_any_file_can_be_written_or_fails(machine: Machine, data: st.DataObject) -> None:
     """Cut short, overwritten in the middle, or both."""
     for path in machine.folder.glob("*"):
         path.unlink()

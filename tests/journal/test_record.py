@@ -325,15 +325,15 @@ def test_running_operations_are_followed_first_while_they_are_recent(machine: Ma
     assert machine.claim(record, Record).servers == (B,)
 
 
-def test_ten_thousand_servers_are_claimed_without_comparing_each_with_all(machine: Machine) -> None:
-    servers = many(10_000)
+def test_many_servers_are_claimed_without_comparing_each_with_all(machine: Machine) -> None:
+    servers = many(3_000)
     record = machine.begin(*servers, options=ROLLING)
     record.answered(sent(*map(queued, servers), turns=servers[::-1]))
-    assert machine.row(record, servers[0]).turn == 9_999
+    assert machine.row(record, servers[0]).turn == 2_999
     succeed(record)
     record.end(not_sent(*servers))
     claim = machine.claim(record, Record)
     assert claim.servers == servers[1:]
     claim.end(not_sent(*servers[1:]))
     assert machine.rest(record).servers == claim.servers
-    assert machine.steps < 150_000
+    assert machine.steps < 30_000

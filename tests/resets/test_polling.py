@@ -15,6 +15,7 @@ from clc_reset.resets.events import PollsFailing, PollsRecovered, ServerChanged,
 from clc_reset.resets.evidence import Sent, Watch
 from clc_reset.resets.polling import LONGEST_POLL, SLOWED_SECONDS, Polling, Wait
 from tests.builders import ACCOUNT, ONE, TWO, USER, operation
+from tests.machine import Patch
 from tests.resets.world import FAILURES, Answer, World, fail, is_poll
 from tests.virtual import NOON
 
@@ -90,9 +91,9 @@ def test_a_tick_comes_once_a_second_however_many_answers_there_are(world: World)
 
 def test_no_operation_is_starved_and_sixteen_are_asked_at_a_time(world: World) -> None:
     world.script("executing")
-    poll(world, *map(operation, range(1500)), limit=30)
-    polls = Counter(key for at, key in world.inbox.calls if at < 30)
-    assert len(polls) == 1500
+    poll(world, *map(operation, range(500)), limit=10)
+    polls = Counter(key for at, key in world.inbox.calls if at < 10)
+    assert len(polls) == 500
     assert max(polls.values()) - min(polls.values()) <= 1
     assert world.inbox.most_at_once == 16
 
@@ -101,7 +102,7 @@ def test_hung_polls_are_given_up_although_others_are_answered(world: World) -> N
     hung = set(map(operation, range(10)))
     world.inbox.latency = lambda key: 100.0 if key in hung and world.seconds < 60 else 0.05
     world.script("executing")
-    poll(world, *map(operation, range(400)), limit=300, hung=10)
+    poll(world, *map(operation, range(100)), limit=200, hung=10)
     for asked in hung:
         assert LONGEST_POLL <= world.polls(asked)[1] < LONGEST_POLL + 10
 
@@ -115,9 +116,7 @@ def test_a_late_answer_is_not_that_of_the_poll_after_it(world: World) -> None:
     assert (words(polls), polls.timed_out) == ({ONE: "succeeded"}, False)
 
 
-def test_without_a_thread_a_poll_fails_and_is_tried_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_thread_a_poll_fails_and_is_tried_again(world: World, monkeypatch: Patch) -> None:
     def refuse(_run: object) -> None:
         monkeypatch.undo()
         raise RuntimeError("can't start new thread")

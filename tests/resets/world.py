@@ -223,11 +223,7 @@ class Api:
         return ApiTime(world.at(), world.clocks.now()) if world.knows_time else None
 
     def reset(
-        self,
-        account: str,
-        servers: Sequence[str],
-        recorded: Moment | None,
-        tick: Callable[[float], None] | None = None,
+        self, account: str, servers: Sequence[str], recorded: Moment | None, tick: Any = None
     ) -> ResetAnswer:
         assert account == ACCOUNT
         self._world.recorded = recorded
