@@ -1,7 +1,7 @@
 """Simulated commands: the real `clc reset` and `clc status` in surroundings of their own."""
 
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -161,9 +161,7 @@ class Command(Session):
         """Return the operator's check: it passes, fails, hangs or can't be run."""
         return self._check
 
-    def _check(
-        self, servers: Sequence[str], seconds: float, attempt: Callable[[str, int], None]
-    ) -> dict[str, str]:
+    def _check(self, servers: Sequence[str], seconds: float, attempt: Any) -> dict[str, str]:
         random = self.world.random
         problems: dict[str, str | None] = dict.fromkeys(servers, "interrupted before it passed")
         bad = ("exit code 7", HANGS, "not tried: no fork")
@@ -193,16 +191,8 @@ class Command(Session):
     def isatty(self) -> bool:
         return self.can_ask
 
-    def results(
-        self,
-        account: str | None,
-        results: Sequence[ServerResult],
-        extra: Mapping[str, object] | None = None,
-        *,
-        run: str | None = None,
-        verbose: bool = False,
-    ) -> Delivery:
-        self.shown = tuple(result._replace(run=result.run or run) for result in results)
+    def results(self, *printed: Any, run: str | None, verbose: bool) -> Delivery:
+        self.shown = tuple(result._replace(run=result.run or run) for result in printed[1])
         for result in self.shown:
             operation = result.operation.id if result.operation else "-"
             state = f"{result.server} {result.state} {operation} {result.message} {result.run}"
