@@ -239,18 +239,6 @@ def test_what_fails_is_a_failure_and_what_is_late_is_missing(held: Event) -> Non
     assert results == inbox.map(work, [], LONG) == {}
 
 
-def test_without_a_thread_nothing_is_called(monkeypatch: Patch) -> None:
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    inbox = Inbox()
-    with pytest.raises(RuntimeError):
-        inbox.call(fail, LONG)
-    results = inbox.map(lambda key: key, "ab", LONG)
-    assert [type(result) for result in results.values()] == [Failure, Failure]
-
-
 # a signal at any line
 
 

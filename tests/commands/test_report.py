@@ -111,9 +111,7 @@ def test_a_bug_in_a_message_leaves_the_result() -> None:
         ("succeeded", Delivery.PRINTED, 0),
     ],
 )
-def test_a_signal_that_keeps_a_result_from_being_printed_is_the_end(
-    state: str, delivery: Delivery, code: int
-) -> None:
+def test_a_signal_may_end_the_printing(state: str, delivery: Delivery, code: int) -> None:
     session = Recorder()
     session.inbox.signum, session.delivery = 15, delivery
     assert ended(session, of(QUEUED, result(A, state))) == code
@@ -140,9 +138,7 @@ def test_a_look_up_is_0_unless_it_was_not_read_or_could_not_be_printed() -> None
         (BrokenPipeError(), 141, []),  # it isn't mentioned
     ],
 )
-def test_an_error_is_printed_with_its_code(
-    raised: BaseException, code: int, printed: list[str]
-) -> None:
+def test_an_error_has_its_code(raised: BaseException, code: int, printed: list[str]) -> None:
     session: Any = Recorder()
     assert report.error(session, raised) == code
     assert session.errors == ([(*printed, code)] if printed else [])
@@ -356,9 +352,7 @@ def test_without_a_run_up_to_ten_operations_are_named() -> None:
         ([result(A, "succeeded"), result(B, "succeeded")], "2 succeeded in 1 s"),
     ],
 )
-def test_a_summary_counts_the_evidence_and_names_the_failed(
-    results: list[ServerResult], expected: str
-) -> None:
+def test_a_summary_counts_and_names(results: list[ServerResult], expected: str) -> None:
     assert report.summary(of(QUEUED, *results, seconds=1.0)) == expected
 
 
