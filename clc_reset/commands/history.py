@@ -47,7 +47,7 @@ def run(session: Session, servers: Sequence[str], number: int) -> int:
 
 def _states(run: Run) -> Counter[str]:
     shown = (followup.Shown(run, row, run.id) for row in run.rows)
-    return Counter(result.state.value for result in followup.known(shown))
+    return Counter(result.state.value for result in followup.known_results(shown))
 
 
 def _document(run: Run) -> dict[str, object]:

@@ -289,7 +289,7 @@ class Record:
         if values:
             self._write(lambda db: db.executemany(query, values), ANSWER_SECONDS)
 
-    def sent_at(self, instant: datetime) -> None:
+    def keep_sent_at(self, instant: datetime) -> None:
         """Keep when the latest request left, on the API's clock; it goes with the end."""
         values = (iso(instant), self.wave_number)
         self._kept.append(lambda db: db.execute(STORE_SENT_AT, values))

@@ -251,7 +251,7 @@ class Journal:
         """Return what records the statuses of operations in these runs."""
         return Statuses(self._database, self._clocks, runs)
 
-    def settle(self, row: ServerRow) -> None:
+    def mark_over(self, row: ServerRow) -> None:
         """Record that an earlier reset is over, though its operation never said so."""
         self._note(
             "UPDATE server SET over = 1 WHERE name = ? AND run = "

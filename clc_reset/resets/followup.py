@@ -128,7 +128,7 @@ def requested(run: Run) -> str:
     return f"Reset of {servers} in account {run.account}, requested at {when} (run {run.id})."
 
 
-def known(rows: Iterable[Shown]) -> tuple[ServerResult, ...]:
+def known_results(rows: Iterable[Shown]) -> tuple[ServerResult, ...]:
     """Return the results as the journal has them, with the latest known statuses."""
     rows = tuple(rows)
     shares = _shares(rows)
@@ -183,7 +183,7 @@ def unasked(selection: Selection, error: ClcError | None) -> Outcome:
         result._replace(message="as last known")
         if result.state is ServerState.RUNNING and result.message is None
         else result
-        for result in known(selection.rows)
+        for result in known_results(selection.rows)
     )
     named = (
         ServerResult(None, ServerState.QUEUED, Operation(name, None), "Not asked.")
@@ -301,7 +301,7 @@ class FollowUp:
             has_changed=has_changed,
         )
         try:
-            outcome = _outcome(self._selection, (*known(rows), *named))
+            outcome = _outcome(self._selection, (*known_results(rows), *named))
             return follow(outcome, wait, self._deps, self._emit)
         finally:
             wait.statuses.close()

@@ -204,7 +204,7 @@ def settle(found: Sequence[ServerRow], deps: Dependencies) -> list[Unsettled]:
         if operation and isinstance(status, OperationStatus) and status.is_final:
             recorder.add(operation, status)
         elif has_changed and _is_gone(status):
-            deps.journal.settle(row)
+            deps.journal.mark_over(row)
         else:
             unsettled.append(Unsettled(row, status, shown))
     recorder.close()

@@ -130,7 +130,7 @@ def _wait(request: ResetRequest, answer: ResetAnswer, record: Record, deps: Depe
     def sent(_key: evidence.Key) -> evidence.Sent:
         if not at and left is not None and deps.api.api_time is not None:
             at.append(deps.api.api_time.of(left))
-            record.sent_at(at[0])
+            record.keep_sent_at(at[0])
         return evidence.Sent(request.where.account, request.user, at[0] if at else None)
 
     limit = request.options.limit

@@ -48,7 +48,7 @@ def test_an_answer_is_recorded_server_by_server(machine: Machine, caplog: Caplog
 
 def test_when_a_request_left_is_stored_once(machine: Machine) -> None:
     def keep(record: Record, at: datetime) -> None:
-        record.sent_at(at)
+        record.keep_sent_at(at)
         record.end([])
 
     stores: list[Callable[[Record, datetime], object]] = [

@@ -51,9 +51,9 @@ def test_the_latest_possible_reset_at_the_same_place_counts(machine: Machine) ->
     machine.ended(ResetAnswer.not_sent([A]))
     found = machine.other.unsettled(ORIGIN, [A, B, C])
     assert [row.key for row in found] == [(first.run, A), (first.run, C)]
-    machine.other.settle(found[0])
+    machine.other.mark_over(found[0])
     with machine.locked():
-        machine.other.settle(found[1])  # it isn't missed
+        machine.other.mark_over(found[1])  # it isn't missed
     assert machine.find(A, C, where=AWAY) == []
     assert machine.find(A, C, where=SUB) == machine.find(A, C) == [C]  # whatever the account
 

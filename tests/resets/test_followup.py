@@ -101,7 +101,7 @@ def test_a_server_that_another_run_took_shows_that_run(world: World) -> None:
     notes = [None, f"in run {taker}", f"Not in a valid state. (in run {taker})"]
     assert ([r.message for r in outcome.results], outcome.run) == (notes, run)
     taken = world.run_of(run)  # as it is once the other run was dropped
-    (result,) = followup.known([followup.Shown(taken, taken.rows[1], run)])
+    (result,) = followup.known_results([followup.Shown(taken, taken.rows[1], run)])
     assert result.state is ServerState.NOT_SENT
     assert result.message == "Left to another run, which the journal has no longer."
 

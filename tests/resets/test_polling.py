@@ -63,6 +63,7 @@ def test_polls_come_at_once_and_after_half_a_second(world: World, first: str) ->
     world.script(first, "succeeded")
     poll(world, ONE, ONE)
     assert world.polls() == [100, pytest.approx(100.525)]  # half of the jitter
+    assert all(event.seconds < 1 for event in world.of(StatusChanged))
 
 
 def test_a_slow_api_is_left_alone_for_half_of_a_pause_after_its_answer(world: World) -> None:

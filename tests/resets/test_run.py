@@ -28,11 +28,12 @@ def test_a_reset_that_does_not_wait_ends_with_its_answer(world: World) -> None:
 def test_a_reset_that_waits_follows_its_operations(world: World) -> None:
     world.answer = world.queue_each
     world.lasting(o1=7, o2=12)
+    world.clocks.seconds = 1
     outcome = world.reset(A, B, waits=True)
     assert states(outcome) == {A: "succeeded", B: "succeeded"}
     assert [event.servers for event in world.of(events.Following)] == [{ONE: [A], TWO: [B]}]
     assert [e.operation for e in world.of(events.StatusChanged)] == [ONE, TWO, ONE, TWO]
-    assert outcome.seconds == world.seconds
+    assert outcome.seconds == world.seconds - 1
     assert all(row.over for row in world.run_of().rows)
 
 
