@@ -38,9 +38,9 @@ def stops_writers(fd: int) -> bool:
 
 
 def wait_for_foreground(fd: int) -> None:
-    """Stop this process where the terminal is another job's, as reading from it would."""
+    """Stop this process's job where the terminal is another's, as reading from it would."""
     if not in_foreground(fd):
-        signal.raise_signal(signal.SIGTTIN)
+        os.kill(0, signal.SIGTTIN)
 
 
 def hide_input(fd: int) -> None:

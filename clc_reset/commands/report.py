@@ -300,9 +300,7 @@ class Advice(NamedTuple):
             return ""
         number = count(len(pending), "operation")
         verb = "is" if len(pending) == 1 else "are"
-        # those of which this command had a status
-        running = {r.operation for r in known.having(ServerState.RUNNING) if r.message is None}
-        if not known.waited or running.issuperset(pending):
+        if not known.waited or known.answered.issuperset(pending):
             return f"The resets continue in the cloud: {number} {verb} still running."
         doubt = f"{number} {verb}n't known to be over."
         return f"The resets may continue in the cloud: {doubt}" if known.resets else doubt

@@ -64,7 +64,8 @@ def run(session: Session, given: Given) -> int:
         places = _places(session, alias, given)
         options = _options(given, RollingOptions() if rest is None else rest.options)
         waits = given.wait or options.at_a_time is not None or options.check is not None
-        _check_combination(given, options, waits=waits)
+        if rest is not None and rest.servers:
+            _check_combination(given, options, waits=waits)
         request = ResetRequest(
             Where(session.origin, alias),
             credential.user,
@@ -226,9 +227,11 @@ def _dry_run(session: Session, given: Given, rest: Rest | None) -> int:
             session.streams.note(f"Would be refused: run {runs} is still going on, or may be.")
         elif rest.running:
             session.streams.note("Would be refused while operations of the run are running.")
-    elif session.journal.is_on and not given.again:
+    if session.journal.is_on and (rest is not None or not given.again):
+        own = {row.key for row in rest.left} if rest is not None else set()
         try:
             found = session.journal.unsettled(session.origin, servers)
+            found = tuple(row for row in found if row.key not in own)
         except JournalError as error:
             _log.warning("%s %s", error.message, error.hint)
             found = ()

@@ -108,7 +108,8 @@ def _ask(
     except UsageError as error:
         if not selection.rows:
             raise
-        remarks.append(Remark(NOT_FOUND, error.message, error.hint))
+        message = f"Not asked: {enumerate_names(selection.operations)}. {error.message}"
+        remarks.append(Remark(NOT_FOUND, message, error.hint))
         selection = selection._replace(operations=())
     deps = Dependencies(client, session.journal, session.inbox, session.clocks)
     operations = [client.operation(account or "", name) for name in selection.operations]

@@ -347,10 +347,11 @@ class Journal:
         where, now = Where(run.base_url, run.account), self._clocks.now()
         with self._usable.read() as db:
             for earlier in self._load(db, query, **where._asdict(), run=run.id):
-                if now.seconds_since(earlier.at) > _DAY:
-                    break
-                in_doubt = (row for row in earlier.rows if row.is_in_doubt)
-                waves = {row.server: row.wave.number for row in in_doubt if row.wave}
+                waves = {
+                    row.server: row.wave.number
+                    for row in earlier.rows
+                    if row.is_in_doubt and row.wave and now.seconds_since(row.wave.at) <= _DAY
+                }
                 if len(rows.reset_since(db, run.base_url, waves)) < len(waves):
                     return earlier
         return None

@@ -133,7 +133,7 @@ def known_results(rows: Iterable[Shown]) -> tuple[ServerResult, ...]:
     rows = tuple(rows)
     shares = _shares(rows)
     results = []
-    for run, row, asked in rows:
+    for run, row, _asked in rows:
         result = _as_answered(run, row)
         if result.state is ServerState.QUEUED and row.status is not None:
             result = with_status(result, row.status, shares[row.operation])
@@ -141,12 +141,22 @@ def known_results(rows: Iterable[Shown]) -> tuple[ServerResult, ...]:
             result = result._replace(
                 state=ServerState.FAILED, message=row.failed_check, has_failed_check=True
             )
-        if run.id != asked:
-            note = f"in run {run.id}"
-            message = f"{result.message} ({note})" if result.message else note
-            result = result._replace(message=message)
         results.append(result)
     return tuple(results)
+
+
+def _with_runs(outcome: Outcome, rows: Iterable[Shown]) -> Outcome:
+    """Return the outcome with the run of each server that another run took in its message."""
+    taken = {shown.row.key for shown in rows if shown.run.id != shown.asked}
+
+    def after(result: ServerResult) -> ServerResult:
+        if (result.run, result.server) not in taken:
+            return result
+        note = f"in run {result.run}"
+        message = f"{result.message} ({note})" if result.message else note
+        return result._replace(message=message)
+
+    return outcome._replace(results=tuple(map(after, outcome.results)))
 
 
 def _shares(rows: Iterable[Shown]) -> Counter[Operation | None]:
@@ -189,7 +199,7 @@ def unasked(selection: Selection, error: ClcError | None) -> Outcome:
         ServerResult(None, ServerState.QUEUED, Operation(name, None), "Not asked.")
         for name in selection.operations
     )
-    outcome = _outcome(selection, (*results, *named))
+    outcome = _with_runs(_outcome(selection, (*results, *named)), selection.rows)
     open_states = PENDING | {ServerState.UNKNOWN, ServerState.PLANNED}
     if error is not None and any(result.state in open_states for result in outcome.results):
         return outcome._replace(ending=Ending.ERROR, error=error)
@@ -264,7 +274,7 @@ class FollowUp:
             can_change=bool(undecided),
             can_be_awaited=any(shown.row.is_in_doubt for shown in undecided),
         )
-        return outcome, lost
+        return _with_runs(outcome, self._selection.rows), lost
 
     def _reload(self) -> None:
         """Take the rows as the journal has them now. Raises JournalError."""

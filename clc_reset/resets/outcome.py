@@ -49,11 +49,12 @@ class Outcome(NamedTuple):
 
     `waited` tells that the ends of operations were asked for, so that queued isn't good enough.
     `resets` tells that it is about a reset and not about a question. `run` is the journal's id of
-    it, None where it isn't recorded. `problem` says why no answer came. `seconds` is how long it
-    took, `limit` the time limit. `wave` and `waves` count the waves. `has_record` tells that its
-    end is in the journal. `in_doubt` tells of a rest without servers that some server's outcome is
-    unknown. `can_change` tells of a question that a server whose outcome is unknown may still show
-    a change, `can_be_awaited` that `clc status --wait` waits for one.
+    it, None where it isn't recorded. `problem` says why no answer came. `answered` are operations
+    whose last poll got a status. `seconds` is how long it took, `limit` the time limit. `wave` and
+    `waves` count the waves. `has_record` tells that its end is in the journal. `in_doubt` tells of
+    a rest without servers that some server's outcome is unknown. `can_change` tells of a question
+    that a server whose outcome is unknown may still show a change, `can_be_awaited` that
+    `clc status --wait` waits for one.
     """
 
     account: str | None
@@ -65,6 +66,7 @@ class Outcome(NamedTuple):
     signum: int | None = None
     crash: str | None = None
     problem: str | None = None
+    answered: frozenset[Operation] = frozenset()
     run: str | None = None
     limit: float | None = None
     seconds: float | None = None
@@ -221,7 +223,8 @@ class Outcome(NamedTuple):
                 return result._replace(message=sentence(f"No status: {failures[operation].reason}"))
             return result
 
-        return self._replace(results=tuple(map(after, self.results)))
+        answered = frozenset(statuses.keys() - failures.keys())
+        return self._replace(results=tuple(map(after, self.results)), answered=answered)
 
     def doubtful(self, shares: Mapping[Operation | None, int]) -> list[ServerResult]:
         """Return the results of which a look at the server can tell more than their state does."""

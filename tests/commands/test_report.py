@@ -281,7 +281,8 @@ def test_quiet_prints_a_result_where_not_all_succeeded_or_a_form_is_given() -> N
 def test_a_result_is_printed_with_its_run_and_the_first_remark_as_error(verbose: bool) -> None:
     session = Recorder()
     session.verbose = verbose
-    ended(session, OVERTIME._replace(limit=60.0), whole_run={"run": "R1"})
+    known = OVERTIME._replace(limit=60.0, answered=frozenset(OVERTIME.pending))
+    ended(session, known, whole_run={"run": "R1"})
     message = f"The time limit of 1 min has passed. {GOES_ON}"
     error = {"kind": "time_limit", "message": message, "exit_code": 1}
     options = {"run": "R1", "verbose": verbose}

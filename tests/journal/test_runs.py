@@ -301,6 +301,7 @@ def test_an_earlier_run_in_doubt_is_named_until_its_server_is_reset(machine: Mac
 
     oldest = machine.ended(lost(D))
     first = machine.ended(lost(A, B))
+    machine.sql("UPDATE run SET boot = boot - ?", 2 * DAY)  # their waves are young
     machine.begin(C, where=SUB)
     assert named() == ids(oldest)
     machine.ended(sent(queued(C)))

@@ -100,6 +100,9 @@ def test_a_server_that_another_run_took_shows_that_run(world: World) -> None:
     assert states(outcome) == {A: "succeeded", B: "succeeded", C: "failed"}
     notes = [None, f"in run {taker}", f"Not in a valid state. (in run {taker})"]
     assert ([r.message for r in outcome.results], outcome.run) == (notes, run)
+    world.sql("UPDATE server SET over = 0, status = NULL")
+    world.script("executing")
+    assert [r.message for r in world.status(run)[0].results] == notes  # while it runs, too
     taken = world.run_of(run)  # as it is once the other run was dropped
     (result,) = followup.known_results([followup.Shown(taken, taken.rows[1], run)])
     assert result.state is ServerState.NOT_SENT
