@@ -7,7 +7,13 @@ from clc_reset.auth import sources
 from clc_reset.commands import report
 from clc_reset.commands.report import Remark
 from clc_reset.commands.session import Session
-from clc_reset.errors import NOT_FOUND, ClcError, JournalError, UsageError
+from clc_reset.errors import (
+    NOT_FOUND,
+    AuthenticationError,
+    ClcError,
+    JournalError,
+    UsageError,
+)
 from clc_reset.exit_codes import ExitCode
 from clc_reset.identifiers import looks_like_run, looks_like_server_id
 from clc_reset.journal.rows import Run
@@ -48,6 +54,8 @@ def run(
         return ExitCode.UNKNOWN
     missing = [Remark(NOT_FOUND, message, hint) for message, hint in selection.missing]
     if credential is None:
+        if isinstance(denied, AuthenticationError) and not (selection.rows or missing):
+            raise denied
         known = followup.unasked(selection, denied)
     else:
         known, lost = _ask(session, selection, account, credential, wait=wait, limit=timeout)

@@ -295,5 +295,5 @@ def test_a_run_that_was_dropped_meanwhile_stays_as_it_was(world: World, monkeypa
     monkeypatch.setattr(world.journal, "run", lambda _run: None)
     record = go_on(world, A, B, ends=20)
     outcome, _ = world.status(wait=True, limit=40.0)
-    assert outcome.run == record.run
+    assert (outcome.run, outcome.ending) == (record.run, Ending.TIME_LIMIT)
     assert states(outcome)[B] == "planned"
