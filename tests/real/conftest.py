@@ -1,5 +1,6 @@
 """A real terminal, tmux, whose screen is read back."""
 
+import fcntl
 import os
 import shlex
 import shutil
@@ -13,6 +14,25 @@ import pytest
 from tests.fakes import wait_until
 
 TMUX = shutil.which("tmux")
+Make = Callable[[Path], object]
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Make], Path]:
+    """Make a folder once for all workers of a run."""
+
+    def once(name: str, make: Make) -> Path:
+        in_workers = "PYTEST_XDIST_WORKER" in os.environ
+        base = tmp_path_factory.getbasetemp()
+        folder = (base.parent if in_workers else base) / name
+        with Path(f"{folder}.lock").open("w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not Path(folder, "made").exists():
+                make(folder)
+                Path(folder, "made").touch()
+        return folder
+
+    return once
 
 
 class Screen:

@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clc_reset import __version__
+from tests.real.conftest import Make
 
 ROOT = Path(__file__).parents[2]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -21,11 +23,10 @@ RESULT = "WA1ALIASWB01\tsucceeded\twa1-12345\t\t\nWA1ALIASWB02\tsucceeded\twa1-1
 
 
 @pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dist(made_once: Callable[[str, Make], Path]) -> Path:
     """The folder with the wheel and the sdist."""
-    folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT))
-    return folder
+    build = (sys.executable, "-m", "build", str(ROOT), "--outdir")
+    return made_once("dist", lambda folder: run(*build, str(folder)))
 
 
 def run(*words: str) -> str:

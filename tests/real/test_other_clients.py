@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.builders import FAR, A, B
 from tests.fakes import run_clc
+from tests.real.conftest import Make
 
 SDK = "clc-sdk==2.51"  # its last release, of 2022
 ARCHIVED, STOPPED, UNKNOWN = "WA1ALIASOLD01", "VA1ALIASJOB03", "WA1ALIASXX99"
@@ -31,17 +33,18 @@ def refusal(call, *arguments):
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> str:
+def python(made_once: Callable[[str, Make], Path]) -> str:
     """The Python of an environment that holds the client and nothing of ours."""
-    folder = tmp_path_factory.mktemp("clc-sdk")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    installed = subprocess.run(
-        [folder / "bin" / "pip", "install", "-q", SDK], capture_output=True, check=False, text=True
-    )
-    if installed.returncode:
-        why = (installed.stderr.strip() or "pip says nothing").splitlines()[-1]
-        pytest.skip(f"needs {SDK}, which can't be installed: {why}")
-    return str(Path(folder, "bin", "python"))
+
+    def make(folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        pip = [str(folder / "bin" / "pip"), "install", "-q", SDK]
+        installed = subprocess.run(pip, capture_output=True, check=False, text=True)
+        if installed.returncode:
+            why = (installed.stderr.strip() or "pip says nothing").splitlines()[-1]
+            pytest.skip(f"needs {SDK}, which can't be installed: {why}")
+
+    return str(made_once("clc-sdk", make) / "bin" / "python")
 
 
 def ask(python: str, script: str, *options: str) -> Any:
