@@ -29,7 +29,7 @@ UNPRINTABLE = (
 marks that reorder text, lone surrogates."""
 
 # not compiled here: most runs need few of them, and re keeps what it has compiled
-LINE_BREAKS_AND_TABS = r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+"
+_LINE_BREAKS_AND_TABS = r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+"
 # each run of a token's characters is looked at once, as a whole: a search from each `eyJ` in it
 # would take time that grows with the square of its length
 _JWT_CHARACTERS = r"[A-Za-z0-9_.-]+"
@@ -42,8 +42,13 @@ def printable(text: str) -> str:
     """
     if is_plain(text):
         return text
-    text = re.sub(f"[{UNPRINTABLE}]+", "", re.sub(LINE_BREAKS_AND_TABS, " ", text))
+    text = re.sub(f"[{UNPRINTABLE}]+", "", in_one_line(text))
     return re.sub(_JWT_CHARACTERS, _without_token, text)
+
+
+def in_one_line(text: str) -> str:
+    """Return the text with a space for each run of line breaks and tabs."""
+    return text if text.isprintable() else re.sub(_LINE_BREAKS_AND_TABS, " ", text)
 
 
 def is_plain(text: str) -> bool:
@@ -91,9 +96,9 @@ def show_span(span: timedelta) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def show_age(span: timedelta) -> str:
+def show_age(seconds: float) -> str:
     """Format an age in its largest unit: `40 s`, `2 min`, `3 h`, `12 d`."""
-    seconds = max(0, int(span.total_seconds()))
+    seconds = max(0, int(seconds))
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds // size} {unit}"

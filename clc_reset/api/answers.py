@@ -24,7 +24,7 @@ from clc_reset.models import (
     ServerResult,
     ServerState,
 )
-from clc_reset.text import LINE_BREAKS_AND_TABS, REDACTED, quote, shorten
+from clc_reset.text import REDACTED, in_one_line, quote, shorten
 
 _STATUS_PATH = re.compile(r"/v2/operations/([A-Za-z0-9]+)/status/[^/?]+")
 # as recorded; to resolve any link takes 0.1 ms, a second for 10,000
@@ -320,10 +320,7 @@ def reason(content: object) -> str:
 
 def text(value: object) -> str:
     """Return the value if it is text, in one line and stripped; else an empty string."""
-    if not isinstance(value, str):
-        return ""
-    value = value.strip()
-    return value if value.isprintable() else re.sub(LINE_BREAKS_AND_TABS, " ", value)
+    return in_one_line(value.strip()) if isinstance(value, str) else ""
 
 
 def _object(value: object) -> Mapping[str, object]:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
 
 from clc_reset.commands import report
 from clc_reset.commands.session import Session
@@ -30,7 +29,7 @@ def run(session: Session, servers: Sequence[str], number: int) -> int:
                 "account": run.account,
                 "servers": ", ".join(f"{n:,} {state}" for state, n in _states(run).items()),
                 "base_url": run.base_url,
-                "age": show_age(timedelta(seconds=now.seconds_since(run.at))),
+                "age": show_age(now.seconds_since(run.at)),
                 "first_servers": ", ".join(run.servers[:FIRST])
                 + (", …" if len(run.rows) > FIRST else ""),
             }

@@ -6,7 +6,7 @@ It knows this user's resets from this machine, no others, and says no more than 
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from clc_reset.clocks import Moment
@@ -271,7 +271,7 @@ def _describe(unsettled: Unsettled, now: Moment) -> str:
     row = unsettled.earlier
     if row.wave is None:
         return f"{row.server}: planned by run {row.run}, which is still going on, or may be"
-    age = show_age(timedelta(seconds=now.seconds_since(row.wave.at)))
+    age = show_age(now.seconds_since(row.wave.at))
     line = f"{row.server}: reset {age} ago (run {row.run}), {_state(unsettled)}"
     if unsettled.evidence is not None:
         line += f"; {evidence.describe_evidence(unsettled.evidence)}"
