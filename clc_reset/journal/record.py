@@ -144,8 +144,8 @@ class Record:
     """The record of one run. `run` is its id, None where nothing is recorded.
 
     `places` are the servers that it plans, in order, and `recorded` is the moment of the latest
-    intent. `left_out` are the servers that its claim or its latest wave left out, each with the run
-    that took it or may have reset it since it was planned. `confirmed` are earlier resets that
+    intent. `left_out` are the servers that its claim and its waves left out, each with the run that
+    took it or may have reset it since it was planned. `confirmed` are earlier resets that
     somebody said yes to. `number` and `wave_number` are those of its rows.
     """
 
@@ -229,7 +229,7 @@ class Record:
         def work(db: sqlite3.Connection) -> tuple[ServerRow, ...]:
             self.wave_number = 0  # nothing else proves that this transaction is there
             self._write_kept(db)
-            self.left_out = self._leave_out(db, servers)
+            self.left_out = {**self.left_out, **self._leave_out(db, servers)}
             admitted = [server for server in servers if server not in self.left_out]
             args = (db, self._base_url, admitted, now, database.may_go_on)
             if check and (found := unsettled(*args, this_run=self.run, but=self.confirmed)):

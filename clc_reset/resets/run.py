@@ -36,9 +36,7 @@ def run(request: ResetRequest, deps: Dependencies, emit: events.Emit) -> Outcome
                 outcome = outcome._replace(wave=number)
                 pause(request.options.pause, deps, emit)
                 guard.admit(request, record, wave, deps)
-                left_out = record.left_out
-                outcome = outcome.leaving_out(left_out)
-                wave = tuple(s for s in wave if s not in left_out)  # noqa: PLW2901 - what is left
+                wave = tuple(s for s in wave if s not in record.left_out)  # noqa: PLW2901 - the rest
             if not wave:
                 continue
             if len(waves) > 1:
@@ -110,7 +108,7 @@ def _begun(outcome: Outcome, record: Record, request: ResetRequest) -> Outcome:
 
 def _ended(outcome: Outcome, record: Record) -> Outcome:
     """Return the outcome after its end was recorded, which never raises and loses no result."""
-    outcome = outcome.leaving_out(record.left_out)  # a wave may be refused for others
+    outcome = outcome.leaving_out(record.left_out)
     if outcome.ending is Ending.COMPLETE and outcome.servers(ServerState.NOT_SENT):
         outcome = outcome._replace(ending=Ending.STOPPED)
     try:
@@ -148,12 +146,11 @@ def follow(outcome: Outcome, wait: Wait, deps: Dependencies, emit: events.Emit) 
     """
     results = tuple(map(followable, outcome.results))
     outcome = outcome._replace(results=results, limit=wait.limit)
-    servers: dict[Operation, list[str]] = {operation: [] for operation in outcome.pending}
-    keys: dict[Operation, list[evidence.Key]] = {operation: [] for operation in servers}
+    keys: dict[Operation, list[evidence.Key]] = {operation: [] for operation in outcome.pending}
     for result in results:
-        if result.operation in servers and result.server:
-            servers[result.operation].append(result.server)
+        if result.operation in keys and result.server:
             keys[result.operation].append((result.run, result.server))
+    servers = {op: [server or "" for _, server in some] for op, some in keys.items()}
     turns = {
         op: sorted(some, key=lambda key: wait.turns.get(key, inf)) for op, some in keys.items()
     }
