@@ -228,10 +228,9 @@ def _dry_run(session: Session, given: Given, rest: Rest | None) -> int:
         elif rest.running:
             session.streams.note("Would be refused while operations of the run are running.")
     if session.journal.is_on and (rest is not None or not given.again):
-        own = {row.key for row in rest.left} if rest is not None else set()
+        own = {row.key for row in rest.left} if rest is not None else frozenset()
         try:
-            found = session.journal.unsettled(session.origin, servers)
-            found = tuple(row for row in found if row.key not in own)
+            found = session.journal.unsettled(session.origin, servers, but=own)
         except JournalError as error:
             _log.warning("%s %s", error.message, error.hint)
             found = ()

@@ -27,7 +27,7 @@ from clc_reset.journal.record import (
     Record,
     Statuses,
 )
-from clc_reset.journal.rows import RowState, Run, ServerRow, Where
+from clc_reset.journal.rows import RowState, Run, ServerRow
 from clc_reset.models import RollingOptions
 from clc_reset.text import quote
 from clc_reset.workers import Inbox
@@ -273,10 +273,16 @@ class Journal:
 
     # --- find runs -----------------------------------------------------------------------------
 
-    def unsettled(self, base_url: str, servers: Sequence[str]) -> tuple[ServerRow, ...]:
+    def unsettled(
+        self,
+        base_url: str,
+        servers: Sequence[str],
+        but: AbstractSet[tuple[str, str]] = frozenset(),
+    ) -> tuple[ServerRow, ...]:
         """Return what `begin` would find, where nothing is to be recorded."""
+        args = (base_url, servers, self._clocks.now(), self._may_go_on)
         with self._usable.read() as db:
-            return rows.unsettled(db, base_url, servers, self._clocks.now(), self._may_go_on)
+            return rows.unsettled(db, *args, but=but)
 
     def run(self, beginning: str) -> Run | None:
         """Return the run whose id begins so, None without one. Raises UsageError for several."""
@@ -338,20 +344,23 @@ class Journal:
         Only where no later run has reset that server, and for a day.
         """
         query = """
-            SELECT DISTINCT run.* FROM wave CROSS JOIN run ON run.number = wave.run
-            WHERE base_url = :base_url AND account = :account
-                AND wave.run < (SELECT number FROM run WHERE id = :run)
+            SELECT id, wave.wall, wave.boot, wave.boot_id
+            FROM wave CROSS JOIN run ON run.number = wave.run
+            WHERE base_url = ? AND account = ? AND wave.run < (SELECT number FROM run WHERE id = ?)
                 AND (sending IS NULL OR unknown > 0)
             ORDER BY wave.run DESC LIMIT 50
         """
-        where, now = Where(run.base_url, run.account), self._clocks.now()
+        now = self._clocks.now()
         with self._usable.read() as db:
-            for earlier in self._load(db, query, **where._asdict(), run=run.id):
-                waves = {
-                    row.server: row.wave.number
-                    for row in earlier.rows
-                    if row.is_in_doubt and row.wave and now.seconds_since(row.wave.at) <= _DAY
-                }
+            found = db.execute(query, (run.base_url, run.account, run.id)).fetchall()
+            recent = [name for name, *at in found if now.seconds_since(Moment(*at)) <= _DAY]
+            runs = """
+                SELECT * FROM run WHERE id IN (SELECT value FROM json_each(:ids))
+                ORDER BY number DESC
+            """
+            for earlier in self._load(db, runs, ids=json.dumps(recent)):
+                in_doubt = (row for row in earlier.rows if row.is_in_doubt)
+                waves = {row.server: row.wave.number for row in in_doubt if row.wave}
                 if len(rows.reset_since(db, run.base_url, waves)) < len(waves):
                     return earlier
         return None
